@@ -1,0 +1,286 @@
+//! Every event that the service can log.
+//!
+//! Owns what an event is called, how grave it is, its fields and its words. It deliberately does not know
+//! where events go.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::protocol::{ClientId, CloseCode, ErrorCode};
+
+/// How grave an event is, gravest first: journald's priorities (syslog(3)), as far as they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// The process ends because of a bug.
+    Crit = 2,
+    /// Something does not work until somebody acts.
+    Error = 3,
+    /// Something works less well than it could.
+    Warn = 4,
+    /// The course of things.
+    Info = 6,
+    /// Every message.
+    Debug = 7,
+}
+
+impl Level {
+    /// What `LOG_LEVEL` may be, gravest first.
+    pub const SETTINGS: [&str; 4] = ["error", "warn", "info", "debug"];
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crit => "crit",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug]
+            .into_iter()
+            .find(|level| level.to_string().eq_ignore_ascii_case(name))
+            .ok_or(())
+    }
+}
+
+/// One line of the table of events, for the message catalog and the tests that hold it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The variant's name.
+    pub name: &'static str,
+    /// How grave it is.
+    pub level: Level,
+    /// Its MESSAGE_ID (systemd.journal-fields(7)), 32 hexadecimal digits.
+    pub message_id: &'static str,
+    /// Its fields, as they are called in the source: the journal has them in upper case.
+    pub fields: &'static [&'static str],
+}
+
+/// tracing knows no critical level: the journal sink sends these through a layer of their own.
+macro_rules! tracing_level {
+    (Crit) => {
+        tracing::Level::ERROR
+    };
+    (Error) => {
+        tracing::Level::ERROR
+    };
+    (Warn) => {
+        tracing::Level::WARN
+    };
+    (Info) => {
+        tracing::Level::INFO
+    };
+    (Debug) => {
+        tracing::Level::DEBUG
+    };
+}
+
+macro_rules! events {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $($field:ident: $type:ty),* $(,)? } $level:ident $id:literal
+        $message:literal
+    )*) => {
+        /// Something that the service has to say, with what it has to say it about.
+        #[derive(Clone, Debug)]
+        pub enum Event {
+            $(
+                $(#[$doc])*
+                $name {
+                    $(
+                        #[doc = concat!("`", stringify!($field), "`, in upper case in the journal.")]
+                        $field: $type,
+                    )*
+                },
+            )*
+        }
+
+        impl Event {
+            /// The table of all events.
+            pub const KINDS: &[Kind] = &[
+                $(Kind {
+                    name: stringify!($name),
+                    level: Level::$level,
+                    message_id: $id,
+                    fields: &[$(stringify!($field)),*],
+                },)*
+            ];
+
+            /// How grave it is.
+            pub fn level(&self) -> Level {
+                match self {
+                    $(Self::$name { .. } => Level::$level,)*
+                }
+            }
+
+            /// Its one line of text.
+            pub fn message(&self) -> String {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        let _ = ($($field,)*);
+                        format!($message)
+                    })*
+                }
+            }
+
+            /// Sends it to this thread's tracing subscriber, field by field.
+            pub fn emit(&self) {
+                match self {
+                    $(Self::$name { $($field),* } => tracing::event!(
+                        tracing_level!($level),
+                        message_id = $id,
+                        $($field = %$field,)*
+                        $message
+                    ),)*
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// The service is up: what it is and where it answers.
+    Started { version: &'static str, url: String, health_url: String, ready_url: String } Info "93d0010b8767493ca8d26ec3512885b0"
+    "openstudio-signaling {version} started: WebSocket {url}, health {health_url}, readiness {ready_url}"
+
+    /// A socket accepts connections.
+    Listening { address: SocketAddr, source: &'static str } Info "8d14d8cb9ab24b1584dc8dbfaa33051a"
+    "Listening on {address} ({source})"
+
+    /// `PORT` or `HOST` is set, but systemd passed the socket.
+    PortIgnored { setting: String, address: SocketAddr } Warn "7bf91ed335fd44bba5dc47f4970aeca7"
+    "{setting} has no effect: systemd passed a socket that listens on {address}; to listen elsewhere write ListenStream= to /etc/systemd/system/openstudio-signaling.socket.d/port.conf (example: /usr/share/doc/openstudio-signaling/examples/port.conf)"
+
+    /// The settings file has a name that no setting has.
+    UnknownSetting { setting: String, origin: String } Warn "d237809803454489b1e468005d72d64d"
+    "Unknown setting {setting} in {origin} is ignored; `openstudio-signaling config` lists the known ones"
+
+    /// A WebSocket client was accepted.
+    ClientConnected { client_ip: IpAddr, client_id: ClientId } Info "9ce4dfcc2b9745a2a4d80bd063b9bfde"
+    "WebSocket client connected: {client_ip} (client {client_id})"
+
+    /// A client sent a type of message for the first time.
+    FirstMessage { client_ip: IpAddr, client_id: ClientId, message_type: &'static str } Info "230d3a2909d44c03aba45063b9e0e652"
+    "Received message: {message_type} (client {client_id}, {client_ip}; further ones at debug)"
+
+    /// A client sent a message.
+    Message { client_ip: IpAddr, client_id: ClientId, message_type: &'static str } Debug "25ef8b46a92340178a14b4e97386fb2c"
+    "Received message: {message_type} (client {client_id}, {client_ip})"
+
+    /// A client's message was refused for a reason that is new for this client.
+    FirstRejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Info "262d1c6a66aa49818f00bfc42a15cd4a"
+    "Rejected message: {reason} (client {client_id}, {client_ip}; further {error_code} ones at debug)"
+
+    /// A client's message was refused.
+    Rejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Debug "bf13436e779749db993a01ea8394c4dd"
+    "Rejected message: {reason} (client {client_id}, {client_ip}, {error_code})"
+
+    /// A client sent more messages than `RATE_LIMIT` for the first time.
+    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn "7a96a54d769742c5954e67ae682fc529"
+    "Rate limit hit by client {client_id}, {client_ip}: more than {limit} messages in 10 s (RATE_LIMIT); the surplus is dropped"
+
+    /// A WebSocket client is gone.
+    ClientDisconnected { client_ip: IpAddr, client_id: ClientId, close_code: CloseCode, closed_by: &'static str, seconds: u64, messages_in: u64, messages_out: u64, bytes_in: u64, bytes_out: u64 } Info "040ca47a44cb48f28ff47e91e7fc369d"
+    "WebSocket client disconnected: {client_ip} (client {client_id}, close {close_code} by {closed_by}, {seconds} s, messages {messages_in} in {messages_out} out, bytes {bytes_in} in {bytes_out} out)"
+
+    /// A client did not answer a ping.
+    ClientDead { client_ip: IpAddr, client_id: ClientId, silent_ms: u64 } Info "1158d0c7abbf4940b862c3ea5e13f875"
+    "Client {client_id}, {client_ip} is dead: nothing heard for {silent_ms} ms in spite of a ping"
+
+    /// A client was turned away because `MAX_CONNECTIONS` are connected.
+    ClientsFull { client_ip: IpAddr, limit: usize } Warn "946497ae06e94880805ac8032cadf2d3"
+    "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
+
+    /// A connection could not be accepted for want of descriptors or memory.
+    FilesExhausted { error: String, limit: u64 } Error "420042aaa1ff49668762e8e1a9003a38"
+    "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"
+
+    /// A connection could not be accepted, and the reason is not a known one.
+    AcceptFailed { error: String } Error "bae343e96c524c158ed4dc6e0dff7e70"
+    "Cannot accept a connection: {error}; retrying"
+
+    /// A signal that ends the process came.
+    Signal { signal: &'static str } Info "fa083653202d4237acf5cbd538cdf13c"
+    "Received {signal}"
+
+    /// Clients are being told to go.
+    Draining { clients: usize, grace_ms: u64 } Info "f2cbb2cf710d4dc5a39d763b24351aff"
+    "Draining {clients} clients: told to go, waiting up to {grace_ms} ms (SHUTDOWN_GRACE_MS)"
+
+    /// Everybody is gone.
+    Stopped { milliseconds: u128 } Info "de193240a0fa4c5c806eec34e8e04a8a"
+    "Stopped cleanly after {milliseconds} ms"
+
+    /// The drain was cut.
+    Forced { clients: usize, connections: usize, reason: &'static str } Warn "25a6dd0ddacb4c0ba69df71782638e3b"
+    "Forced to stop: {reason} with {clients} clients and {connections} connections left; exit code 1"
+
+    /// SIGHUP was handled.
+    Reloaded { log_level: Level, origin: String } Info "076edcbff4d643cf8195644b2172a196"
+    "Reloaded: log level is {log_level} (from {origin})"
+
+    /// SIGHUP found a configuration that can't be.
+    ReloadFailed { reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
+    "Reload failed, the old settings stay: {reason}"
+
+    /// A part did not answer the watchdog.
+    WatchdogWithheld { part: &'static str, milliseconds: u128 } Error "404c9c8af6bc483da85b268e9ab73613"
+    "Watchdog ping withheld: {part} has not answered for {milliseconds} ms; systemd restarts the service if that goes on"
+
+    /// systemd could not be told something.
+    NotifyFailed { error: String } Warn "5076c39c07324cfe88a60100c2b45f1b"
+    "Cannot notify systemd: {error}"
+
+    /// Events were lost because the log did not take them.
+    LogDropped { count: u64 } Warn "bad098752a894df5a3bb341dc15c5a6a"
+    "{count} log events were dropped: the journal did not take them in time"
+
+    /// The configuration can't work.
+    ConfigInvalid { reason: String } Error "ff2e4734a78b4b948b5ea5fe4c68297c"
+    "{reason}"
+
+    /// The service could not start.
+    StartFailed { reason: String } Error "1586ad8f1cb74ac6b61070d3bd49641d"
+    "{reason}"
+
+    /// A bug: something panicked.
+    Panicked { reason: String, location: String } Crit "dadb0c3600784135aa4e5200acbad15d"
+    "Internal error, stopping with exit code 1: {reason} (at {location}); please report this line"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_are_ids_and_unique() {
+        let mut ids: Vec<_> = Event::KINDS.iter().map(|kind| kind.message_id).collect();
+        for id in &ids {
+            assert_eq!(id.len(), 32, "{id}");
+            assert!(id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), Event::KINDS.len());
+    }
+
+    #[test]
+    fn levels_are_read_as_they_are_written() {
+        for name in Level::SETTINGS {
+            let level: Level = name.parse().unwrap();
+            assert_eq!(level.to_string(), name);
+        }
+        assert_eq!("DEBUG".parse(), Ok(Level::Debug));
+        assert_eq!("crit".parse::<Level>(), Err(()));
+    }
+}

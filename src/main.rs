@@ -1,0 +1,186 @@
+//! The program: arguments in, exit code out.
+//!
+//! Owns the exit codes. It deliberately leaves everything else to the library.
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use openstudio_signaling::config::{Config, Invalid, SETTINGS_FILE, Source, command};
+use openstudio_signaling::events::{Event, Level};
+use openstudio_signaling::journal::Journal;
+use openstudio_signaling::server::{self, Outcome};
+use openstudio_signaling::shutdown::Shutdown;
+use openstudio_signaling::{Service, check, install_panic_hook, serve, systemd, warn_unknown};
+
+/// The drain was cut, or the service could not start or go on.
+const FAILURE: u8 = 1;
+
+/// The configuration can't work: EX_CONFIG of sysexits.h(3head), which the unit does not restart.
+const CONFIG: u8 = 78;
+
+/// How long the last log lines may take.
+const LOG_TIME: Duration = Duration::from_secs(1);
+
+/// How long a start with bad settings lasts under socket activation. A client that connects starts the
+/// service, so without it a client that tries again and again would keep systemd busy, and trip the
+/// socket's trigger limit (20 starts in 2 s, systemd.socket(5)).
+const CONFIG_PAUSE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("check", matches)) => run_check(matches),
+        Some(("config", matches)) => print_config(matches),
+        Some((_, matches)) => run_server(matches),
+        None => run_server(&matches),
+    }
+}
+
+fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
+    matches.get_one::<String>("settings-file").map(PathBuf::from)
+}
+
+fn print_config(matches: &ArgMatches) -> ExitCode {
+    let packaged = || Some(PathBuf::from(SETTINGS_FILE)).filter(|path| Path::exists(path));
+    let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
+    match source.load() {
+        Ok((_, settings)) => {
+            // A reader that has closed the pipe has seen what it wanted.
+            let _ = write!(io::stdout(), "{settings}");
+            ExitCode::SUCCESS
+        }
+        Err(errors) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            CONFIG.into()
+        }
+    }
+}
+
+fn run_check(matches: &ArgMatches) -> ExitCode {
+    match check::Options::new(matches) {
+        Ok(options) if check::run(&options) => ExitCode::SUCCESS,
+        Ok(_) => FAILURE.into(),
+        Err(why) => {
+            eprintln!("{why}");
+            2.into()
+        }
+    }
+}
+
+fn run_server(matches: &ArgMatches) -> ExitCode {
+    // First of all: taking them changes the environment, which wants to be alone.
+    let passed = systemd::passed_listeners();
+    let (journal, writer) = match Journal::start(Level::Info) {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("Cannot start the log's thread: {error}");
+            return FAILURE.into();
+        }
+    };
+    let source = Source { flags: matches.clone(), file: settings_file(matches) };
+    let (config, settings) = match source.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            refuse(errors, &journal, passed.unwrap_or_default());
+            writer.finish(LOG_TIME);
+            return CONFIG.into();
+        }
+    };
+    journal.set_level(config.log_level);
+    warn_unknown(&journal, &settings);
+    let code = match start(config, source, passed, &journal) {
+        Ok(outcome) => code(outcome),
+        Err(reason) => {
+            journal.log(Event::StartFailed { reason });
+            FAILURE.into()
+        }
+    };
+    writer.finish(LOG_TIME);
+    code
+}
+
+/// Serves to the end, or says why it could not start.
+fn start(
+    config: Config,
+    source: Source,
+    passed: io::Result<Vec<TcpListener>>,
+    journal: &Journal,
+) -> Result<Outcome, String> {
+    let mut listeners = passed.map_err(|error| {
+        format!(
+            "Cannot use the socket that systemd passed: {error}; \
+             ListenStream= in the socket unit must be a TCP port"
+        )
+    })?;
+    let passed = !listeners.is_empty();
+    if !passed {
+        let bound = server::bind(&config).map_err(|error| cannot_bind(&config, &error))?;
+        listeners.push(bound);
+    }
+    let shutdown = Shutdown::default();
+    install_panic_hook(journal.clone(), shutdown.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("Cannot start the runtime: {error}"))?;
+    let service = Service { config, source, listeners, passed, journal: journal.clone(), shutdown };
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(serve(service))));
+    // Whoever is left is cut off here.
+    runtime.shutdown_timeout(LOG_TIME);
+    match outcome {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(error)) => Err(format!("Cannot serve: {error}")),
+        // The panic hook has said it.
+        Err(_) => Ok(Outcome::Failed),
+    }
+}
+
+fn cannot_bind(config: &Config, error: &io::Error) -> String {
+    let host = config.host.map_or_else(|| "::".into(), |host| host.to_string());
+    let port = config.port;
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has this port: stop it (`ss -ltnp` names it) or set PORT to a free one"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root: set PORT to 1024 or more, or use the socket unit"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: set HOST to one that it has"
+        }
+        _ => "set HOST and PORT to where this machine can listen",
+    };
+    format!("Cannot listen on HOST={host} PORT={port}: {error}; {fix}")
+}
+
+fn code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Clean => ExitCode::SUCCESS,
+        Outcome::Forced | Outcome::Failed => FAILURE.into(),
+    }
+}
+
+/// Says what is wrong with the settings. Connections that wait on passed sockets are closed: nobody will
+/// serve them, and as long as they wait, systemd starts the service for them again.
+fn refuse(errors: Vec<Invalid>, journal: &Journal, passed: Vec<TcpListener>) {
+    for error in errors {
+        let reason = error.to_string();
+        journal.log(Event::ConfigInvalid { reason });
+    }
+    journal.flush(LOG_TIME);
+    if passed.is_empty() {
+        return;
+    }
+    std::thread::sleep(CONFIG_PAUSE);
+    for listener in passed {
+        let nonblocking = listener.set_nonblocking(true).is_ok();
+        while nonblocking && listener.accept().is_ok() {}
+    }
+}

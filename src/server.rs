@@ -1,0 +1,312 @@
+//! Sockets: where to listen, whom to accept, how long a head may take, and the drain.
+//!
+//! Owns the accept loop and the order in which everything ends. It deliberately knows nothing of what
+//! requests and messages mean.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until};
+use warp::reply::Response as Reply;
+
+use crate::config::Config;
+use crate::events::Event;
+use crate::routes::routes;
+use crate::shutdown::Phase;
+use crate::state::State;
+use crate::systemd::{Notifier, Probe};
+use crate::upgrade::Caller;
+
+/// How long a client may take for a request head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// The largest request head, in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long a connection may stay without its first request while everything closes. Whoever connected
+/// a moment before the end still gets an answer.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// The accept queue; the kernel caps it at net.core.somaxconn, 4096 by default (listen(2)).
+const BACKLOG: i32 = 4096;
+
+/// How long the accept loop waits before it tries again without descriptors or memory.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long accepting must have worked for the next trouble to be news.
+const TROUBLE_QUIET: Duration = Duration::from_secs(60);
+
+/// How long a drain may take after a panic: long enough for close frames on a healthy network.
+const FAILED_GRACE: Duration = Duration::from_secs(2);
+
+/// How often systemd hears of a drain, and how much time each of these asks for.
+const DRAIN_REPORT: Duration = Duration::from_secs(1);
+const DRAIN_EXTENSION: Duration = Duration::from_secs(5);
+
+/// Binds where the configuration says: both families by default, IPv4 on a machine without IPv6.
+///
+/// # Errors
+///
+/// What socket(2), bind(2) or listen(2) say.
+pub fn bind(config: &Config) -> io::Result<StdListener> {
+    let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    match bind_to(SocketAddr::new(config.host.unwrap_or(any), config.port)) {
+        Err(error) if config.host.is_none() && lacks_ipv6(&error) => {
+            bind_to(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), config.port))
+        }
+        result => result,
+    }
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Raises the file limit as far as it goes and returns it.
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    // Where that is forbidden, the limit stays what it is, and that is what counts.
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(_) => limit,
+    };
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// How many clients a file limit carries. What is left is for the listener, the log, the runtime, and for
+/// connections that are told that the server is full.
+pub fn clients_for(file_limit: u64) -> usize {
+    let reserve = (file_limit / 4).min(64);
+    usize::try_from(file_limit - reserve).unwrap_or(usize::MAX).clamp(1, 1_000_000)
+}
+
+/// Accepts connections until the drain begins. `file_limit` is for the log.
+pub async fn accept(listener: TcpListener, state: Arc<State>, mut probe: Probe, file_limit: u64) {
+    let filters = TowerToHyperService::new(warp::service(routes(Arc::clone(&state))));
+    let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
+    let mut trouble: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut draining => return,
+            () = probe.asked() => {
+                probe.answer();
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let error = match accepted {
+            Ok((stream, address)) => {
+                let ip = address.ip().to_canonical();
+                let connection = connection(stream, ip, Arc::clone(&state), filters.clone());
+                state.shutdown.tasks.spawn(connection);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let sorted = sort(&error);
+        if sorted == AcceptError::Theirs {
+            continue;
+        }
+        let is_news = trouble.is_none_or(|last| last.elapsed() >= TROUBLE_QUIET);
+        trouble = Some(Instant::now());
+        if is_news {
+            let error = error.to_string();
+            state.journal.log(match sorted {
+                AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
+                _ => Event::AcceptFailed { error },
+            });
+        }
+        sleep(TROUBLE_PAUSE).await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AcceptError {
+    /// The client gave up while it waited.
+    Theirs,
+    /// No descriptors or no memory now.
+    Exhausted,
+    /// Anything else.
+    Unknown,
+}
+
+/// Sorts what accept(2) can fail with. Linux passes errors of the new connection on as well.
+fn sort(error: &io::Error) -> AcceptError {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => AcceptError::Exhausted,
+        Some(
+            Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NONET
+            | Errno::TIMEDOUT,
+        ) => AcceptError::Theirs,
+        _ => AcceptError::Unknown,
+    }
+}
+
+/// Serves HTTP on a connection until it ends or becomes a session.
+async fn connection<F>(stream: TcpStream, ip: IpAddr, state: Arc<State>, filters: F)
+where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let accepted = Instant::now();
+    // Without it, small frames would wait for acknowledgements. An error means that the client has gone.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let version = request.version();
+        request.extensions_mut().insert(Caller { ip, version });
+        filters.call(request)
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_header_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let closing = async {
+        state.shutdown.reached(Phase::Closing).await;
+        sleep_until(accepted + FIRST_REQUEST).await;
+    };
+    // What goes wrong here is between the client and HTTP, and hyper has told the client.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = closing => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everybody has gone.
+    Clean,
+    /// Somebody was cut off.
+    Forced,
+    /// The drain was caused by a panic.
+    Failed,
+}
+
+/// Waits until all clients, and then all connections, have gone, as long as the grace period lasts.
+pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
+    let start = Instant::now();
+    let shutdown = &state.shutdown;
+    let failed = shutdown.has_failed();
+    let grace = state.config.shutdown_grace;
+    let grace = if failed { grace.min(FAILED_GRACE) } else { grace };
+    state
+        .journal
+        .log(Event::Draining { clients: state.hub.clients(), grace_ms: grace.as_millis() as u64 });
+    let mut clients = state.hub.follow();
+    let everybody = async {
+        // The hub lives as long as the state.
+        let _ = clients.wait_for(|clients| *clients == 0).await;
+        shutdown.enter(Phase::Closing);
+        shutdown.tasks.close();
+        shutdown.tasks.wait().await;
+    };
+    let reason = tokio::select! {
+        biased;
+        () = everybody => None,
+        () = shutdown.reached(Phase::Cut) => Some("a second signal came"),
+        () = sleep(grace) => Some("the grace period is over"),
+        never = report(state, notifier) => match never {},
+    };
+    if let Some(reason) = reason {
+        state.journal.log(Event::Forced {
+            clients: state.hub.clients(),
+            connections: shutdown.tasks.len(),
+            reason,
+        });
+        return Outcome::Forced;
+    }
+    let milliseconds = start.elapsed().as_millis();
+    state.journal.log(Event::Stopped { milliseconds });
+    if shutdown.has_failed() { Outcome::Failed } else { Outcome::Clean }
+}
+
+/// Tells systemd how the drain goes, and never ends.
+async fn report(state: &State, notifier: &Notifier) -> Infallible {
+    loop {
+        notifier.extend(DRAIN_EXTENSION, &status("Draining", state.hub.clients()));
+        sleep(DRAIN_REPORT).await;
+    }
+}
+
+/// The one line for `systemctl status`.
+pub fn status(doing: &str, clients: usize) -> String {
+    let plural = if clients == 1 { "" } else { "s" };
+    format!("{doing} {clients} client{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_descriptors_are_kept_back() {
+        assert_eq!(clients_for(1), 1);
+        assert_eq!(clients_for(64), 48);
+        assert_eq!(clients_for(1024), 960);
+        assert_eq!(clients_for(u64::MAX), 1_000_000);
+    }
+
+    #[test]
+    fn accept_errors_are_sorted() {
+        use rustix::io::Errno;
+        let sorted = |errno: Errno| sort(&errno.into());
+        assert_eq!(sorted(Errno::CONNABORTED), AcceptError::Theirs);
+        assert_eq!(sorted(Errno::MFILE), AcceptError::Exhausted);
+        assert_eq!(sorted(Errno::NFILE), AcceptError::Exhausted);
+        assert_eq!(sorted(Errno::INVAL), AcceptError::Unknown);
+    }
+
+    #[test]
+    fn the_status_counts_in_english() {
+        assert_eq!(status("Serving", 12), "Serving 12 clients");
+        assert_eq!(status("Draining", 1), "Draining 1 client");
+    }
+}

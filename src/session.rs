@@ -1,0 +1,515 @@
+//! One client, from its welcome to its close frame.
+//!
+//! Owns what the client said, what it is owed, and how its connection ends. It deliberately does not know
+//! how the WebSocket came about.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, Shutdown as Direction};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::events::{Event, Level};
+use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
+use crate::hub::Seat;
+use crate::protocol::{
+    self, ClientMessage, CloseCode, Envelope, ErrorCode, MessageType, Refusal, ServerMessage,
+    WELCOME,
+};
+use crate::shutdown::Phase;
+use crate::state::State;
+
+/// How long a client has to answer a heartbeat.
+const PONG_TIME: Duration = Duration::from_secs(10);
+
+/// How long the server reads on after its last frame. Closing a socket with unread bytes in it would
+/// reset the connection, and the reset could overtake the close frame.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The window of `RATE_LIMIT`.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// How much is read at once, in bytes. What one read holds is answered before the next, so the answers
+/// that wait for a slow client are bounded by what 16 KiB of messages can ask for.
+const READ: usize = 16 * 1024;
+
+/// The largest output buffer that a thread keeps, in bytes.
+const KEEP: usize = 64 * 1024;
+
+thread_local! {
+    /// What a session works in while it holds the thread. An idle session owns no buffer.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; READ],
+        out: Output::default(),
+    });
+}
+
+struct Scratch {
+    input: Vec<u8>,
+    out: Output,
+}
+
+/// Frames on their way to the socket.
+#[derive(Default)]
+struct Output {
+    frames: Vec<u8>,
+    /// One message, before its frame is around it.
+    text: Vec<u8>,
+}
+
+/// A connected client. Between two turns it is plain data.
+#[derive(Debug)]
+pub struct Session {
+    state: Arc<State>,
+    seat: Seat,
+    ip: IpAddr,
+    decoder: Decoder,
+    /// What the socket did not take yet. While there is some, nothing more is read.
+    pending: Vec<u8>,
+    /// When the last bytes came.
+    heard: Instant,
+    /// When a heartbeat was sent that no bytes have answered yet.
+    pinged: Option<Instant>,
+    rate: RateWindow,
+    /// Bit sets of the types and the error codes that have been logged once.
+    seen_types: u32,
+    seen_errors: u32,
+    tally: Tally,
+    /// How it ended, once it did: the close code, and whose it was.
+    ended: (CloseCode, &'static str),
+}
+
+/// What the log says when the client has gone.
+#[derive(Debug)]
+struct Tally {
+    since: Instant,
+    messages_in: u64,
+    messages_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Why the talking stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client sent a close frame.
+    Closed(Option<u16>),
+    /// The client broke the protocol, or is dead.
+    Refused(CloseCode),
+    /// The server goes: the client has until the end of the grace period to answer.
+    Going(CloseCode),
+    /// The connection broke off.
+    Gone,
+}
+
+impl Session {
+    /// A session for the client that sits on `seat` and connects from `ip`.
+    pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr) -> Self {
+        let now = Instant::now();
+        state.journal.log(Event::ClientConnected { client_ip: ip, client_id: seat.client });
+        Self {
+            decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
+            rate: RateWindow::new(state.config.rate_limit, now),
+            state,
+            seat,
+            ip,
+            pending: Vec::new(),
+            heard: now,
+            pinged: None,
+            seen_types: 0,
+            seen_errors: 0,
+            tally: Tally { since: now, messages_in: 0, messages_out: 0, bytes_in: 0, bytes_out: 0 },
+            ended: (CloseCode::ABNORMAL, "nobody"),
+        }
+    }
+
+    /// Serves the client until its connection has ended. `early` is what came behind the handshake.
+    pub async fn run(mut self, stream: TcpStream, mut early: Vec<u8>) {
+        let end = self.talk(&stream, &mut early).await;
+        drop(early);
+        self.leave(&stream, end).await;
+    }
+
+    async fn talk(&mut self, stream: &TcpStream, early: &mut [u8]) -> End {
+        let state = Arc::clone(&self.state);
+        if let Some(end) = self.greet(stream, early) {
+            return end;
+        }
+        let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
+        let mut heartbeat = std::pin::pin!(sleep(state.config.heartbeat));
+        loop {
+            // The heartbeat comes last: bytes that wait to be read are a sign of life.
+            tokio::select! {
+                biased;
+                () = &mut draining => return End::Going(self.parting_code()),
+                ready = ready(stream, self.pending.is_empty()) => {
+                    let end = ready.map_or(Some(End::Gone), |()| self.turn(stream));
+                    if let Some(end) = end {
+                        return end;
+                    }
+                }
+                () = &mut heartbeat => {
+                    if let Some(end) = self.beat(stream, heartbeat.as_mut()) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn parting_code(&self) -> CloseCode {
+        if self.state.shutdown.has_failed() {
+            CloseCode::SERVER_ERROR
+        } else {
+            CloseCode::GOING_AWAY
+        }
+    }
+
+    /// The welcome, and the answers to what came with the handshake.
+    fn greet(&mut self, stream: &TcpStream, early: &mut [u8]) -> Option<End> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.say(&ServerMessage::Welcome { message: WELCOME }, &mut scratch.out);
+            let end = self.receive(early, &mut scratch.out);
+            self.flush(stream, &mut scratch.out.frames).or(end)
+        })
+    }
+
+    /// One turn on a socket that is ready: writes what is pending, else reads once and answers.
+    fn turn(&mut self, stream: &TcpStream) -> Option<End> {
+        if !self.pending.is_empty() {
+            return self.flush(stream, &mut Vec::new());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let read = match stream.try_read(&mut scratch.input) {
+                Ok(0) => return Some(End::Gone),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => return Some(End::Gone),
+            };
+            let input = &mut scratch.input[..read];
+            let end = self.receive(input, &mut scratch.out);
+            self.flush(stream, &mut scratch.out.frames).or(end)
+        })
+    }
+
+    /// Takes what the client sent and puts the answers into `out`.
+    fn receive(&mut self, mut input: &mut [u8], out: &mut Output) -> Option<End> {
+        if input.is_empty() {
+            return None;
+        }
+        self.heard = Instant::now();
+        self.tally.bytes_in += input.len() as u64;
+        loop {
+            match self.decoder.next(&mut input) {
+                Ok(None) => return None,
+                Err(code) => return Some(End::Refused(code)),
+                Ok(Some(Received::Text(message))) => self.message(Some(&message), out),
+                Ok(Some(Received::Binary(message))) => {
+                    self.message(std::str::from_utf8(&message).ok(), out);
+                }
+                Ok(Some(Received::Ping(payload))) => {
+                    encode(&mut out.frames, Opcode::Pong, &payload, None)
+                }
+                Ok(Some(Received::Pong)) => {}
+                Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
+            }
+        }
+    }
+
+    /// One message: `None` stands for bytes that are no text.
+    fn message(&mut self, message: Option<&str>, out: &mut Output) {
+        self.tally.messages_in += 1;
+        let Some(envelope) = message.and_then(Envelope::parse) else {
+            return self.refuse(&Refusal::INVALID_JSON, None, out);
+        };
+        let request_id = envelope.request_id();
+        if !self.rate.allows(self.heard) {
+            return self.refuse(&Refusal::RATE_LIMIT, request_id, out);
+        }
+        match envelope.message() {
+            Ok(message) => {
+                self.log_message(message.kind());
+                match message {
+                    ClientMessage::Ping => {
+                        let timestamp = unix_ms();
+                        self.say(&ServerMessage::Pong { timestamp, request_id }, out);
+                    }
+                }
+            }
+            Err(refusal) => self.refuse(&refusal, request_id, out),
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
+        self.log_refusal(refusal);
+        let error =
+            ServerMessage::Error { message: &refusal.message, code: refusal.code, request_id };
+        self.say(&error, out);
+    }
+
+    /// Puts a message into `out`.
+    fn say(&mut self, message: &ServerMessage, out: &mut Output) {
+        out.text.clear();
+        protocol::write(&mut out.text, message);
+        encode(&mut out.frames, Opcode::Text, &out.text, None);
+        self.tally.messages_out += 1;
+    }
+
+    /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
+    fn flush(&mut self, stream: &TcpStream, out: &mut Vec<u8>) -> Option<End> {
+        let result = if self.pending.is_empty() {
+            write(stream, out)
+        } else {
+            self.pending.append(out);
+            write(stream, &self.pending)
+        };
+        let written = match result {
+            Ok(written) => written,
+            Err(_) => {
+                out.clear();
+                return Some(End::Gone);
+            }
+        };
+        self.tally.bytes_out += written as u64;
+        if self.pending.is_empty() {
+            self.pending.extend_from_slice(&out[written..]);
+            out.clear();
+            out.shrink_to(KEEP);
+        } else {
+            self.pending.drain(..written);
+            if self.pending.is_empty() {
+                self.pending = Vec::new();
+            }
+        }
+        None
+    }
+
+    /// The heartbeat's timer fired: the client was heard since, or is asked, or is dead.
+    fn beat(&mut self, stream: &TcpStream, timer: Pin<&mut Sleep>) -> Option<End> {
+        let heartbeat = self.state.config.heartbeat;
+        let now = Instant::now();
+        let silent = now - self.heard;
+        if self.pinged.is_some_and(|pinged| self.heard <= pinged) {
+            self.state.journal.log(Event::ClientDead {
+                client_ip: self.ip,
+                client_id: self.seat.client,
+                silent_ms: silent.as_millis() as u64,
+            });
+            return Some(End::Refused(CloseCode::DEAD));
+        }
+        if silent < heartbeat {
+            self.pinged = None;
+            timer.reset(self.heard + heartbeat);
+            return None;
+        }
+        self.pinged = Some(now);
+        timer.reset(now + PONG_TIME);
+        let mut ping = Vec::new();
+        encode(&mut ping, Opcode::Ping, b"", None);
+        self.flush(stream, &mut ping)
+    }
+
+    /// Ends the connection the way `end` asks for: a close frame, then the end of our side of TCP, then
+    /// reading on until the client has ended its own.
+    async fn leave(&mut self, stream: &TcpStream, end: End) {
+        let code = match end {
+            End::Gone => return,
+            End::Closed(code) => {
+                // 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
+                self.ended = (CloseCode(code.unwrap_or(1005)), "client");
+                code
+            }
+            End::Refused(code) | End::Going(code) => {
+                self.ended = (code, "server");
+                Some(code.0)
+            }
+        };
+        let mut close = Vec::new();
+        encode_close(&mut close, code, None);
+        let goodbye = async {
+            if self.flush(stream, &mut close).is_some() || self.flush_all(stream).await.is_err() {
+                return;
+            }
+            if let End::Going(_) = end {
+                self.await_close(stream).await;
+            }
+        };
+        if let End::Going(_) = end {
+            // The drain's grace period bounds this one.
+            goodbye.await;
+        } else {
+            let _ = timeout(LINGER, goodbye).await;
+        }
+        // An error means that the client has gone already, as reading will show.
+        let _ = SockRef::from(stream).shutdown(Direction::Write);
+        let _ = timeout(LINGER, discard(stream)).await;
+    }
+
+    async fn flush_all(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            stream.writable().await?;
+            if self.flush(stream, &mut Vec::new()).is_some() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says
+    /// comes too late.
+    async fn await_close(&mut self, stream: &TcpStream) {
+        while stream.readable().await.is_ok() {
+            let done = SCRATCH.with_borrow_mut(|scratch| {
+                let read = match stream.try_read(&mut scratch.input) {
+                    Ok(0) => return true,
+                    Ok(read) => read,
+                    Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+                };
+                let mut input = &mut scratch.input[..read];
+                loop {
+                    match self.decoder.next(&mut input) {
+                        Ok(None) => return false,
+                        Ok(Some(Received::Close(_))) | Err(_) => return true,
+                        Ok(Some(_)) => {}
+                    }
+                }
+            });
+            if done {
+                return;
+            }
+        }
+    }
+
+    fn log_message(&mut self, kind: MessageType) {
+        let first = first_time(&mut self.seen_types, kind as u32);
+        let journal = &self.state.journal;
+        let (client_ip, client_id, message_type) = (self.ip, self.seat.client, kind.name());
+        if first {
+            journal.log(Event::FirstMessage { client_ip, client_id, message_type });
+        } else if journal.logs(Level::Debug) {
+            journal.log(Event::Message { client_ip, client_id, message_type });
+        }
+    }
+
+    fn log_refusal(&mut self, refusal: &Refusal) {
+        let first = first_time(&mut self.seen_errors, refusal.code as u32);
+        let journal = &self.state.journal;
+        let (client_ip, client_id, error_code) = (self.ip, self.seat.client, refusal.code);
+        if first && error_code == ErrorCode::RateLimitExceeded {
+            let limit = self.state.config.rate_limit.unwrap_or_default();
+            journal.log(Event::RateLimited { client_ip, client_id, limit });
+        } else if first {
+            let reason = refusal.message.to_string();
+            journal.log(Event::FirstRejected { client_ip, client_id, error_code, reason });
+        } else if journal.logs(Level::Debug) {
+            let reason = refusal.message.to_string();
+            journal.log(Event::Rejected { client_ip, client_id, error_code, reason });
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (close_code, closed_by) = self.ended;
+        let tally = &self.tally;
+        self.state.journal.log(Event::ClientDisconnected {
+            client_ip: self.ip,
+            client_id: self.seat.client,
+            close_code,
+            closed_by,
+            seconds: tally.since.elapsed().as_secs(),
+            messages_in: tally.messages_in,
+            messages_out: tally.messages_out,
+            bytes_in: tally.bytes_in,
+            bytes_out: tally.bytes_out,
+        });
+    }
+}
+
+/// Counts messages in windows that start with the first message behind the last window.
+#[derive(Debug)]
+struct RateWindow {
+    limit: Option<u32>,
+    start: Instant,
+    count: u32,
+}
+
+impl RateWindow {
+    fn new(limit: Option<u32>, now: Instant) -> Self {
+        Self { limit, start: now, count: 0 }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let Some(limit) = self.limit else {
+            return true;
+        };
+        if now - self.start >= RATE_WINDOW {
+            self.start = now;
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= limit
+    }
+}
+
+/// Waits until the socket can be read, or written if there is something to write.
+async fn ready(stream: &TcpStream, nothing_pending: bool) -> io::Result<()> {
+    if nothing_pending { stream.readable().await } else { stream.writable().await }
+}
+
+/// Writes as much as the socket takes now, in bytes.
+fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    match stream.try_write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
+
+/// Reads until the client's end of TCP, and keeps nothing.
+async fn discard(stream: &TcpStream) {
+    while stream.readable().await.is_ok() {
+        let read = SCRATCH.with_borrow_mut(|scratch| stream.try_read(&mut scratch.input));
+        match read {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+/// Whether `bit` was not yet in `set`; it is now.
+fn first_time(set: &mut u32, bit: u32) -> bool {
+    let first = *set & (1 << bit) == 0;
+    *set |= 1 << bit;
+    first
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_limit_counts_in_windows_of_ten_seconds() {
+        let start = Instant::now();
+        let mut rate = RateWindow::new(Some(2), start);
+        let late = start + Duration::from_millis(9_999);
+        assert!(rate.allows(start) && rate.allows(late) && !rate.allows(late));
+        let next = start + RATE_WINDOW;
+        assert!(rate.allows(next) && rate.allows(next) && !rate.allows(next));
+        let mut unlimited = RateWindow::new(None, start);
+        assert!((0..1_000).all(|_| unlimited.allows(start)));
+    }
+}

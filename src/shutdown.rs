@@ -1,0 +1,101 @@
+//! How the process ends: a phase that goes down to everybody, a tracker that comes back up.
+//!
+//! Owns the order of phases and who waits for whom. It deliberately knows neither what a session says
+//! when it ends nor how long that may take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// Where the process stands. It only ever moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Clients are accepted.
+    Serving,
+    /// Nobody new is accepted, and clients are told to go.
+    Draining,
+    /// No client is left: idle HTTP connections end, too.
+    Closing,
+    /// Nobody is waited for any longer.
+    Cut,
+}
+
+/// The shared handle: cheap to clone, one for everything that runs.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// Written by signals, by [`Shutdown::fail`] and by the drain; read by every task.
+    phase: watch::Sender<Phase>,
+    /// Written by a panic before it starts the drain; read by who is draining.
+    failed: Arc<AtomicBool>,
+    /// Every connection and every session is a task of this tracker.
+    pub tasks: TaskTracker,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            phase: watch::Sender::new(Phase::Serving),
+            failed: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
+impl Shutdown {
+    /// Moves on to `phase`; a phase that has passed is not gone back to.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|current| {
+            let forward = phase > *current;
+            *current = phase.max(*current);
+            forward
+        });
+    }
+
+    /// Something that cannot be recovered from happened: drain, and exit with a failure.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.enter(Phase::Draining);
+    }
+
+    /// Where the process stands now.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Whether [`Shutdown::fail`] was called.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Waits until `phase` is reached or passed.
+    pub async fn reached(&self, phase: Phase) {
+        let mut phases = self.phase.subscribe();
+        let reached = phases.wait_for(|current| *current >= phase).await;
+        assert!(reached.is_ok(), "self holds the sender");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_phase_is_never_gone_back_to() {
+        let shutdown = Shutdown::default();
+        shutdown.enter(Phase::Closing);
+        shutdown.enter(Phase::Draining);
+        assert_eq!(shutdown.phase(), Phase::Closing);
+        shutdown.reached(Phase::Draining).await;
+    }
+
+    #[tokio::test]
+    async fn a_failure_drains() {
+        let shutdown = Shutdown::default();
+        assert!(!shutdown.has_failed());
+        shutdown.fail();
+        shutdown.reached(Phase::Draining).await;
+        assert!(shutdown.has_failed());
+    }
+}

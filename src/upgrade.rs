@@ -1,0 +1,238 @@
+//! The WebSocket handshake (RFC 6455 section 4.2) as a filter.
+//!
+//! Owns which requests become sessions and what the others are told. It deliberately knows nothing of
+//! what is said once the connection is one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use warp::http::{Method, Response, StatusCode, Version};
+use warp::reject::Reject;
+use warp::reply::Response as Reply;
+use warp::{Filter, Rejection};
+
+use crate::events::Event;
+use crate::session::Session;
+use crate::state::State;
+
+/// What RFC 6455 section 1.3 has every server append to the key.
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What the accept loop puts beside each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// The request's HTTP version.
+    pub version: Version,
+}
+
+/// Why a request that asks for a WebSocket gets none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Only GET can be upgraded.
+    Method,
+    /// Only HTTP/1.1 can be upgraded.
+    HttpVersion,
+    /// A proxy took `Connection: Upgrade` away.
+    NoConnectionUpgrade,
+    /// HTTP/1.1 demands a Host.
+    NoHost,
+    /// The version of the WebSocket protocol is not 13.
+    WebSocketVersion,
+    /// There is no key.
+    NoKey,
+    /// The key is not 16 bytes in base64, or there are several.
+    MalformedKey,
+    /// As many clients as there may be are here already.
+    Full,
+}
+
+impl Reject for Refused {}
+
+impl Refused {
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Why, for a person.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Method => "A WebSocket upgrade must be a GET request",
+            Self::HttpVersion => "A WebSocket upgrade needs HTTP/1.1",
+            Self::NoConnectionUpgrade => "Missing \"Connection: Upgrade\" header",
+            Self::NoHost => "Missing Host header",
+            Self::WebSocketVersion => "Unsupported Sec-WebSocket-Version (must be 13)",
+            Self::NoKey => "Missing Sec-WebSocket-Key header",
+            Self::MalformedKey => "Malformed Sec-WebSocket-Key header",
+            Self::Full => "Too many clients",
+        }
+    }
+
+    /// The header that says what to do instead.
+    pub fn hint(self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Method => Some((header::ALLOW, HeaderValue::from_static("GET"))),
+            Self::WebSocketVersion => {
+                Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")))
+            }
+            Self::Full => Some((header::RETRY_AFTER, HeaderValue::from_static("10"))),
+            _ => None,
+        }
+    }
+}
+
+/// Takes every request that asks for a WebSocket, and turns away ones that don't as not found.
+pub fn upgrade(state: Arc<State>) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
+    warp::method()
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Caller>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and_then(move |method, headers, caller, upgrade| {
+            let reply = handshake(&state, &method, &headers, caller, upgrade);
+            std::future::ready(reply)
+        })
+}
+
+fn handshake(
+    state: &Arc<State>,
+    method: &Method,
+    headers: &HeaderMap,
+    caller: Caller,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Reply, Rejection> {
+    if !has_token(headers, header::UPGRADE, "websocket") {
+        return Err(warp::reject::not_found());
+    }
+    let key = acceptable(method, headers, caller.version)?;
+    let upgrade = upgrade.ok_or(Refused::NoConnectionUpgrade)?;
+    let seat = state.hub.admit().map_err(|full| {
+        if full.is_news {
+            state
+                .journal
+                .log(Event::ClientsFull { client_ip: caller.ip, limit: state.hub.limit() });
+        }
+        Refused::Full
+    })?;
+    let mut reply = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
+    if let Some(protocol) = first_protocol(headers) {
+        reply = reply.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    let state = Arc::clone(state);
+    let tasks = state.shutdown.tasks.clone();
+    // The seat is taken before the reply goes out, so a drain waits for handshakes in flight, too.
+    tasks.spawn(async move {
+        // An error means that the client went before it had the reply: the seat is given back.
+        if let Ok((stream, early)) = upgrade.await.map(into_stream) {
+            Session::new(state, seat, caller.ip).run(stream, early).await;
+        }
+    });
+    let reply = reply.body(String::new());
+    Ok(warp::Reply::into_response(reply.expect("all of its parts were valid headers before")))
+}
+
+/// The key of an upgrade that can be accepted.
+fn acceptable<'h>(
+    method: &Method,
+    headers: &'h HeaderMap,
+    version: Version,
+) -> Result<&'h [u8], Refused> {
+    if method != Method::GET {
+        return Err(Refused::Method);
+    }
+    if version != Version::HTTP_11 {
+        return Err(Refused::HttpVersion);
+    }
+    if !has_token(headers, header::CONNECTION, "upgrade") {
+        return Err(Refused::NoConnectionUpgrade);
+    }
+    if !headers.contains_key(header::HOST) {
+        return Err(Refused::NoHost);
+    }
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.is_none_or(|version| version != "13") {
+        return Err(Refused::WebSocketVersion);
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Err(Refused::NoKey),
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(key.as_bytes()),
+        _ => Err(Refused::MalformedKey),
+    }
+}
+
+/// Whether a header that is a list of tokens has this one, in any case.
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut tokens = values.iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The first subprotocol that the client offers, if it offers any.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?;
+    let first = offered.as_bytes().split(|b| *b == b',').next()?.trim_ascii();
+    let first = HeaderValue::from_bytes(first).ok()?;
+    (!first.is_empty()).then_some(first)
+}
+
+/// Sixteen bytes in base64: 22 digits and the padding. The last digit's spare bits are not looked at.
+fn is_key(key: &[u8]) -> bool {
+    let digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
+}
+
+/// What proves to the client that its key was read (RFC 6455 section 4.2.2).
+pub fn accept_key(key: &[u8]) -> String {
+    let hash = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX);
+    STANDARD.encode(hash.finalize())
+}
+
+/// The socket below a connection that hyper has let go of, and what hyper had read ahead.
+pub fn into_stream(upgraded: Upgraded) -> (TcpStream, Vec<u8>) {
+    let parts =
+        upgraded.downcast::<TokioIo<TcpStream>>().expect("every connection was made on this type");
+    (parts.io.into_inner(), parts.read_buf.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        let accept = accept_key(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for bad in [
+            "",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZQ=A",
+            "dGhlIHNhbXBsZSBub25j ==AA==",
+            "*GhlIHNhbXBsZSBub25jZQ==",
+        ] {
+            assert!(!is_key(bad.as_bytes()), "{bad}");
+        }
+    }
+}
