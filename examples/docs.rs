@@ -1,2 +1,177 @@
-//! x
-fn main() {}
+//! Writes the man pages, the shell completions and the settings file of the package into a directory.
+//!
+//! Owns the words around what the command line's definition says. It deliberately defines no option.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use clap_complete::{Shell, generate_to};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use openstudio_signaling::config::{self, SETTINGS};
+
+fn main() -> io::Result<()> {
+    let directory = std::env::args_os().nth(1).map(PathBuf::from);
+    let directory = directory.ok_or_else(|| io::Error::other("usage: docs DIRECTORY"))?;
+    fs::create_dir_all(&directory)?;
+    let mut command = config::command();
+    command.build();
+    fs::write(directory.join("openstudio-signaling.8"), main_page(&command)?)?;
+    for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let name = format!("openstudio-signaling-{}", subcommand.get_name());
+        fs::write(directory.join(format!("{name}.8")), sub_page(subcommand, &name)?)?;
+    }
+    completions(&directory)?;
+    fs::write(directory.join("openstudio-signaling.default"), settings_file())
+}
+
+fn completions(directory: &Path) -> io::Result<()> {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut config::command(), "openstudio-signaling", directory)?;
+    }
+    Ok(())
+}
+
+/// The start of every page.
+fn man(command: &Command, name: &str) -> Man {
+    Man::new(command.clone().name(name.to_owned()))
+        .title(name.to_uppercase())
+        .section("8")
+        .manual("System Administration")
+        .source(concat!("openstudio-signaling ", env!("CARGO_PKG_VERSION")))
+        .date("")
+}
+
+fn sub_page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
+    let man = man(command, name);
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.get_after_help().is_some() {
+        man.render_extra_section(&mut page)?;
+    }
+    section(&mut page, "SEE ALSO", &[("", "openstudio-signaling(8)")])?;
+    Ok(page)
+}
+
+fn main_page(command: &Command) -> io::Result<Vec<u8>> {
+    let man = man(command, "openstudio-signaling");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    section(&mut page, "DESCRIPTION", DESCRIPTION)?;
+    man.render_options_section(&mut page)?;
+    man.render_subcommands_section(&mut page)?;
+    let environment: Vec<_> = SETTINGS.iter().map(|s| (s.name, s.help)).collect();
+    section(&mut page, "ENVIRONMENT", &environment)?;
+    section(&mut page, "SIGNALS", SIGNALS)?;
+    section(&mut page, "EXIT STATUS", EXIT_STATUS)?;
+    section(&mut page, "FILES", FILES)?;
+    section(&mut page, "EXAMPLES", EXAMPLES)?;
+    section(&mut page, "SEE ALSO", SEE_ALSO)?;
+    Ok(page)
+}
+
+/// A section of tagged paragraphs; one without a tag is plain text.
+fn section(page: &mut Vec<u8>, title: &str, paragraphs: &[(&str, &str)]) -> io::Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", [title]);
+    for (tag, text) in paragraphs {
+        if tag.is_empty() {
+            roff.control("PP", []);
+        } else {
+            roff.control("TP", []);
+            roff.text([bold(*tag)]);
+        }
+        roff.text([roman(*text)]);
+    }
+    roff.to_writer(page)
+}
+
+const DESCRIPTION: &[(&str, &str)] = &[
+    (
+        "",
+        "openstudio-signaling is how the hosts and callers of an OpenStudio broadcast studio find each \
+         other: browsers connect to it by WebSocket, and it answers health checks on the same port.",
+    ),
+    (
+        "",
+        "As a service it is started by systemd, which holds the port: openstudio-signaling.socket listens, \
+         openstudio-signaling.service serves. A restart or an upgrade of the service refuses no \
+         connection; clients are told to reconnect. What happens is in the journal, one line an event, \
+         explained by journalctl -x -u openstudio-signaling.",
+    ),
+    (
+        "",
+        "Started by hand, it listens on HOST and PORT, logs to standard error, and ends with Ctrl-C.",
+    ),
+];
+
+const SIGNALS: &[(&str, &str)] = &[
+    (
+        "SIGTERM, SIGINT",
+        "Stop: no new clients, close code 1001 to all, exit when they have gone or SHUTDOWN_GRACE_MS is \
+         over. A second one ends the wait.",
+    ),
+    (
+        "SIGHUP",
+        "Read the settings file again and take LOG_LEVEL from it. Other settings need a restart.",
+    ),
+];
+
+const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0", "Everybody left in time."),
+    (
+        "1",
+        "The wait was cut, the server could not start (a port in use), or it found a bug in itself.",
+    ),
+    ("2", "The command line is wrong."),
+    (
+        "78",
+        "A setting can't be; a line names it, its value, and what is allowed. Not restarted by systemd.",
+    ),
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("/etc/default/openstudio-signaling", "The settings of the service."),
+    (
+        "/usr/share/doc/openstudio-signaling/examples",
+        "Drop-ins for systemd: another port, a port below 1024, network of its own.",
+    ),
+];
+
+const EXAMPLES: &[(&str, &str)] = &[
+    ("openstudio-signaling check", "Try the server on this machine."),
+    ("openstudio-signaling config", "Show the settings of the service and where each came from."),
+    ("journalctl -x -u openstudio-signaling -n 20", "The last 20 lines of the log, explained."),
+    (
+        "journalctl -u openstudio-signaling CLIENT_IP=192.0.2.7",
+        "All about the clients at one address.",
+    ),
+];
+
+const SEE_ALSO: &[(&str, &str)] = &[(
+    "",
+    "openstudio-signaling-check(8), openstudio-signaling-config(8), openstudio-signaling-serve(8), \
+     journalctl(1), systemctl(1), systemd.socket(5)",
+)];
+
+/// `/etc/default/openstudio-signaling`: every setting, commented out, with its default.
+fn settings_file() -> String {
+    let mut text = String::from(
+        "# Settings of openstudio-signaling, one NAME=value a line; see openstudio-signaling(8).\n\
+         # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL alone also with `reload`.\n\
+         # The port is set in the socket unit: /usr/share/doc/openstudio-signaling/examples/port.conf\n",
+    );
+    for setting in SETTINGS {
+        let default = if setting.default.contains(' ') { "" } else { setting.default };
+        text += &format!("\n# {}\n#{}={default}\n", setting.help, setting.name);
+    }
+    text
+}

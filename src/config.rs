@@ -156,7 +156,7 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
         file: Option<&Path>,
     ) -> Result<Self, Vec<Invalid>> {
-        let lines = file.map_or(Ok(Vec::new()), read_file)?;
+        let lines = file.map_or(Ok(Vec::new()), read_lines)?;
         let mut values = Vec::new();
         for setting in SETTINGS {
             let flag = flags.get_one::<String>(setting.name).cloned();
@@ -337,6 +337,16 @@ struct Line {
     origin: Origin,
 }
 
+/// Reads the settings file; one whose path starts with `-` may be absent, as in systemd.exec(5).
+fn read_lines(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
+    let optional = path.to_str().and_then(|path| path.strip_prefix('-')).map(Path::new);
+    match optional {
+        Some(path) if !path.exists() => Ok(Vec::new()),
+        Some(path) => read_file(path),
+        None => read_file(path),
+    }
+}
+
 /// Reads `NAME=value` lines as systemd.exec(5) has them for `EnvironmentFile=`, but without continuation
 /// lines: blank lines and those that start with `#` or `;` are skipped, one pair of quotes is taken off.
 fn read_file(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
@@ -383,12 +393,13 @@ pub fn command() -> Command {
             Arg::new("settings-file")
                 .long("settings-file")
                 .value_name("FILE")
+                .allow_hyphen_values(true)
                 .help(file)
                 .help_heading("Settings"),
         )
     };
-    let file =
-        "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first";
+    let file = "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first; -FILE \
+                may be absent";
     let root = Command::new("openstudio-signaling")
         .version(env!("CARGO_PKG_VERSION"))
         .about("WebRTC signaling server of the OpenStudio broadcast studio")
@@ -397,6 +408,7 @@ pub fn command() -> Command {
              in /etc/default/openstudio-signaling. The service is described in openstudio-signaling(8).",
         )
         .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
         .subcommand(settings(
             Command::new("serve").about("Run the server (what happens without a command)"),
             file,
@@ -535,6 +547,11 @@ mod tests {
         assert_eq!(Config::new(&settings).unwrap().port, 4000);
         assert_eq!(*settings.origin("PORT"), Origin::File(path.clone(), 4));
         assert_eq!(settings.unknown, [("LOGLEVEL".to_owned(), Origin::File(path.clone(), 5))]);
+
+        let absent = directory.path().join("absent");
+        assert!(Settings::collect(&matches, |_| None, Some(&absent)).is_err());
+        let optional = PathBuf::from(format!("-{}", absent.display()));
+        assert!(Settings::collect(&matches, |_| None, Some(&optional)).is_ok());
 
         std::fs::write(&path, "PORT=1\nexport PORT=2\nnonsense\n").unwrap();
         let errors = Settings::collect(&matches, |_| None, Some(&path)).unwrap_err();

@@ -22,6 +22,9 @@ const FAILURE: u8 = 1;
 /// The configuration can't work: EX_CONFIG of sysexits.h(3head), which the unit does not restart.
 const CONFIG: u8 = 78;
 
+/// More workers than this would wait for each other's wake-ups and outgrow the unit's TasksMax=.
+const MAX_WORKERS: usize = 8;
+
 /// How long the last log lines may take.
 const LOG_TIME: Duration = Duration::from_secs(1);
 
@@ -125,7 +128,9 @@ fn start(
     }
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKERS))
         .enable_all()
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
