@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -150,7 +151,7 @@ impl Problem {
     fn broken(error: io::Error) -> Self {
         Self::new(
             format!("the connection broke off ({error})"),
-            "look at `journalctl -u openstudio-signaling -n 20`; a proxy in between may not pass WebSockets on",
+            "look at `journalctl -u openstudio-signaling -n 20`; a proxy in between may not pass WebSockets",
         )
     }
 }
@@ -193,7 +194,15 @@ fn split<T>(result: Result<(String, T), Problem>) -> (Result<String, Problem>, O
 
 async fn connect(options: &Options) -> Result<TcpStream, Problem> {
     let place = format!("{}:{}", options.host, options.port);
-    let connecting = TcpStream::connect((options.host.as_str(), options.port));
+    let connecting = async {
+        if options.host == "localhost" {
+            // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
+            let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
+            TcpStream::connect(&here.map(|ip| SocketAddr::new(ip, options.port))[..]).await
+        } else {
+            TcpStream::connect((options.host.as_str(), options.port)).await
+        }
+    };
     let connected = timeout(options.timeout, connecting).await;
     let stream = connected.map_err(|elapsed| Problem::slow(options.timeout, elapsed))?;
     let stream = stream.map_err(|error| match error.kind() {

@@ -1,16 +1,16 @@
 //! The WebRTC signaling server of the OpenStudio broadcast studio.
 //!
-//! The modules in layers; each imports from layers above it in this list only.
+//! The modules in layers; each imports from the layers before it only.
 //!
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] messages, codes, limits · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`check`] the client behind `check` |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog |
 //! | 2 | [`hub`] who is connected |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`session`] one client |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`routes`] the filter graph |
-//! | 6 | [`server`] accept loop, timeouts, drain |
+//! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
 //!
 //! This file owns how the parts are put together. It deliberately does not end the process.

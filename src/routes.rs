@@ -42,10 +42,7 @@ pub fn routes(
         move || ready(&state)
     });
     // The paths of the routes are not open to upgrades, whatever the method.
-    let elsewhere = warp::path!("health")
-        .or(warp::path!("ready"))
-        .unify()
-        .and_then(|| std::future::ready(Err::<Reply, Rejection>(Refusal::NotFound.into())));
+    let elsewhere = warp::path!("health").or(warp::path!("ready")).unify().map(not_found);
     health
         .or(ready)
         .unify()
@@ -57,14 +54,6 @@ pub fn routes(
         .unify()
         .with(warp::reply::with::headers(headers))
 }
-
-/// A route that has nothing for this method.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    NotFound,
-}
-
-impl warp::reject::Reject for Refusal {}
 
 fn health(state: &State) -> Reply {
     #[derive(Serialize)]
@@ -90,13 +79,17 @@ fn ready(state: &State) -> Reply {
 /// What a client is told where no filter had an answer.
 fn recover(rejection: &Rejection) -> Result<Reply, Infallible> {
     let Some(refused) = rejection.find::<Refused>() else {
-        return Ok(error(StatusCode::NOT_FOUND, "Not found"));
+        return Ok(not_found());
     };
     let mut reply = error(refused.status(), refused.reason());
     if let Some((name, value)) = refused.hint() {
         reply.headers_mut().insert(name, value);
     }
     Ok(reply)
+}
+
+fn not_found() -> Reply {
+    error(StatusCode::NOT_FOUND, "Not found")
 }
 
 fn error(status: StatusCode, reason: &str) -> Reply {

@@ -294,7 +294,11 @@ impl Session {
         let heartbeat = self.state.config.heartbeat;
         let now = Instant::now();
         let silent = now - self.heard;
-        if self.pinged.is_some_and(|pinged| self.heard <= pinged) {
+        if let Some(pinged) = self.pinged.filter(|pinged| self.heard <= *pinged) {
+            if now < pinged + PONG_TIME {
+                timer.reset(pinged + PONG_TIME);
+                return None;
+            }
             self.state.journal.log(Event::ClientDead {
                 client_ip: self.ip,
                 client_id: self.seat.client,
@@ -302,13 +306,14 @@ impl Session {
             });
             return Some(End::Refused(CloseCode::DEAD));
         }
+        self.pinged = None;
         if silent < heartbeat {
-            self.pinged = None;
             timer.reset(self.heard + heartbeat);
             return None;
         }
         self.pinged = Some(now);
-        timer.reset(now + PONG_TIME);
+        // The next heartbeat may be due before the time for the answer to this one is over.
+        timer.reset(now + heartbeat.min(PONG_TIME));
         let mut ping = Vec::new();
         encode(&mut ping, Opcode::Ping, b"", None);
         self.flush(stream, &mut ping)

@@ -1,0 +1,73 @@
+//! Imports go downward only.
+
+use std::fs;
+use std::path::Path;
+
+/// The modules, layer by layer, lowest first.
+const LAYERS: &[&[&str]] = &[
+    &["protocol", "frame", "events", "config", "shutdown"],
+    &["journal", "systemd"],
+    &["hub"],
+    &["state"],
+    &["session"],
+    &["upgrade", "routes"],
+    &["server", "check"],
+    &["lib", "main"],
+];
+
+/// Imports within a layer, each with its reason.
+const WITHIN: &[(&str, &str)] = &[
+    // A violation of the framing is a close code.
+    ("frame", "protocol"),
+    // Events name clients and codes.
+    ("events", "protocol"),
+    // LOG_LEVEL is a level.
+    ("config", "events"),
+    // What cannot be notified is logged.
+    ("systemd", "journal"),
+    // The graph has the upgrade in it.
+    ("routes", "upgrade"),
+];
+
+fn layer(module: &str) -> usize {
+    let found = LAYERS.iter().position(|layer| layer.contains(&module));
+    found.unwrap_or_else(|| panic!("{module} is in no layer"))
+}
+
+#[test]
+fn imports_go_downward() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut modules = 0;
+    let mut used = Vec::new();
+    for file in fs::read_dir(src).unwrap() {
+        let path = file.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        modules += 1;
+        for import in text.split("crate::").skip(1) {
+            let name: String =
+                import.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            if name.is_empty() || layer(&name) < layer(&module) {
+                continue;
+            }
+            let pair = WITHIN.iter().find(|pair| **pair == (module.as_str(), name.as_str()));
+            used.push(*pair.unwrap_or_else(|| panic!("{module} must not import {name}")));
+        }
+        assert!(text.starts_with("//! "), "{module} does not say what it owns");
+        assert!(text.contains("deliberately"), "{module} does not say what it does not know");
+    }
+    assert_eq!(modules, LAYERS.iter().map(|layer| layer.len()).sum::<usize>());
+    assert!(WITHIN.iter().all(|pair| used.contains(pair)), "an exception that nobody needs");
+}
+
+#[test]
+fn the_map_has_every_module_in_its_layer() {
+    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    for (number, modules) in LAYERS.iter().enumerate().take(LAYERS.len() - 1) {
+        let start = format!("//! | {number} | ");
+        let row = lib.lines().find(|line| line.starts_with(&start)).unwrap();
+        for module in *modules {
+            assert!(row.contains(&format!("[`{module}`]")), "{module} in {row}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The command line: settings, exit codes, `check`, `config`, a panic.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Output;
+use std::time::Duration;
+
+use openstudio_signaling::config::{Source, command};
+use openstudio_signaling::events::Level;
+use openstudio_signaling::journal::Journal;
+use openstudio_signaling::server::{self, Outcome};
+use openstudio_signaling::shutdown::Shutdown;
+use openstudio_signaling::{Service, install_panic_hook, serve};
+use rustix::process::Signal;
+
+use crate::support::{Client, Server, binary};
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } =
+        binary().args(arguments).envs(environment.iter().copied()).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_value_that_cannot_be_is_78_and_a_line() {
+    for (name, value) in [
+        ("PORT", "65536"),
+        ("HOST", "example.org"),
+        ("LOG_LEVEL", "loud"),
+        ("HEARTBEAT_MS", "0"),
+        ("RATE_LIMIT", "-1"),
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_MESSAGE_BYTES", "1e3"),
+        ("SHUTDOWN_GRACE_MS", "ten"),
+    ] {
+        let (code, _, stderr) = run(&[], &[(name, value)]);
+        assert_eq!(code, Some(78), "{name}");
+        let start =
+            format!("[ERROR] Invalid setting {name}=\"{value}\" (from environment): must be ");
+        assert!(stderr.contains(&start) && stderr.lines().count() == 1, "{stderr}");
+        let flag = format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let (code, _, stderr) = run(&["serve", &flag], &[]);
+        assert_eq!(code, Some(78));
+        assert!(stderr.contains("(from command line): must be "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_1_and_a_line() {
+    let taken = TcpListener::bind("[::]:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, _, stderr) = run(&["--port", &port], &[]);
+    assert_eq!(code, Some(1));
+    let expected = format!("[ERROR] Cannot listen on HOST=:: PORT={port}: Address already in use");
+    assert!(stderr.contains(&expected) && stderr.contains("set PORT to a free one"), "{stderr}");
+}
+
+#[test]
+fn host_chooses_the_address() {
+    let server = Server::start(&[("HOST", "127.0.0.1")]);
+    assert!(std::net::TcpStream::connect(("::1", server.port)).is_err());
+    server.log.wait_for(&format!("Listening on 127.0.0.1:{}", server.port));
+    server.client();
+}
+
+#[test]
+fn an_empty_value_is_unset() {
+    let server = Server::start(&[("LOG_LEVEL", ""), ("HOST", ""), ("RATE_LIMIT", "")]);
+    server.log.wait_for("Listening on [::]:");
+}
+
+#[test]
+fn unknown_arguments_are_2() {
+    assert_eq!(run(&["--prot", "1"], &[]).0, Some(2));
+    assert_eq!(run(&["fly"], &[]).0, Some(2));
+}
+
+#[test]
+fn help_and_version_can_be_read() {
+    let (code, stdout, _) = run(&["--version"], &[]);
+    let version = concat!("openstudio-signaling ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!((code, stdout.as_str()), (Some(0), version));
+    let (code, help, _) = run(&["--help"], &[]);
+    assert_eq!(code, Some(0));
+    for part in ["serve", "check", "config", "--port <PORT>", "[default: 3000]", "journal"] {
+        assert!(part == "journal" || help.contains(part), "{part} in {help}");
+    }
+}
+
+#[test]
+fn config_says_where_each_value_came_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings");
+    std::fs::write(&path, "LOG_LEVEL=warn\nHEARTBEAT_MS=1000\n").unwrap();
+    let file = format!("--settings-file={}", path.display());
+    let (code, stdout, _) =
+        run(&["config", &file, "--port=81"], &[("LOG_LEVEL", "error"), ("HOST", "::1")]);
+    assert_eq!(code, Some(0));
+    let origin = |name: &str| {
+        let line = stdout.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split(" # ").map(|part| part.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(origin("PORT="), ["PORT=81", "command line"]);
+    assert_eq!(origin("HOST="), ["HOST=::1", "environment"]);
+    assert_eq!(origin("LOG_LEVEL="), ["LOG_LEVEL=error", "environment"]);
+    let line = format!("{} line 2", path.display());
+    assert_eq!(origin("HEARTBEAT_MS="), ["HEARTBEAT_MS=1000", line.as_str()]);
+    assert_eq!(origin("RATE_LIMIT="), ["RATE_LIMIT=100", "default"]);
+    let (code, _, stderr) = run(&["config", &file, "--port=x"], &[]);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("Invalid setting PORT=\"x\""), "{stderr}");
+}
+
+#[test]
+fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings");
+    std::fs::write(&path, "LOG_LEVEL=info\nLOGLEVEL=debug\n").unwrap();
+    let file = format!("--settings-file={}", path.display());
+    let server = Server::spawn(binary().args(["--port=0", &file]));
+    let place = format!("Unknown setting LOGLEVEL in {} line 2", path.display());
+    server.log.wait_for(&place);
+    let mut client = server.client();
+    let ping = r#"{"type":"ping"}"#;
+    client.ask(ping);
+    client.ask(ping);
+    assert_eq!(server.log.count("[DEBUG]"), 0);
+
+    std::fs::write(&path, "\nLOG_LEVEL=debug\n").unwrap();
+    server.signal(Signal::HUP);
+    server.log.wait_for(&format!("Reloaded: log level is debug (from {} line 2)", path.display()));
+    client.ask(ping);
+    server.log.wait_for("[DEBUG] Received message: ping");
+
+    std::fs::write(&path, "LOG_LEVEL=loud\n").unwrap();
+    server.signal(Signal::HUP);
+    let line = server.log.wait_for("[ERROR] Reload failed, the old settings stay: ");
+    assert!(line.contains("LOG_LEVEL=\"loud\""), "{line}");
+    client.ask(ping);
+    client.leave(1000);
+    server.log.wait_for("disconnected");
+    assert_eq!(server.log.count("[DEBUG] Received message: ping"), 2);
+}
+
+fn check(url: &str, more: &[&str]) -> (Option<i32>, String) {
+    let (code, stdout, stderr) = run(&[&["check", url], more].concat(), &[]);
+    assert_eq!(stderr, "");
+    (code, stdout)
+}
+
+#[test]
+fn check_goes_through_every_step() {
+    let server = Server::start(&[]);
+    for url in ["ws://localhost:", "http://127.0.0.1:", "[::1]:"] {
+        let (code, stdout) = check(&format!("{url}{}", server.port), &[]);
+        let steps: Vec<_> = stdout.lines().map(|line| &line[..line.find("  ").unwrap()]).collect();
+        assert_eq!(code, Some(0), "{stdout}");
+        assert_eq!(steps[..3], ["✓ health", "✓ handshake", "✓ welcome"]);
+        assert!(stdout.lines().nth(3).unwrap().starts_with("✓ ping"), "{stdout}");
+        assert!(stdout.trim_end().ends_with(" ms"), "{stdout}");
+    }
+    let (code, stdout, _) = run(&["check"], &[("PORT", &server.port.to_string())]);
+    assert_eq!((code, stdout.lines().count()), (Some(0), 4), "the default is the local server");
+    let (_, json) = check(&format!("localhost:{}", server.port), &["--json"]);
+    for line in json.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["ok"] == true && line["ms"].is_number() && line["step"].is_string());
+    }
+}
+
+/// Something else on a port: says `answer` to every request, or nothing at all.
+fn stranger(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    if !answer.is_empty() && stream.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn check_says_which_step_failed_and_what_to_do() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let down = free.local_addr().unwrap().port();
+    drop(free);
+    let health = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"status\":\"ok\",\"uptime\":12}";
+    for (port, failed, words, fix) in [
+        (down, "✗ health", "nothing listens on", "systemctl start openstudio-signaling"),
+        (stranger(""), "✗ health", "no answer within 0.3 s", "systemctl status"),
+        (stranger("SSH-2.0-OpenSSH_9.2\r\n"), "✗ health", "is not HTTP", "ss -ltnp"),
+        (
+            stranger("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+            "✗ health",
+            "HTTP 404 Not Found at /health",
+            "ss -ltnp",
+        ),
+        (stranger(health), "✗ handshake", "HTTP 200 OK instead of 101", "Upgrade"),
+    ] {
+        let url = format!("ws://127.0.0.1:{port}/");
+        let (code, stdout) = check(&url, &["--timeout", "0.3"]);
+        assert_eq!(code, Some(1), "{stdout}");
+        let last = stdout.lines().last().unwrap();
+        assert!(last.starts_with(failed), "{stdout}");
+        assert!(last.contains(words) && last.contains(fix), "{stdout}");
+        let (_, json) = check(&url, &["--timeout=0.3", "--json"]);
+        let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+        assert!(last["ok"] == false && last["fix"].as_str().unwrap().contains(fix), "{json}");
+    }
+}
+
+#[test]
+fn check_names_a_full_server() {
+    let server = Server::start(&[("MAX_CONNECTIONS", "1")]);
+    let _client = server.client();
+    let (code, stdout) = check(&format!("localhost:{}", server.port), &[]);
+    assert_eq!(code, Some(1));
+    assert!(stdout.contains("✗ handshake") && stdout.contains("raise MAX_CONNECTIONS"), "{stdout}");
+}
+
+#[test]
+fn check_refuses_arguments_that_cannot_be() {
+    for arguments in [&["check", "wss://a/"][..], &["check", "--timeout=0"], &["check", "ftp://a"]]
+    {
+        let (code, _, stderr) = run(arguments, &[]);
+        assert_eq!(code, Some(2));
+        assert!(stderr.starts_with("Invalid "), "{stderr}");
+    }
+}
+
+/// The process that [`a_panic_is_one_critical_event`] starts: the real parts with a task that panics.
+#[test]
+#[ignore = "runs as a child of another test"]
+fn panicking_server() {
+    let (journal, writer) = Journal::start(Level::Info).unwrap();
+    let source = Source { flags: command().get_matches_from(["x", "--port=0"]), file: None };
+    let (config, _) = source.load().unwrap();
+    let shutdown = Shutdown::default();
+    install_panic_hook(journal.clone(), shutdown.clone());
+    let listeners = vec![server::bind(&config).unwrap()];
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let service =
+        Service { config, source, listeners, passed: false, journal, shutdown: shutdown.clone() };
+    runtime.spawn(async {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).unwrap();
+        panic!("the test asked\nfor it");
+    });
+    let outcome = runtime.block_on(serve(service)).unwrap();
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    writer.finish(Duration::from_secs(1));
+    assert_eq!(outcome, Outcome::Failed);
+    std::process::exit(1);
+}
+
+#[test]
+fn a_panic_is_one_critical_event() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "cli::panicking_server", "--ignored", "--nocapture"]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = crate::support::Log::follow(child.stderr.take().unwrap());
+    let line = log.wait_for("Listening on ");
+    let port = line.split(" (bound").next().unwrap().rsplit(':').next().unwrap();
+    let mut client = Client::open(port.parse().unwrap());
+    client.text();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    assert_eq!(client.close_code(), Some(1011));
+    client.leave(1011);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let line = log.wait_for("[CRIT] Internal error");
+    assert!(line.contains("the test asked for it (at tests/suite/cli.rs:"), "{line}");
+    assert_eq!(log.count("[CRIT]"), 1);
+}

@@ -1,0 +1,85 @@
+//! How connections end: by the client, by silence, by breaking off.
+
+use crate::support::Server;
+
+#[test]
+fn the_clients_code_is_echoed() {
+    let server = Server::start(&[]);
+    for code in [1000_u16, 1001, 3000, 4999] {
+        let mut client = server.client();
+        client.send(0x88, &code.to_be_bytes());
+        assert_eq!(client.close_code(), Some(code));
+        assert!(client.ends());
+        drop(client);
+        server.log.wait_for(&format!("close {code} by client"));
+    }
+    let mut client = server.client();
+    client.send(0x88, b"");
+    assert_eq!(client.close_code(), None);
+    assert!(client.ends());
+    drop(client);
+    server.log.wait_for("close 1005 by client");
+}
+
+#[test]
+fn messages_before_the_close_are_answered_and_later_ones_not() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.say(r#"{"type":"ping"}"#);
+    client.send(0x88, &1000_u16.to_be_bytes());
+    assert!(client.text().contains("pong"));
+    let close = client.frame().unwrap();
+    assert_eq!((close.opcode, close.payload), (8, vec![0x03, 0xE8]));
+    assert!(client.ends());
+}
+
+#[test]
+fn a_connection_that_breaks_off_is_1006() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.shutdown_write();
+    assert!(client.ends());
+    let line = server.log.wait_for("close 1006 by nobody");
+    assert!(line.contains("disconnected: 127.0.0.1 (client 1, "), "{line}");
+}
+
+#[test]
+fn the_log_sums_the_client_up() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.ask(r#"{"type":"ping"}"#);
+    client.ask(r#"{"type":"ping"}"#);
+    client.send(0x88, b"");
+    client.close_code();
+    drop(client);
+    let line = server.log.wait_for("disconnected");
+    // In: two masked frames of 21 bytes and an empty one of 6. Out: a welcome of 73 bytes, two pongs of 43
+    // and an empty close frame.
+    let expected = "messages 2 in 3 out, bytes 48 in 161 out)";
+    assert!(line.contains(expected), "{line}");
+}
+
+#[test]
+fn silence_is_asked_after_and_an_answer_keeps_the_client() {
+    let server = Server::start(&[("HEARTBEAT_MS", "50")]);
+    let mut client = server.client();
+    for _ in 0..3 {
+        let ping = client.frame().unwrap();
+        assert_eq!((ping.opcode, ping.payload), (9, vec![]));
+        client.send(0x8A, b"");
+    }
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_dead_after_ten_seconds() {
+    let server = Server::start(&[("HEARTBEAT_MS", "100")]);
+    let mut client = server.client();
+    let start = std::time::Instant::now();
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    assert_eq!(client.close_code(), Some(4201));
+    assert!(start.elapsed().as_secs() >= 9, "{:?}", start.elapsed());
+    assert!(client.ends());
+    server.log.wait_for("is dead: nothing heard for 10");
+    server.log.wait_for("close 4201 by server");
+}

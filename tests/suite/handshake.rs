@@ -1,0 +1,147 @@
+//! From HTTP to WebSocket, by requests good and bad.
+
+use std::io::{Read, Write};
+
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, frame, head, request};
+
+/// The good handshake with the line of one header replaced, or taken out for an empty line.
+fn with<'a>(name: &str, line: &'a str) -> Vec<&'a str> {
+    let changed = |old: &&'a str| if old.starts_with(name) { line } else { *old };
+    let lines = UPGRADE.iter().map(changed);
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn a_good_handshake_on_any_path() {
+    let server = Server::start(&[]);
+    for line in ["GET / HTTP/1.1", "GET /ws/some%20where?a=b&c HTTP/1.1", "GET //x HTTP/1.1"] {
+        let mut stream = server.connect();
+        stream.write_all(&head(&with("GET", line))).unwrap();
+        let answer = Answer::read(&mut stream, true);
+        assert_eq!(answer.status, 101);
+        assert!(answer.has("upgrade: websocket") && answer.has("connection: upgrade"));
+        // The accept value of RFC 6455 section 1.3, in the lower case that this client reads.
+        assert!(answer.has("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="));
+        assert!(answer.has("x-content-type-options: nosniff"));
+        assert!(!answer.head.contains("sec-websocket-protocol"));
+        assert!(!answer.head.contains("sec-websocket-extensions"));
+        assert_eq!(Client { stream }.text(), WELCOME);
+    }
+}
+
+#[test]
+fn header_case_and_lists_do_not_matter() {
+    let server = Server::start(&[]);
+    for lines in [
+        with("Connection", "connection: keep-alive, UPGRADE"),
+        with("Upgrade", "UPGRADE: h2c, WebSocket"),
+    ] {
+        assert_eq!(request(server.port, &lines).status, 101, "{lines:?}");
+    }
+}
+
+#[test]
+fn the_first_subprotocol_is_selected() {
+    let server = Server::start(&[]);
+    let mut lines = UPGRADE.to_vec();
+    lines.push("Sec-WebSocket-Protocol: studio.v1 , other");
+    let answer = request(server.port, &lines);
+    assert_eq!(answer.status, 101);
+    assert!(answer.has("sec-websocket-protocol: studio.v1"), "{answer:?}");
+}
+
+#[test]
+fn bad_handshakes_are_told_why() {
+    let server = Server::start(&[]);
+    let twice = [UPGRADE, &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]].concat();
+    for (lines, status, why) in [
+        (with("Sec-WebSocket-Key", ""), 400, "Missing Sec-WebSocket-Key header"),
+        (
+            with("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="),
+            400,
+            "Malformed Sec-WebSocket-Key header",
+        ),
+        (twice, 400, "Malformed Sec-WebSocket-Key header"),
+        (
+            with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
+            426,
+            "Unsupported Sec-WebSocket-Version (must be 13)",
+        ),
+        (with("Sec-WebSocket-Version", ""), 426, "Unsupported Sec-WebSocket-Version (must be 13)"),
+        (with("GET", "POST / HTTP/1.1"), 405, "A WebSocket upgrade must be a GET request"),
+        (with("GET", "GET / HTTP/1.0"), 400, "A WebSocket upgrade needs HTTP/1.1"),
+        (
+            with("Connection", "Connection: keep-alive"),
+            400,
+            r#"Missing \"Connection: Upgrade\" header"#,
+        ),
+        (with("Host", ""), 400, "Missing Host header"),
+    ] {
+        let answer = request(server.port, &lines);
+        let body = format!(r#"{{"error":"{why}"}}"#);
+        assert_eq!((answer.status, answer.body), (status, body), "{lines:?}");
+        assert_eq!(answer.head.contains("sec-websocket-version: 13"), status == 426);
+        assert_eq!(answer.head.contains("allow: get"), status == 405);
+    }
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    for byte in head(UPGRADE) {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(Answer::read(&mut stream, true).status, 101);
+    let mut client = Client { stream };
+    assert_eq!(client.text(), WELCOME);
+    for byte in frame(0x81, br#"{"type":"ping"}"#) {
+        client.stream.write_all(&[byte]).unwrap();
+    }
+    assert!(client.text().starts_with(r#"{"type":"pong","timestamp":"#));
+}
+
+#[test]
+fn bytes_behind_the_handshake_are_not_lost() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let mut bytes = head(UPGRADE);
+    bytes.extend(frame(0x81, br#"{"type":"ping"}"#));
+    bytes.extend(frame(0x88, &1000_u16.to_be_bytes()));
+    stream.write_all(&bytes).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 101);
+    let mut client = Client { stream };
+    assert_eq!(client.text(), WELCOME);
+    assert!(client.text().contains("pong"));
+    assert_eq!(client.close_code(), Some(1000));
+    assert!(client.ends());
+}
+
+#[test]
+fn a_slow_head_is_given_ten_seconds() {
+    let server = Server::start(&[]);
+    let mut slow = server.connect();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: local").unwrap();
+    let mut silent = server.connect();
+    let start = std::time::Instant::now();
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap();
+    silent.read_to_end(&mut rest).unwrap();
+    // Not earlier: that is the contract. Not for ever: reading came to an end.
+    assert!(start.elapsed().as_secs() >= 9, "{:?}", start.elapsed());
+    assert!(server.log.count("connected") == 0);
+}
+
+#[test]
+fn a_head_has_16_kib_at_most() {
+    let server = Server::start(&[]);
+    let padded = |length: usize| {
+        let without = head(&["GET /health HTTP/1.1", "Host: localhost", "X-Padding: "]).len();
+        let padding = format!("X-Padding: {}", "x".repeat(length - without));
+        let lines = ["GET /health HTTP/1.1", "Host: localhost", &padding];
+        assert_eq!(head(&lines).len(), length);
+        request(server.port, &lines).status
+    };
+    assert_eq!(padded(16 * 1024), 200);
+    assert_eq!(padded(16 * 1024 + 1), 431);
+}

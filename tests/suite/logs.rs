@@ -1,0 +1,82 @@
+//! What a person reads on the terminal, and that the log never holds anybody up.
+
+use std::process::Stdio;
+
+use crate::support::{Log, Server, binary};
+
+#[test]
+fn the_story_of_a_client() {
+    let server = Server::start(&[]);
+    let port = server.port;
+    server.log.wait_for(&format!("[INFO] Listening on [::]:{port} (bound by this process)"));
+    server.log.wait_for(&format!(
+        "started: WebSocket ws://localhost:{port}/, health http://localhost:{port}/health, readiness http://localhost:{port}/ready"
+    ));
+    let mut client = server.client();
+    client.ask(r#"{"type":"ping"}"#);
+    client.ask(r#"{"type":"ping"}"#);
+    client.ask("{\"type\":\"f\\u001bly\"}");
+    client.ask(r#"{"type":"flee"}"#);
+    client.leave(1000);
+    server.log.wait_for("[INFO] WebSocket client connected: 127.0.0.1");
+    server.log.wait_for("[INFO] Received message: ping");
+    server.log.wait_for("[INFO] Rejected message: Unknown message type: fly");
+    let line = server.log.wait_for("[INFO] WebSocket client disconnected: 127.0.0.1");
+    let time = line.strip_prefix('[').unwrap().split(']').next().unwrap();
+    assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+    assert_eq!(server.log.count("Received message: ping"), 1, "further ones are debug");
+    assert_eq!(server.log.count("Rejected message"), 1, "further ones are debug");
+}
+
+#[test]
+fn debug_has_every_message_and_error_next_to_none() {
+    let server = Server::start(&[("LOG_LEVEL", "debug")]);
+    let mut client = server.client();
+    for _ in 0..3 {
+        client.ask(r#"{"type":"ping"}"#);
+        client.ask("x");
+    }
+    client.leave(1000);
+    server.log.wait_for("disconnected");
+    assert_eq!(server.log.count("Received message: ping"), 3);
+    assert_eq!(server.log.count("[DEBUG] Received message: ping"), 2);
+    assert_eq!(server.log.count("Rejected message: Invalid JSON"), 3);
+
+    let quiet = binary().envs([("PORT", "99999"), ("LOG_LEVEL", "error")]).output().unwrap();
+    assert!(String::from_utf8(quiet.stderr).unwrap().contains("[ERROR] Invalid setting PORT"));
+}
+
+#[test]
+fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mut child = binary()
+        .envs([("PORT", port.to_string().as_str()), ("LOG_LEVEL", "debug"), ("RATE_LIMIT", "0")])
+        .stderr(Stdio::from(writer))
+        .spawn()
+        .unwrap();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    // Nobody reads the pipe: it takes 64 KiB, the queue 4096 events and the writer as many.
+    let mut client = crate::support::Client::open(port);
+    client.text();
+    for _ in 0..12_000 {
+        assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    }
+    let log = Log::follow(reader);
+    let line = log.wait_for("log events were dropped");
+    assert!(line.contains("[WARN] "), "{line}");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    client.close_code();
+    client.leave(1001);
+    assert!(child.wait().unwrap().success());
+    log.wait_for("Stopped cleanly");
+}

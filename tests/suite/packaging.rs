@@ -1,0 +1,139 @@
+//! What is shipped beside the binary fits the binary.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use openstudio_signaling::config::SETTINGS;
+use openstudio_signaling::events::Event;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The catalog's entries: message id to head and text.
+fn catalog() -> HashMap<String, (String, String)> {
+    let text = read("systemd/openstudio-signaling.catalog");
+    let mut entries = HashMap::new();
+    for entry in text.split("\n-- ").skip(1) {
+        let (id, rest) = entry.split_once('\n').unwrap();
+        let (head, text) = rest.split_once("\n\n").unwrap();
+        let entry = (head.to_owned(), text.trim_end().to_owned());
+        assert!(entries.insert(id.to_owned(), entry).is_none(), "{id} twice");
+    }
+    entries
+}
+
+#[test]
+fn every_event_is_explained_and_nothing_else() {
+    let mut entries = catalog();
+    for kind in Event::KINDS {
+        let (head, text) =
+            entries.remove(kind.message_id).unwrap_or_else(|| panic!("no entry for {}", kind.name));
+        assert!(head.starts_with("Subject: ") && head.contains("\nDefined-By: "), "{}", kind.name);
+        assert!(!text.is_empty());
+        // A placeholder that the event does not fill would be shown as it is.
+        let placeholders = text.split('@').skip(1).step_by(2);
+        for name in placeholders {
+            let known = kind.fields.iter().any(|field| field.to_uppercase() == name);
+            assert!(known, "{} has no field {name}", kind.name);
+        }
+    }
+    assert!(entries.is_empty(), "explained, but never logged: {:?}", entries.keys());
+}
+
+#[test]
+fn versions_agree() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = read("debian/changelog");
+    assert!(changelog.starts_with(&format!("openstudio-signaling ({version}) ")));
+    assert!(read("CHANGELOG.md").contains(&format!("\n## {version}\n")));
+}
+
+#[test]
+fn the_readme_lists_every_setting_and_every_error_and_close_code() {
+    let readme = read("README.md");
+    for setting in SETTINGS {
+        let row = format!("| `{}` | {} |", setting.name, setting.default);
+        assert!(readme.contains(&row), "{row}");
+    }
+    for code in openstudio_signaling::protocol::ErrorCode::ALL {
+        assert!(readme.contains(&format!("| `{code}` |")), "{code}");
+    }
+    for code in [1001, 1002, 1007, 1009, 1011, 4201] {
+        assert!(readme.contains(&format!("| {code} |")), "{code}");
+    }
+    for module in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
+        let name = module.unwrap().file_name().into_string().unwrap();
+        assert!(readme.contains(&format!("`{name}`")), "the map lacks {name}");
+    }
+}
+
+#[test]
+fn the_socket_unit_has_the_default_port() {
+    let port = SETTINGS.iter().find(|setting| setting.name == "PORT").unwrap().default;
+    assert!(
+        read("systemd/openstudio-signaling.socket").contains(&format!("\nListenStream={port}\n"))
+    );
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let mut in_dependencies = false;
+    let mut previous = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line.ends_with("dependencies]");
+        } else if in_dependencies && line.contains(" = ") {
+            assert!(previous.starts_with("# "), "no reason for {line}");
+        }
+        previous = line;
+    }
+}
+
+#[test]
+fn the_shipped_settings_file_is_read_by_the_real_binary() {
+    let directory = tempfile::tempdir().unwrap();
+    let docs = std::process::Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--example", "docs", "--"])
+        .arg(directory.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
+    assert!(docs.success());
+    let shipped =
+        fs::read_to_string(directory.path().join("openstudio-signaling.default")).unwrap();
+    assert!(shipped.lines().all(|line| line.is_empty() || line.starts_with('#')));
+    // With every line in force, nothing but where the values come from changes.
+    let in_force: String = shipped
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let path = directory.path().join("in-force");
+    fs::write(&path, in_force).unwrap();
+    let config = |file: &Path| {
+        let output = crate::support::binary()
+            .args(["config", "--settings-file"])
+            .arg(file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let values = |text: String| {
+        let values = text.lines().map(|line| line.split(" #").next().unwrap().trim().to_owned());
+        values.collect::<Vec<_>>()
+    };
+    let shipped = config(&directory.path().join("openstudio-signaling.default"));
+    assert!(shipped.lines().all(|line| line.ends_with("# default")), "{shipped}");
+    let in_force = config(&path);
+    let set = in_force.lines().filter(|line| line.contains("in-force line ")).count();
+    let with_value = SETTINGS.iter().filter(|setting| !setting.default.contains(' ')).count();
+    assert_eq!(set, with_value);
+    assert_eq!(values(in_force), values(shipped));
+}

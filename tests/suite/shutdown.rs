@@ -1,0 +1,133 @@
+//! SIGTERM and what follows.
+
+use std::io::{Read, Write};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, connect, head};
+
+#[test]
+fn an_idle_server_stops_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(&[]);
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0));
+        let name = if signal == Signal::TERM { "SIGTERM" } else { "SIGINT" };
+        server.log.wait_for(&format!("Received {name}"));
+        server.log.wait_for("Draining 0 clients");
+        server.log.wait_for("Stopped cleanly after ");
+    }
+}
+
+#[test]
+fn two_thousand_clients_get_their_close_frame() {
+    crate::support::raise_file_limit();
+    let mut server = Server::start(&[]);
+    let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();
+    server.signal(Signal::TERM);
+    for client in &mut clients {
+        assert_eq!(client.close_code(), Some(1001));
+    }
+    for client in clients {
+        client.leave(1001);
+    }
+    assert_eq!(server.wait().code(), Some(0));
+    server.log.wait_for("Draining 2000 clients");
+}
+
+#[test]
+fn a_client_that_never_answers_is_cut_off() {
+    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "300")]);
+    let mut client = server.client();
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(start.elapsed().as_millis() >= 300);
+    let line = server.log.wait_for("Forced to stop: the grace period is over");
+    assert!(line.contains("[WARN]") && line.contains("1 clients and "), "{line}");
+    assert!(client.ends());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "300"), ("RATE_LIMIT", "0")]);
+    let mut client = server.client();
+    client.stream.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let bytes = crate::support::frame(0x81, b"x").repeat(10_000);
+    // Until neither side takes any more.
+    while client.stream.write_all(&bytes).is_ok() {}
+    assert_eq!(server.stop(), Some(1));
+    server.log.wait_for("Forced to stop");
+}
+
+#[test]
+fn a_second_signal_ends_the_wait() {
+    let mut server = Server::start(&[]);
+    let mut client = server.client();
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    let start = Instant::now();
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(start.elapsed().as_secs() < 9, "the grace period is 10 s");
+    server.log.wait_for("Forced to stop: a second signal came");
+}
+
+#[test]
+fn readiness_ends_before_the_connection_does() {
+    let mut server = Server::start(&[]);
+    let mut client = server.client();
+    let mut kept = server.connect();
+    let ask = head(&["GET /ready HTTP/1.1", "Host: localhost"]);
+    kept.write_all(&ask).unwrap();
+    assert_eq!(Answer::read(&mut kept, true).status, 200);
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    // As long as a client is there, whoever holds a connection is told.
+    kept.write_all(&ask).unwrap();
+    let answer = Answer::read(&mut kept, true);
+    assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
+    // Nobody new is taken: the listener closes while the clients are being told.
+    let closed = Instant::now() + crate::support::PATIENCE;
+    while std::net::TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
+        assert!(Instant::now() < closed);
+    }
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn handshakes_in_flight_are_finished() {
+    let mut server = Server::start(&[]);
+    let mut witness = server.client();
+    let mut half = connect(server.port);
+    let bytes = head(UPGRADE);
+    let (first, rest) = bytes.split_at(30);
+    half.write_all(first).unwrap();
+    // The witness was accepted before and answers after: its round trip shows that the half is in.
+    assert!(witness.ask(r#"{"type":"ping"}"#).contains("pong"));
+    server.signal(Signal::TERM);
+    assert_eq!(witness.close_code(), Some(1001));
+    half.write_all(rest).unwrap();
+    assert_eq!(Answer::read(&mut half, true).status, 101);
+    let mut late = Client { stream: half };
+    assert_eq!(late.text(), WELCOME);
+    assert_eq!(late.close_code(), Some(1001));
+    late.leave(1001);
+    witness.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn what_a_client_says_during_the_drain_comes_too_late() {
+    let mut server = Server::start(&[]);
+    let mut client = server.client();
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    client.say(r#"{"type":"ping"}"#);
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+}
