@@ -1,5 +1,7 @@
 //! Imports go downward only.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
 use std::fs;
 use std::path::Path;
 

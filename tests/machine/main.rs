@@ -1,1 +1,344 @@
-//! x
+//! The package, installed with apt on a Debian whose PID 1 is systemd.
+//!
+//! Each test boots a machine of its own from a cached base and throws it away. `tests/run` makes the bases
+//! and the package, and runs these tests: they need root.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
+mod booted;
+mod load;
+#[allow(dead_code, reason = "the other test crate uses the rest")]
+#[path = "../suite/support.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use booted::{Machine, SERVICE};
+use load::ConnectLoop;
+
+/// Makes a test of each scenario on each release.
+macro_rules! on_both_releases {
+    ($($scenario:ident)*) => {
+        mod bookworm {
+            $(#[test] #[ignore = "boots a machine"] fn $scenario() { super::$scenario("bookworm"); })*
+        }
+        mod trixie {
+            $(#[test] #[ignore = "boots a machine"] fn $scenario() { super::$scenario("trixie"); })*
+        }
+    };
+}
+
+on_both_releases! {
+    install_starts_a_service_that_explains_itself
+    restarts_and_reloads_refuse_nobody
+    an_upgrade_under_load_refuses_nobody_and_keeps_settings
+    crashes_and_hangs_are_restarted
+    bad_settings_fail_with_78_and_stay_down
+    stop_says_goodbye_to_clients
+    a_stopped_journal_holds_nobody_up
+    the_drop_in_examples_work
+    it_starts_where_unshare_is_blocked
+    purge_leaves_nothing_behind
+    the_as_installed_tests_pass
+}
+
+fn install_starts_a_service_that_explains_itself(suite: &str) {
+    let machine = Machine::with_package(suite);
+    assert_eq!(machine.property("ActiveState"), "active");
+    assert_eq!(machine.property("StatusText"), "Serving 0 clients");
+    assert_eq!(machine.property("Result"), "success");
+    for unit in ["openstudio-signaling.service", "openstudio-signaling.socket"] {
+        assert_eq!(machine.ok(&["systemctl", "is-enabled", unit]), "enabled\n");
+        assert_eq!(machine.ok(&["systemctl", "is-active", unit]), "active\n");
+    }
+    assert_eq!(machine.property("User"), SERVICE);
+
+    let verified =
+        machine.run(&["systemd-analyze", "verify", "--man=no", SERVICE_UNIT, SOCKET_UNIT]);
+    assert!(verified.status.success());
+    assert_eq!(String::from_utf8_lossy(&verified.stderr), "", "verify is silent");
+    let security = machine.ok(&["systemd-analyze", "security", "--no-pager", SERVICE]);
+    let exposure = security.split("Overall exposure level").nth(1).unwrap();
+    let exposure: f64 = exposure.split_whitespace().nth(2).unwrap().parse().unwrap();
+    assert!(exposure <= 0.4, "{exposure}");
+
+    let check = machine.ok(&["openstudio-signaling", "check"]);
+    assert_eq!(check.matches('✓').count(), 4, "{check}");
+    machine.wait_for_log("WebSocket client disconnected");
+
+    // A client of our own, and what the journal has of it.
+    let mut client = machine.client();
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    machine.wait_for_property("StatusText", "Serving 1 client");
+    client.leave(1000);
+    let lines = machine.wait_for_log_with("CLIENT_ID=2", "disconnected");
+    let by_address =
+        machine.ok(&["journalctl", "-u", SERVICE, "CLIENT_IP=127.0.0.1", "-o", "json"]);
+    assert_eq!(by_address.lines().count(), 6, "two clients with three events each: {by_address}");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [connected, message, disconnected] = &lines[..] else { panic!("{lines:#?}") };
+    assert_eq!(connected["MESSAGE"], "WebSocket client connected: 127.0.0.1 (client 2)");
+    assert_eq!(connected["SYSLOG_IDENTIFIER"], SERVICE);
+    assert_eq!(connected["MESSAGE_ID"].as_str().unwrap().len(), 32);
+    assert_eq!(message["MESSAGE_TYPE"], "ping");
+    for line in &lines {
+        assert_eq!((&line["PRIORITY"], &line["CLIENT_IP"]), (&"6".into(), &"127.0.0.1".into()));
+    }
+    for (field, value) in [
+        ("CLOSE_CODE", "1000"),
+        ("CLOSED_BY", "client"),
+        ("MESSAGES_IN", "1"),
+        ("MESSAGES_OUT", "2"),
+    ] {
+        assert_eq!(disconnected[field], value, "{disconnected:#?}");
+    }
+    let explained = machine.ok(&["journalctl", "-x", "--no-pager", "-u", SERVICE]);
+    for text in [
+        "Subject: The signaling server is up",
+        "Browsers connect to ws://localhost:3000/",
+        "Client 2 (127.0.0.1) was connected for ",
+        "Subject: A client has disconnected",
+    ] {
+        assert!(explained.contains(text), "{text} in {explained}");
+    }
+    let health = support::get(3000, "/health");
+    assert!(health.body.starts_with(r#"{"status":"ok","uptime":"#), "{health:?}");
+}
+
+const SERVICE_UNIT: &str = "openstudio-signaling.service";
+const SOCKET_UNIT: &str = "openstudio-signaling.socket";
+
+fn restarts_and_reloads_refuse_nobody(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let load = ConnectLoop::start();
+    for _ in 0..20 {
+        machine.ok(&["systemctl", "restart", SERVICE]);
+    }
+    let tally = load.finish();
+    println!("{suite}: 20 restarts: {tally:?}");
+    assert!(tally.served >= 100, "{tally:?}");
+    assert_eq!((tally.refused, tally.broken), (0, 0), "{tally:?}");
+    assert_eq!(machine.property("NRestarts"), "0");
+
+    let process = machine.property("MainPID");
+    let mut client = machine.client();
+    machine.ok(&["sh", "-c", "echo LOG_LEVEL=debug >> /etc/default/openstudio-signaling"]);
+    machine.ok(&["systemctl", "reload", SERVICE]);
+    machine
+        .wait_for_log("Reloaded: log level is debug (from /etc/default/openstudio-signaling line ");
+    client.ask(r#"{"type":"ping"}"#);
+    client.ask(r#"{"type":"ping"}"#);
+    let debug = machine.wait_for_log_with("PRIORITY=7", "Received message: ping");
+    assert!(!debug.is_empty());
+    assert_eq!(machine.property("MainPID"), process);
+    assert_eq!(machine.property("ActiveState"), "active");
+    client.leave(1000);
+}
+
+fn an_upgrade_under_load_refuses_nobody_and_keeps_settings(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let socket =
+        machine.ok(&["systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", SOCKET_UNIT]);
+    let process = machine.property("MainPID");
+    machine.ok(&["sh", "-c", "echo RATE_LIMIT=77 >> /etc/default/openstudio-signaling"]);
+    let load = ConnectLoop::start();
+    let upgraded = machine.apt(&["install", "/upgrade/openstudio-signaling_9.9.9_amd64.deb"]);
+    assert!(upgraded.contains("openstudio-signaling (9.9.9)"), "{upgraded}");
+    let tally = load.finish();
+    println!("{suite}: upgrade: {tally:?}");
+    assert!(tally.served >= 20, "{tally:?}");
+    assert_eq!((tally.refused, tally.broken), (0, 0), "{tally:?}");
+    assert_ne!(machine.property("MainPID"), process, "the service runs the new program");
+    let after =
+        machine.ok(&["systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", SOCKET_UNIT]);
+    assert_eq!(after, socket, "the socket was left alone");
+    let config = machine.ok(&["openstudio-signaling", "config"]);
+    assert!(config.contains("RATE_LIMIT=77 "), "{config}");
+
+    machine.apt(&["reinstall", "/upgrade/openstudio-signaling_9.9.9_amd64.deb"]);
+    machine.ok(&["openstudio-signaling", "check"]);
+}
+
+fn crashes_and_hangs_are_restarted(suite: &str) {
+    let machine = Machine::with_package(suite);
+    for (signal, result) in
+        [("KILL", "Main process exited, code=killed, status=9/KILL"), ("STOP", "Watchdog timeout")]
+    {
+        let process = machine.property("MainPID");
+        let mut client = machine.client();
+        machine.ok(&["sh", "-c", &format!("kill -{signal} {process}")]);
+        machine.wait_until("a new process", || {
+            let now = machine.property("MainPID");
+            now != process && now != "0" && machine.property("ActiveState") == "active"
+        });
+        machine.wait_for_log(result);
+        machine.ok(&["openstudio-signaling", "check"]);
+        // Who was connected sees the end, whatever TCP makes of it.
+        let _ = std::io::Read::read(&mut client.stream, &mut [0; 1]);
+    }
+    assert_eq!(machine.ok(&["systemctl", "is-active", SOCKET_UNIT]), "active\n");
+}
+
+fn bad_settings_fail_with_78_and_stay_down(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let setting = "/etc/default/openstudio-signaling";
+    machine.ok(&["sh", "-c", &format!("echo MAX_CONNECTIONS=many >> {setting}")]);
+    assert!(!machine.run(&["systemctl", "restart", SERVICE]).status.success());
+    assert_eq!(machine.property("ExecMainStatus"), "78");
+    machine.wait_until("failed", || machine.property("ActiveState") == "failed");
+    let line = format!("Invalid setting MAX_CONNECTIONS=\"many\" (from {setting} line ");
+    let logged = machine.wait_for_log_with("PRIORITY=3", &line);
+    assert!(logged.contains("must be a whole number from 1 to 1000000"), "{logged}");
+    assert_eq!(machine.property("NRestarts"), "0");
+
+    // A client starts it again and is turned away instead of waiting for ever; the socket survives that.
+    for _ in 0..3 {
+        let mut stream = support::connect(3000);
+        assert!(!matches!(std::io::Read::read(&mut stream, &mut [0; 1]), Ok(1..)));
+    }
+    machine.wait_until("failed", || machine.property("ActiveState") == "failed");
+    assert_eq!(machine.ok(&["systemctl", "is-active", SOCKET_UNIT]), "active\n");
+
+    machine.ok(&["sed", "-i", "/=many/d", setting]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    machine.ok(&["openstudio-signaling", "check"]);
+}
+
+fn stop_says_goodbye_to_clients(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let mut clients: Vec<_> = (0..50).map(|_| machine.client()).collect();
+    let leaving = std::thread::spawn(move || {
+        let codes: Vec<_> = clients.iter_mut().map(support::Client::close_code).collect();
+        clients.into_iter().for_each(|client| client.leave(1001));
+        codes
+    });
+    let start = Instant::now();
+    machine.ok(&["systemctl", "stop", SERVICE]);
+    let took = start.elapsed();
+    assert_eq!(leaving.join().unwrap(), vec![Some(1001); 50]);
+    println!("{suite}: stop with 50 clients took {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(machine.property("ExecMainStatus"), "0");
+    assert_eq!(machine.property("Result"), "success");
+    machine.wait_for_log("Stopped cleanly after ");
+    // The socket brings the service back for whoever connects next.
+    machine.client().leave(1000);
+}
+
+fn a_stopped_journal_holds_nobody_up(suite: &str) {
+    let machine = Machine::with_package(suite);
+    machine.ok(&[
+        "sh",
+        "-c",
+        "echo 'LOG_LEVEL=debug\nRATE_LIMIT=0' >> /etc/default/openstudio-signaling",
+    ]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    let mut client = machine.client();
+    let journald =
+        machine.ok(&["systemctl", "show", "-p", "MainPID", "--value", "systemd-journald"]);
+    let journald = journald.trim();
+    machine.ok(&["sh", "-c", &format!("kill -STOP {journald}")]);
+    // More than journald's socket, the queue and the writer's batch take together.
+    for _ in 0..15_000 {
+        assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    }
+    machine.ok(&["sh", "-c", &format!("kill -CONT {journald}")]);
+    let lines = machine.wait_for_log_with("PRIORITY=4", "log events were dropped");
+    println!("{suite}: {}", lines.lines().last().unwrap());
+    client.leave(1000);
+}
+
+fn the_drop_in_examples_work(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let examples = "/usr/share/doc/openstudio-signaling/examples";
+    let install = |unit: &str, example: &str| {
+        let directory = format!("/etc/systemd/system/{unit}.d");
+        machine.ok(&["mkdir", "-p", &directory]);
+        machine.ok(&["cp", &format!("{examples}/{example}"), &directory]);
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["systemctl", "restart", SOCKET_UNIT, SERVICE_UNIT]);
+    };
+    machine.ok(&["sh", "-c", "echo PORT=8080 >> /etc/default/openstudio-signaling"]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    machine.wait_for_log("PORT=8080 (/etc/default/openstudio-signaling line ");
+    machine.wait_for_log("has no effect: systemd passed a socket that listens on [::]:3000");
+
+    install(SOCKET_UNIT, "port.conf");
+    machine.ok(&["openstudio-signaling", "check", "ws://localhost:8080/"]);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", 3000)).is_err());
+    install(SOCKET_UNIT, "privileged-port.conf");
+    machine.ok(&["openstudio-signaling", "check", "ws://localhost:80/"]);
+    install(SERVICE_UNIT, "direct-network.conf");
+    machine.ok(&["openstudio-signaling", "check", "ws://localhost:80/"]);
+    assert_eq!(machine.property("PrivateNetwork"), "no");
+}
+
+fn it_starts_where_unshare_is_blocked(suite: &str) {
+    let machine = Machine::boot(suite, &["--system-call-filter=~unshare"]);
+    machine.install();
+    let unshare = ["systemd-run", "--quiet", "--wait", "unshare", "--mount", "true"];
+    assert!(!machine.run(&unshare).status.success(), "unshare is blocked");
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.ok(&["openstudio-signaling", "check"]);
+}
+
+fn purge_leaves_nothing_behind(suite: &str) {
+    let machine = Machine::boot(suite, &[]);
+    // The journal, dpkg's and apt's own books, and the backups of sysusers are not the package's.
+    let files = || {
+        machine.ok(&["sh", "-c", "find / -xdev -not -path '/proc/*' -not -path '/run/*' -not -path '/tmp/*' \
+            -not -path '/var/tmp/*' -not -path '/var/log/*' -not -path '/var/cache/*' -not -path '/var/lib/dpkg/*' \
+            -not -path '/var/lib/apt/*' -not -path '/etc/*-' -not -path '/var/lib/systemd/catalog/database' \
+            -not -path '/var/lib/systemd/deb-systemd-helper-*' -not -path '/var/lib/systemd/timers/*' | sort"])
+    };
+    let helper = || {
+        machine.ok(&[
+            "sh",
+            "-c",
+            "find / -xdev -name '*openstudio*' -not -path '/proc/*' -not -path '/var/log/*'",
+        ])
+    };
+    let before = files();
+    machine.install();
+    assert_ne!(files(), before);
+    machine.ok(&["openstudio-signaling", "check"]);
+    machine.apt(&["remove", SERVICE]);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", 3000)).is_err(), "remove stops it");
+    assert_eq!(
+        machine.ok(&["sh", "-c", "ls /etc/default/openstudio-signaling"]).lines().count(),
+        1
+    );
+    machine.apt(&["purge", SERVICE]);
+    let after = files();
+    let left: Vec<_> =
+        after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    assert_eq!(helper(), "");
+    assert_eq!(
+        machine.ok(&["sh", "-c", "systemctl list-units --all --no-legend '*openstudio*'"]),
+        ""
+    );
+    machine.install();
+    machine.ok(&["openstudio-signaling", "check"]);
+}
+
+fn the_as_installed_tests_pass(suite: &str) {
+    let machine = Machine::boot(suite, &[]);
+    machine.install();
+    let control = include_str!("../../debian/tests/control");
+    let names = control.lines().find_map(|line| line.strip_prefix("Tests: ")).unwrap();
+    for name in names.split(", ") {
+        let output = machine.run(&[
+            "sh",
+            "-c",
+            &format!("cd /tmp && AUTOPKGTEST_TMP=/tmp sh /source-tests/{name}"),
+        ]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{name}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

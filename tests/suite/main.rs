@@ -1,5 +1,7 @@
 //! The real binary, driven over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
 mod cli;
 mod closing;
 mod frames;

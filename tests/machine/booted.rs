@@ -1,0 +1,159 @@
+//! A booted machine: systemd-nspawn on a base that stays as it is.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::support::Client;
+
+/// The package, the unit and the command are all called so.
+pub const SERVICE: &str = "openstudio-signaling";
+
+/// How long anything may take: the watchdog alone has 20 s.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A machine that ends when it is dropped. The thread that booted it is in its network.
+pub struct Machine {
+    nspawn: Child,
+    init: u32,
+}
+
+fn base(suite: &str) -> PathBuf {
+    let cache = std::env::var_os("MACHINES").expect("tests/run says where the bases are");
+    Path::new(&cache).join(suite)
+}
+
+impl Machine {
+    pub fn with_package(suite: &str) -> Self {
+        let machine = Self::boot(suite, &[]);
+        machine.install();
+        machine
+    }
+
+    pub fn boot(suite: &str, arguments: &[&str]) -> Self {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bind = |from: &str, to: &str| format!("--bind-ro={}:{to}", top.join(from).display());
+        let console = tempfile::tempfile().unwrap();
+        let name = format!("{suite}-{}", std::process::id());
+        let nspawn = Command::new("systemd-nspawn")
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .args(["--register=no", "--keep-unit", "--volatile=overlay", "--private-network", "-b"])
+            .arg(format!("--machine={name}"))
+            .arg("--directory")
+            .arg(base(suite))
+            .arg(bind("target/deb", "/debs"))
+            .arg(bind("target/deb-upgrade", "/upgrade"))
+            .arg(bind("debian/tests", "/source-tests"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console)
+            .spawn()
+            .unwrap();
+        let mut machine = Self { nspawn, init: 0 };
+        let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
+        machine.wait_until("the machine's init", || {
+            fs::read_to_string(&children).is_ok_and(|children| !children.trim().is_empty())
+        });
+        machine.init = fs::read_to_string(&children).unwrap().trim().parse().unwrap();
+        machine.wait_until("the boot", || {
+            let state = machine.run(&["systemctl", "is-system-running"]).stdout;
+            state == b"running\n" || state == b"degraded\n"
+        });
+        let network = File::open(format!("/proc/{}/ns/net", machine.init)).unwrap();
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        machine
+    }
+
+    pub fn install(&self) {
+        let package = format!("/debs/openstudio-signaling_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
+        self.apt(&["install", &package]);
+    }
+
+    /// Runs apt-get, with output kept for the case that it fails.
+    pub fn apt(&self, arguments: &[&str]) -> String {
+        self.ok(&[&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y"], arguments].concat())
+    }
+
+    pub fn run(&self, command: &[&str]) -> Output {
+        Command::new("nsenter")
+            .args(["-t", &self.init.to_string(), "-m", "-u", "-i", "-n", "-p", "-C", "--"])
+            .args(command)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a command that must succeed: its standard output.
+    pub fn ok(&self, command: &[&str]) -> String {
+        let output = self.run(command);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {stdout}{stderr}{}", self.log());
+        stdout
+    }
+
+    /// A property of the service.
+    pub fn property(&self, name: &str) -> String {
+        self.ok(&["systemctl", "show", "--value", "-p", name, SERVICE]).trim().to_owned()
+    }
+
+    pub fn log(&self) -> String {
+        let output = self.run(&["journalctl", "--no-pager", "-u", SERVICE]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn wait_for_property(&self, name: &str, value: &str) {
+        self.wait_until(value, || self.property(name) == value);
+    }
+
+    /// Waits for a line of the service's log that contains `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        self.wait_until(text, || self.log().contains(text));
+    }
+
+    /// Waits for an entry that matches and contains `text`: all that match, as JSON.
+    pub fn wait_for_log_with(&self, matches: &str, text: &str) -> String {
+        let find = || self.ok(&["journalctl", "--no-pager", "-u", SERVICE, matches, "-o", "json"]);
+        // In JSON, quotes have a backslash.
+        let text = text.replace('"', "\\\"");
+        self.wait_until(&text, || find().contains(&text));
+        find()
+    }
+
+    pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+            // The machine is another system: there is nothing to be woken by.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// A client on the machine's loopback that has had its welcome.
+    pub fn client(&self) -> Client {
+        let mut client = Client::open(3000);
+        client.text();
+        client
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // The end of a namespace's init is the end of everything in it.
+        if let Some(init) = Pid::from_raw(self.init as i32) {
+            let _ = kill_process(init, Signal::KILL);
+        } else {
+            let _ = self.nspawn.kill();
+        }
+        let _ = self.nspawn.wait();
+    }
+}
