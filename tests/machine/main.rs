@@ -40,6 +40,8 @@ on_both_releases! {
     it_starts_where_unshare_is_blocked
     purge_leaves_nothing_behind
     the_as_installed_tests_pass
+    the_readme_can_be_followed
+    a_browser_gets_its_pong
 }
 
 fn install_starts_a_service_that_explains_itself(suite: &str) {
@@ -120,6 +122,12 @@ fn restarts_and_reloads_refuse_nobody(suite: &str) {
     assert!(tally.served >= 100, "{tally:?}");
     assert_eq!((tally.refused, tally.broken), (0, 0), "{tally:?}");
     assert_eq!(machine.property("NRestarts"), "0");
+
+    // Of the socket, too, where that is asked for: it refuses while it is away, but it comes back.
+    for _ in 0..20 {
+        machine.ok(&["systemctl", "restart", SOCKET_UNIT]);
+        machine.ok(&["openstudio-signaling", "check"]);
+    }
 
     let process = machine.property("MainPID");
     let mut client = machine.client();
@@ -341,4 +349,48 @@ fn the_as_installed_tests_pass(suite: &str) {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// Runs every command of README's shell blocks that is for the operator, in their order.
+fn the_readme_can_be_followed(suite: &str) {
+    let machine = Machine::boot(suite, &[]);
+    let readme = include_str!("../../README.md");
+    let (operator, _) = readme.split_once("## Work on it").unwrap();
+    let blocks = operator.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let commands: Vec<_> = blocks.flat_map(str::lines).collect();
+    assert!(commands.len() > 15, "{commands:#?}");
+    for command in commands {
+        let output = machine.ok(&["sh", "-c", &format!("cd /debs && {command}")]);
+        match command.split(' ').next() {
+            Some("curl") => assert!(output.starts_with(r#"{"status":"ok","uptime":"#), "{output}"),
+            Some("journalctl") => assert!(output.contains("client 1"), "{output}"),
+            Some("openstudio-signaling") => assert!(output.lines().count() >= 4, "{output}"),
+            _ => {}
+        }
+    }
+    assert!(!machine.run(&["systemctl", "cat", SERVICE]).status.success(), "uninstalled");
+}
+
+/// A page in Chromium connects to the installed service, asks, and shows what it hears.
+fn a_browser_gets_its_pong(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("page.html");
+    std::fs::write(&page, include_str!("page.html")).unwrap();
+    let output = std::process::Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--virtual-time-budget=20000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    let heard = |text: &str| {
+        assert!(dom.contains(text), "{dom}{}", String::from_utf8_lossy(&output.stderr))
+    };
+    heard(r#"{"type":"welcome","message":"Connected to OpenStudio signaling server"}"#);
+    heard(r#"{"type":"pong","timestamp":"#);
+    heard("closed 1000 clean");
+    machine.wait_for_log("close 1000 by client");
 }
