@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod booted;
+mod browser;
 mod load;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
@@ -371,26 +372,14 @@ fn the_readme_can_be_followed(suite: &str) {
     assert!(!machine.run(&["systemctl", "cat", SERVICE]).status.success(), "uninstalled");
 }
 
-/// A page in Chromium connects to the installed service, asks, and shows what it hears.
+/// A page in Chromium connects to the installed service, asks, and reports what it heard.
 fn a_browser_gets_its_pong(suite: &str) {
     let machine = Machine::with_package(suite);
-    let directory = tempfile::tempdir().unwrap();
-    let page = directory.path().join("page.html");
-    std::fs::write(&page, include_str!("page.html")).unwrap();
-    let output = std::process::Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--virtual-time-budget=20000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
-        .arg(format!("file://{}", page.display()))
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout);
-    let heard = |text: &str| {
-        assert!(dom.contains(text), "{dom}{}", String::from_utf8_lossy(&output.stderr))
-    };
-    heard(r#"{"type":"welcome","message":"Connected to OpenStudio signaling server"}"#);
-    heard(r#"{"type":"pong","timestamp":"#);
-    heard("closed 1000 clean");
+    let heard = browser::hear(include_str!("page.html"));
+    let lines: Vec<_> = heard.lines().collect();
+    let [welcome, pong, closed] = &lines[..] else { panic!("{heard}") };
+    assert_eq!(*welcome, support::WELCOME);
+    assert!(pong.starts_with(r#"{"type":"pong","timestamp":"#), "{heard}");
+    assert_eq!(*closed, "closed 1000 clean");
     machine.wait_for_log("close 1000 by client");
 }
