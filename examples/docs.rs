@@ -39,7 +39,7 @@ fn man(command: &Command, name: &str) -> Man {
     Man::new(command.clone().name(name.to_owned()))
         .title(name.to_uppercase())
         .section("8")
-        .manual("System Administration")
+        .manual("OpenStudio")
         .source(concat!("openstudio-signaling ", env!("CARGO_PKG_VERSION")))
         .date("")
 }
@@ -52,8 +52,9 @@ fn sub_page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    if command.get_after_help().is_some() {
-        man.render_extra_section(&mut page)?;
+    if let Some(text) = command.get_after_help().map(ToString::to_string) {
+        let text = text.strip_prefix("Exit status: ").expect("what is said behind the options");
+        section(&mut page, "EXIT STATUS", &[("", text)])?;
     }
     section(&mut page, "SEE ALSO", &[("", "openstudio-signaling(8)")])?;
     Ok(page)

@@ -46,13 +46,13 @@ pub const SETTINGS: &[Setting] = &[
         "PORT",
         "3000",
         "a whole number from 0 to 65535",
-        "TCP port to listen on (0: any free one, see the log); void under the socket unit",
+        "TCP port to listen on (0: any free one, see the log); no effect under the socket unit",
     ),
     setting(
         "HOST",
         "::",
         "an IPv4 or IPv6 address such as ::, 0.0.0.0 or 127.0.0.1",
-        "Address to listen on (::, IPv4 and IPv6); void under the socket unit",
+        "Address to listen on (::, IPv4 and IPv6); no effect under the socket unit",
     ),
     setting(
         "LOG_LEVEL",

@@ -55,6 +55,7 @@ fn install_starts_a_service_that_explains_itself(suite: &str) {
         assert_eq!(machine.ok(&["systemctl", "is-active", unit]), "active\n");
     }
     assert_eq!(machine.property("User"), SERVICE);
+    assert!(machine.property("LimitNOFILE").parse::<u64>().unwrap() > 100_000);
 
     let verified =
         machine.run(&["systemd-analyze", "verify", "--man=no", SERVICE_UNIT, SOCKET_UNIT]);

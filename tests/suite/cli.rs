@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use openstudio_signaling::config::{Source, command};
@@ -13,7 +13,7 @@ use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::{Service, install_panic_hook, serve};
 use rustix::process::Signal;
 
-use crate::support::{Client, Server, binary};
+use crate::support::{Client, Log, PATIENCE, Server, binary};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =
@@ -237,42 +237,56 @@ fn check_refuses_arguments_that_cannot_be() {
     }
 }
 
-/// The process that [`a_panic_is_one_critical_event`] starts: the real parts with a task that panics.
-#[test]
-#[ignore = "runs as a child of another test"]
-fn panicking_server() {
+/// Serves with the real parts beside `trouble`, which gets the runtime once standard input says so: what
+/// the children of the tests below run.
+fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
     let (journal, writer) = Journal::start(Level::Info).unwrap();
     let source = Source { flags: command().get_matches_from(["x", "--port=0"]), file: None };
     let (config, _) = source.load().unwrap();
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
     let listeners = vec![server::bind(&config).unwrap()];
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let service =
-        Service { config, source, listeners, passed: false, journal, shutdown: shutdown.clone() };
-    runtime.spawn(async {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).unwrap();
-        panic!("the test asked\nfor it");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (told, go) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        told.send(()).unwrap();
     });
+    runtime.spawn(async move {
+        go.await.unwrap();
+        trouble();
+    });
+    let service = Service { config, source, listeners, passed: false, journal, shutdown };
     let outcome = runtime.block_on(serve(service)).unwrap();
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));
-    assert_eq!(outcome, Outcome::Failed);
-    std::process::exit(1);
+    std::process::exit(i32::from(outcome != Outcome::Clean));
+}
+
+/// Starts a test of this file as a process with its log; a line on its standard input makes the trouble.
+fn child(test: &str, environment: &[(&str, &str)]) -> (Child, Log, u16) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
+    command.envs(environment.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let log = Log::follow(child.stderr.take().unwrap());
+    let line = log.wait_for("Listening on ");
+    let port = line.split(" (bound").next().unwrap().rsplit(':').next().unwrap();
+    (child, log, port.parse().unwrap())
+}
+
+#[test]
+#[ignore = "runs as a child of another test"]
+fn panicking_server() {
+    serve_with(|| panic!("the test asked\nfor it"));
 }
 
 #[test]
 fn a_panic_is_one_critical_event() {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "cli::panicking_server", "--ignored", "--nocapture"]);
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
-    command.stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let log = crate::support::Log::follow(child.stderr.take().unwrap());
-    let line = log.wait_for("Listening on ");
-    let port = line.split(" (bound").next().unwrap().rsplit(':').next().unwrap();
-    let mut client = Client::open(port.parse().unwrap());
+    let (mut child, log, port) = child("cli::panicking_server", &[]);
+    let mut client = Client::open(port);
     client.text();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     assert_eq!(client.close_code(), Some(1011));
@@ -281,4 +295,45 @@ fn a_panic_is_one_critical_event() {
     let line = log.wait_for("[CRIT] Internal error");
     assert!(line.contains("the test asked for it (at tests/suite/cli.rs:"), "{line}");
     assert_eq!(log.count("[CRIT]"), 1);
+}
+
+#[test]
+#[ignore = "runs as a child of another test"]
+fn stuck_server() {
+    // The only worker never comes back.
+    serve_with(|| {
+        loop {
+            std::thread::park();
+        }
+    });
+}
+
+#[test]
+fn the_watchdog_is_not_pinged_when_the_runtime_is_stuck() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let environment = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "200000"),
+        ("WATCHDOG_PID", ""),
+    ];
+    let (mut child, log, _) = child("cli::stuck_server", &environment);
+    let mut buffer = [0; 100];
+    while !buffer.starts_with(b"WATCHDOG=1") {
+        socket.recv(&mut buffer).unwrap();
+    }
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let line = log.wait_for("[ERROR] Watchdog ping withheld: ");
+    assert!(line.contains(" has not answered for "), "{line}");
+    // What came before is read; after that, ten times the interval without a ping.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut buffer).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(socket.recv(&mut buffer).is_err());
+    assert_eq!(log.count("Watchdog ping withheld"), 1, "said once");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
