@@ -1,6 +1,7 @@
 //! A booted machine: systemd-nspawn on a base that stays as it is.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -52,15 +53,11 @@ impl Machine {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
-            .stderr(console)
+            .stderr(console.try_clone().unwrap())
             .spawn()
             .unwrap();
         let mut machine = Self { nspawn, init: 0 };
-        let children = format!("/proc/{0}/task/{0}/children", machine.nspawn.id());
-        machine.wait_until("the machine's init", || {
-            fs::read_to_string(&children).is_ok_and(|children| !children.trim().is_empty())
-        });
-        machine.init = fs::read_to_string(&children).unwrap().trim().parse().unwrap();
+        machine.init = machine.find_init(console);
         machine.wait_until("the boot", || {
             let state = machine.run(&["systemctl", "is-system-running"]).stdout;
             state == b"running\n" || state == b"degraded\n"
@@ -68,6 +65,25 @@ impl Machine {
         let network = File::open(format!("/proc/{}/ns/net", machine.init)).unwrap();
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         machine
+    }
+
+    /// Waits for the machine's init, which is the only child of systemd-nspawn.
+    fn find_init(&mut self, mut console: File) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.nspawn.id());
+        let start = Instant::now();
+        loop {
+            let child = fs::read_to_string(&children).ok().and_then(|pid| pid.trim().parse().ok());
+            if let Some(init) = child {
+                return init;
+            }
+            if self.nspawn.try_wait().unwrap().is_some() || start.elapsed() > PATIENCE {
+                let mut said = String::new();
+                console.rewind().unwrap();
+                console.read_to_string(&mut said).unwrap();
+                panic!("systemd-nspawn does not boot: {said}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn install(&self) {
