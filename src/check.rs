@@ -4,7 +4,7 @@
 //! server but its protocol, so that it can check one on another machine.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::timeout;
 
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::protocol::WELCOME;
@@ -92,16 +92,19 @@ pub fn run(options: &Options) -> bool {
             return report(options, "start", Instant::now(), Err(problem));
         }
     };
-    runtime.block_on(steps(options))
+    let ok = runtime.block_on(steps(options));
+    // A resolver that does not answer is not waited for.
+    runtime.shutdown_background();
+    ok
 }
 
 async fn steps(options: &Options) -> bool {
     let start = Instant::now();
-    if !report(options, "health", start, health(options).await) {
+    if !report(options, "health", start, limit(options, health(options)).await) {
         return false;
     }
     let start = Instant::now();
-    let (handshake, socket) = split(handshake(options).await);
+    let (handshake, socket) = split(limit(options, handshake(options)).await);
     if !report(options, "handshake", start, handshake) {
         return false;
     }
@@ -109,11 +112,11 @@ async fn steps(options: &Options) -> bool {
         return false;
     };
     let start = Instant::now();
-    if !report(options, "welcome", start, welcome(&mut socket, options.timeout).await) {
+    if !report(options, "welcome", start, limit(options, welcome(&mut socket)).await) {
         return false;
     }
     let start = Instant::now();
-    let pong = ping(&mut socket, options.timeout).await;
+    let pong = limit(options, ping(&mut socket)).await;
     let ok = report(options, "ping", start, pong);
     // The verdict stands: how the goodbye goes does not change it.
     let _ = timeout(options.timeout, socket.close()).await;
@@ -132,9 +135,9 @@ impl Problem {
         Self { what: what.to_string(), fix: fix.to_string() }
     }
 
-    fn slow(options_timeout: Duration, _: Elapsed) -> Self {
+    fn slow(time: Duration) -> Self {
         Self::new(
-            format!("no answer within {} s", options_timeout.as_secs_f64()),
+            format!("no answer within {} s", time.as_secs_f64()),
             "the server hangs or a firewall drops packets: look at `systemctl status openstudio-signaling`, or allow more with --timeout",
         )
     }
@@ -168,21 +171,30 @@ fn report(options: &Options, step: &str, start: Instant, result: Result<String, 
         fix: Option<&'a str>,
     }
     let ms = (start.elapsed().as_secs_f64() * 100_000.0).round() / 100.0;
-    if options.json {
+    let line = if options.json {
         let (detail, fix) = match &result {
             Ok(detail) => (detail, None),
             Err(problem) => (&problem.what, Some(problem.fix.as_str())),
         };
         let line = Line { step, ok: result.is_ok(), ms, detail, fix };
-        let line = serde_json::to_string(&line).expect("plain data can be written");
-        println!("{line}");
+        serde_json::to_string(&line).expect("plain data can be written")
     } else {
         match &result {
-            Ok(detail) => println!("✓ {step:<10} {detail}, in {ms} ms"),
-            Err(problem) => println!("✗ {step:<10} {}; {}", problem.what, problem.fix),
+            Ok(detail) => format!("✓ {step:<10} {detail}, in {ms} ms"),
+            Err(problem) => format!("✗ {step:<10} {}; {}", problem.what, problem.fix),
         }
-    }
+    };
+    // A reader that has closed the pipe still gets the exit code.
+    let _ = writeln!(io::stdout(), "{line}");
     result.is_ok()
+}
+
+/// Bounds a step.
+async fn limit<T>(
+    options: &Options,
+    step: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    timeout(options.timeout, step).await.unwrap_or_else(|_| Err(Problem::slow(options.timeout)))
 }
 
 fn split<T>(result: Result<(String, T), Problem>) -> (Result<String, Problem>, Option<T>) {
@@ -203,9 +215,7 @@ async fn connect(options: &Options) -> Result<TcpStream, Problem> {
             TcpStream::connect((options.host.as_str(), options.port)).await
         }
     };
-    let connected = timeout(options.timeout, connecting).await;
-    let stream = connected.map_err(|elapsed| Problem::slow(options.timeout, elapsed))?;
-    let stream = stream.map_err(|error| match error.kind() {
+    let stream = connecting.await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Problem::new(
             format!("nothing listens on {place} ({error})"),
             "start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u openstudio-signaling -n 20`",
@@ -243,9 +253,7 @@ async fn request(
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await
     };
-    let answer = timeout(options.timeout, exchange).await;
-    let answer = answer.map_err(|elapsed| Problem::slow(options.timeout, elapsed))?;
-    answer.map_err(|error| Problem::not_http(&error))
+    exchange.await.map_err(|error| Problem::not_http(&error))
 }
 
 async fn health(options: &Options) -> Result<String, Problem> {
@@ -256,9 +264,7 @@ async fn health(options: &Options) -> Result<String, Problem> {
     }
     let answer = request(options, "/health", &[]).await?;
     let status = answer.status();
-    let body =
-        timeout(options.timeout, Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
-    let body = body.map_err(|elapsed| Problem::slow(options.timeout, elapsed))?;
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
     let health: Option<Health> = serde_json::from_slice(&body).ok();
     match health {
@@ -297,8 +303,7 @@ async fn handshake(options: &Options) -> Result<(String, Socket), Problem> {
         let fix = "a proxy in between may cache answers: switch that off for this path";
         return Err(Problem::new("the Sec-WebSocket-Accept header is wrong", fix));
     }
-    let upgraded = timeout(options.timeout, hyper::upgrade::on(answer)).await;
-    let upgraded = upgraded.map_err(|elapsed| Problem::slow(options.timeout, elapsed))?;
+    let upgraded = hyper::upgrade::on(answer).await;
     let upgraded = upgraded.map_err(|error| Problem::not_http(&error))?;
     Ok(("HTTP 101, WebSocket open".into(), Socket::new(into_stream(upgraded))))
 }
@@ -311,8 +316,8 @@ struct Answer {
     timestamp: Option<u64>,
 }
 
-async fn welcome(socket: &mut Socket, time: Duration) -> Result<String, Problem> {
-    let answer = socket.answer(time).await?;
+async fn welcome(socket: &mut Socket) -> Result<String, Problem> {
+    let answer = socket.answer().await?;
     match answer {
         Answer { r#type, message: Some(message), .. }
             if r#type == "welcome" && message == WELCOME =>
@@ -323,9 +328,9 @@ async fn welcome(socket: &mut Socket, time: Duration) -> Result<String, Problem>
     }
 }
 
-async fn ping(socket: &mut Socket, time: Duration) -> Result<String, Problem> {
+async fn ping(socket: &mut Socket) -> Result<String, Problem> {
     socket.send(Opcode::Text, br#"{"type":"ping"}"#).await.map_err(Problem::broken)?;
-    let answer = socket.answer(time).await?;
+    let answer = socket.answer().await?;
     match answer {
         Answer { r#type, timestamp: Some(_), .. } if r#type == "pong" => {
             Ok("pong, round trip".into())
@@ -373,10 +378,8 @@ impl Socket {
     }
 
     /// The next message, as far as the checks look at it.
-    async fn answer(&mut self, time: Duration) -> Result<Answer, Problem> {
-        let text = timeout(time, self.message()).await;
-        let text = text.map_err(|elapsed| Problem::slow(time, elapsed))?;
-        let text = text.map_err(Problem::broken)?;
+    async fn answer(&mut self) -> Result<Answer, Problem> {
+        let text = self.message().await.map_err(Problem::broken)?;
         serde_json::from_str(&text).map_err(|error| {
             let fix = "this is a WebSocket server, but not this one: check host, port and path";
             Problem::new(format!("the answer is not a message of the protocol ({error})"), fix)

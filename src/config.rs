@@ -277,7 +277,8 @@ impl Source {
     ///
     /// Everything that is wrong, as [`Settings::collect`] and [`Config::new`] have it.
     pub fn load(&self) -> Result<(Config, Settings), Vec<Invalid>> {
-        let environment = |name: &str| std::env::var(name).ok();
+        // What is no UTF-8 is no valid value either, and is refused as such.
+        let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
         let settings = Settings::collect(&self.flags, environment, self.file.as_deref())?;
         Ok((Config::new(&settings)?, settings))
     }

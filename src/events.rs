@@ -223,7 +223,7 @@ events! {
 
     /// The drain was cut.
     Forced { clients: usize, connections: usize, reason: &'static str } Warn "25a6dd0ddacb4c0ba69df71782638e3b"
-    "Forced to stop: {reason} with {clients} clients and {connections} connections left; exit code 1"
+    "Forced to stop: {reason} with {clients} clients and {connections} other connections left; exit code 1"
 
     /// SIGHUP was handled.
     Reloaded { log_level: Level, origin: String } Info "076edcbff4d643cf8195644b2172a196"

@@ -102,6 +102,8 @@ pub struct Decoder {
     /// How many bytes of `message` are known to be whole UTF-8 characters.
     valid: usize,
     control: Vec<u8>,
+    /// How many frames have been read to their end.
+    frames: u64,
 }
 
 impl Decoder {
@@ -117,7 +119,13 @@ impl Decoder {
             message: Vec::new(),
             valid: 0,
             control: Vec::new(),
+            frames: 0,
         }
+    }
+
+    /// How many frames have come, whole, since the decoder was made: fragments of messages as well.
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// Takes what it can from the front of `input`, unmasking in place, and stops behind the first thing
@@ -147,6 +155,7 @@ impl Decoder {
             let complete = take as u64 == left;
             if complete {
                 self.frame = None;
+                self.frames += 1;
             } else if let Some(frame) = &mut self.frame {
                 frame.read += take as u64;
             }

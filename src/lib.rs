@@ -36,15 +36,15 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Invalid, Settings, Source};
 use crate::events::Event;
 use crate::hub::Hub;
 use crate::journal::Journal;
-use crate::server::{Outcome, accept, clients_for, drain, raise_file_limit, status};
+use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
 use crate::systemd::{Notifier, Probe, Watchdog};
@@ -90,23 +90,24 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
     });
     let notifier = Notifier::new(journal.clone());
 
+    // The service's own tasks; those of clients are in the shutdown's tracker, which a drain waits for.
+    let tasks = TaskTracker::new();
     let mut watchdog = Watchdog::default();
     let mut address = None;
     for listener in listeners {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
         announce(&journal, &state.config, local, passed);
         let probe = watchdog.watch("the accept loop");
-        shutdown.tasks.spawn(accept(listener, Arc::clone(&state), probe, file_limit));
+        tasks.spawn(accept(listener, Arc::clone(&state), probe, file_limit));
     }
-    shutdown.tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
+    tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();
     let touch = move || {
         hub.clients();
     };
-    shutdown.tasks.spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), touch));
+    tasks.spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), touch));
     let watching = watchdog.start(journal.clone())?;
 
     let base = authority(address.ok_or_else(|| io::Error::other("no socket to listen on"))?);
@@ -117,7 +118,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
         ready_url: format!("http://{base}/ready"),
     });
     notifier.ready(&status("Serving", 0));
-    shutdown.tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
+    tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
 
     loop {
         let signal = tokio::select! {
@@ -147,6 +148,9 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
         outcome = drain(&state, &notifier) => outcome,
         () = again => unreachable!("it waits for ever"),
     };
+    shutdown.enter(Phase::Cut);
+    tasks.close();
+    tasks.wait().await;
     if let Some(watching) = watching {
         watching.finish();
     }
@@ -174,15 +178,8 @@ fn authority(address: SocketAddr) -> String {
 
 /// Answers the watchdog whenever it asks, after `touch`, until the process closes.
 async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
-    let answer = async {
-        loop {
-            probe.asked().await;
-            touch();
-            probe.answer();
-        }
-    };
     tokio::select! {
-        () = answer => {}
+        never = probe.answer_always(touch) => match never {},
         () = shutdown.reached(Phase::Closing) => {}
     }
 }
@@ -197,9 +194,11 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
             sleep(STATUS_PAUSE).await;
         }
     };
+    // From the drain on, the status is the drain's.
     tokio::select! {
-        () = follow => {}
+        biased;
         () = state.shutdown.reached(Phase::Draining) => {}
+        () = follow => {}
     }
 }
 

@@ -189,3 +189,16 @@ fn refuse(errors: Vec<Invalid>, journal: &Journal, passed: Vec<TcpListener>) {
         while nonblocking && listener.accept().is_ok() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clean_end_is_a_success() {
+        let text = |outcome| format!("{:?}", code(outcome));
+        assert_eq!(text(Outcome::Clean), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(text(Outcome::Forced), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(text(Outcome::Failed), format!("{:?}", ExitCode::from(1)));
+    }
+}

@@ -29,7 +29,7 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// A close code that this server sends (RFC 6455 section 7.4 and the private range from 4000).
+/// A close code, sent or logged (RFC 6455 section 7.4 and the private range from 4000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseCode(pub u16);
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use warp::http::header::{HeaderMap, HeaderValue};
 use warp::http::{Response, StatusCode, header};
+use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
@@ -33,16 +34,16 @@ pub fn routes(
         })
         .collect();
     let read = || warp::get().or(warp::head()).unify();
-    let health = warp::path!("health").and(read()).map({
+    let health = exactly("/health").and(read()).map({
         let state = Arc::clone(&state);
         move || health(&state)
     });
-    let ready = warp::path!("ready").and(read()).map({
+    let ready = exactly("/ready").and(read()).map({
         let state = Arc::clone(&state);
         move || ready(&state)
     });
     // The paths of the routes are not open to upgrades, whatever the method.
-    let elsewhere = warp::path!("health").or(warp::path!("ready")).unify().map(not_found);
+    let elsewhere = exactly("/health").or(exactly("/ready")).unify().map(not_found);
     health
         .or(ready)
         .unify()
@@ -53,6 +54,16 @@ pub fn routes(
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
         .with(warp::reply::with::headers(headers))
+}
+
+/// A path to the letter: `warp::path!` would let a slash behind it pass.
+fn exactly(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::path::full()
+        .and_then(move |full: FullPath| {
+            let same = full.as_str() == path;
+            std::future::ready(if same { Ok(()) } else { Err(warp::reject::not_found()) })
+        })
+        .untuple_one()
 }
 
 fn health(state: &State) -> Reply {

@@ -16,9 +16,9 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warp::reply::Response as Reply;
 
 use crate::config::Config;
@@ -35,12 +35,21 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The largest request head, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// How long a connection may stay without its first request while everything closes. Whoever connected
-/// a moment before the end still gets an answer.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// How long, while everything closes, a new connection may take to its first request, and a request that
+/// has begun to its end. Whoever connected a moment before the end still gets an answer.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long a connection may be used for HTTP; a WebSocket stays. Who does not read its answers is not
+/// noticed otherwise.
+const HTTP_TIME: Duration = Duration::from_secs(60);
 
 /// The accept queue; the kernel caps it at net.core.somaxconn, 4096 by default (listen(2)).
 const BACKLOG: i32 = 4096;
+
+/// What the kernel may hold for a client that reads slowly, in bytes; it doubles that for its own books
+/// (socket(7)). Enough for a burst of messages. With the megabytes that it takes by itself, room in the
+/// socket would be news only every megabyte, and a slow reader could not be told from one that is gone.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long the accept loop waits before it tries again without descriptors or memory.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
@@ -107,9 +116,35 @@ pub fn clients_for(file_limit: u64) -> usize {
     usize::try_from(file_limit - reserve).unwrap_or(usize::MAX).clamp(1, 1_000_000)
 }
 
-/// Accepts connections until the drain begins. `file_limit` is for the log.
+/// Makes a listener, bound here or passed, ready for [`accept`].
+///
+/// # Errors
+///
+/// When the system does not take the options.
+pub fn prepare(listener: StdListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    // Accepted sockets inherit it.
+    SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER)?;
+    TcpListener::from_std(listener)
+}
+
+/// Accepts connections until the drain begins, and answers the watchdog until everything closes.
+/// `file_limit` is for the log.
 pub async fn accept(listener: TcpListener, state: Arc<State>, mut probe: Probe, file_limit: u64) {
-    let filters = TowerToHyperService::new(warp::service(routes(Arc::clone(&state))));
+    accept_until_drain(listener, &state, &mut probe, file_limit).await;
+    tokio::select! {
+        never = probe.answer_always(|| ()) => match never {},
+        () = state.shutdown.reached(Phase::Closing) => {}
+    }
+}
+
+async fn accept_until_drain(
+    listener: TcpListener,
+    state: &Arc<State>,
+    probe: &mut Probe,
+    file_limit: u64,
+) {
+    let filters = TowerToHyperService::new(warp::service(routes(Arc::clone(state))));
     let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
     let mut trouble: Option<Instant> = None;
     loop {
@@ -125,7 +160,7 @@ pub async fn accept(listener: TcpListener, state: Arc<State>, mut probe: Probe, 
         let error = match accepted {
             Ok((stream, address)) => {
                 let ip = address.ip().to_canonical();
-                let connection = connection(stream, ip, Arc::clone(&state), filters.clone());
+                let connection = connection(stream, ip, Arc::clone(state), filters.clone());
                 state.shutdown.tasks.spawn(connection);
                 continue;
             }
@@ -207,16 +242,16 @@ where
     );
     let closing = async {
         state.shutdown.reached(Phase::Closing).await;
-        sleep_until(accepted + FIRST_REQUEST).await;
+        sleep_until(accepted + LAST_REQUEST).await;
     };
     // What goes wrong here is between the client and HTTP, and hyper has told the client.
     tokio::select! {
-        _ = connection.as_mut() => {}
-        () = closing => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
+        _ = connection.as_mut() => return,
+        () = closing => {}
+        () = sleep_until(accepted + HTTP_TIME) => {}
     }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(LAST_REQUEST, connection).await;
 }
 
 /// How a drain ended.
@@ -256,9 +291,10 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
         never = report(state, notifier) => match never {},
     };
     if let Some(reason) = reason {
+        let clients = state.hub.clients();
         state.journal.log(Event::Forced {
-            clients: state.hub.clients(),
-            connections: shutdown.tasks.len(),
+            clients,
+            connections: shutdown.tasks.len().saturating_sub(clients),
             reason,
         });
         return Outcome::Forced;

@@ -6,12 +6,15 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Shutdown as Direction};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::events::{Event, Level};
@@ -71,9 +74,9 @@ pub struct Session {
     decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
     pending: Vec<u8>,
-    /// When the last bytes came.
+    /// When the last sign of life came: a whole frame from the client, or room in a socket that was full.
     heard: Instant,
-    /// When a heartbeat was sent that no bytes have answered yet.
+    /// When a heartbeat was sent that no sign of life has answered yet.
     pinged: Option<Instant>,
     rate: RateWindow,
     /// Bit sets of the types and the error codes that have been logged once.
@@ -107,6 +110,32 @@ enum End {
     Gone,
 }
 
+/// What a turn on a ready socket came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The socket has nothing more now.
+    Paused,
+    /// The socket had as much as a turn reads, and likely has more.
+    Busy,
+    /// The talking stops.
+    End(End),
+}
+
+impl Turn {
+    fn after(read: usize) -> Self {
+        if read == READ { Self::Busy } else { Self::Paused }
+    }
+
+    /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
+    /// ready socket is no pause, and costs nothing of tokio's budget.
+    async fn give_way(self) {
+        match self {
+            Self::Busy => yield_now().await,
+            _ => consume_budget().await,
+        }
+    }
+}
+
 impl Session {
     /// A session for the client that sits on `seat` and connects from `ip`.
     pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr) -> Self {
@@ -128,11 +157,16 @@ impl Session {
         }
     }
 
-    /// Serves the client until its connection has ended. `early` is what came behind the handshake.
-    pub async fn run(mut self, stream: TcpStream, mut early: Vec<u8>) {
-        let end = self.talk(&stream, &mut early).await;
+    /// Serves the client until its connection has ended. `early` is what came behind the handshake. A
+    /// client whose session panics is told so, as the others are by the drain that follows.
+    pub async fn run(self, stream: TcpStream, early: Vec<u8>) {
+        guard(&stream, self.serve(&stream, early)).await;
+    }
+
+    async fn serve(mut self, stream: &TcpStream, mut early: Vec<u8>) {
+        let end = self.talk(stream, &mut early).await;
         drop(early);
-        self.leave(&stream, end).await;
+        self.leave(stream, end).await;
     }
 
     async fn talk(&mut self, stream: &TcpStream, early: &mut [u8]) -> End {
@@ -148,9 +182,9 @@ impl Session {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
                 ready = ready(stream, self.pending.is_empty()) => {
-                    let end = ready.map_or(Some(End::Gone), |()| self.turn(stream));
-                    if let Some(end) = end {
-                        return end;
+                    match ready.map_or(Turn::End(End::Gone), |()| self.turn(stream)) {
+                        Turn::End(end) => return end,
+                        turn => turn.give_way().await,
                     }
                 }
                 () = &mut heartbeat => {
@@ -172,7 +206,7 @@ impl Session {
 
     /// The welcome, and the answers to what came with the handshake.
     fn greet(&mut self, stream: &TcpStream, early: &mut [u8]) -> Option<End> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             self.say(&ServerMessage::Welcome { message: WELCOME }, &mut scratch.out);
             let end = self.receive(early, &mut scratch.out);
             self.flush(stream, &mut scratch.out.frames).or(end)
@@ -180,20 +214,19 @@ impl Session {
     }
 
     /// One turn on a socket that is ready: writes what is pending, else reads once and answers.
-    fn turn(&mut self, stream: &TcpStream) -> Option<End> {
+    fn turn(&mut self, stream: &TcpStream) -> Turn {
         if !self.pending.is_empty() {
-            return self.flush(stream, &mut Vec::new());
+            return self.flush(stream, &mut Vec::new()).map_or(Turn::Paused, Turn::End);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            let read = match stream.try_read(&mut scratch.input) {
-                Ok(0) => return Some(End::Gone),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(End::Gone),
+        with_scratch(|scratch| {
+            let read = match read(stream, &mut scratch.input) {
+                Ok(Some(read)) => read,
+                Ok(None) => return Turn::Paused,
+                Err(_) => return Turn::End(End::Gone),
             };
-            let input = &mut scratch.input[..read];
-            let end = self.receive(input, &mut scratch.out);
-            self.flush(stream, &mut scratch.out.frames).or(end)
+            let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
+            let end = self.flush(stream, &mut scratch.out.frames).or(end);
+            end.map_or(Turn::after(read), Turn::End)
         })
     }
 
@@ -202,10 +235,15 @@ impl Session {
         if input.is_empty() {
             return None;
         }
-        self.heard = Instant::now();
+        let now = Instant::now();
+        let frames = self.decoder.frames();
         self.tally.bytes_in += input.len() as u64;
         loop {
-            match self.decoder.next(&mut input) {
+            let next = self.decoder.next(&mut input);
+            if self.decoder.frames() != frames {
+                self.heard = now;
+            }
+            match next {
                 Ok(None) => return None,
                 Err(code) => return Some(End::Refused(code)),
                 Ok(Some(Received::Text(message))) => self.message(Some(&message), out),
@@ -281,6 +319,9 @@ impl Session {
             out.clear();
             out.shrink_to(KEEP);
         } else {
+            if written > 0 {
+                self.heard = Instant::now();
+            }
             self.pending.drain(..written);
             if self.pending.is_empty() {
                 self.pending = Vec::new();
@@ -350,9 +391,7 @@ impl Session {
         } else {
             let _ = timeout(LINGER, goodbye).await;
         }
-        // An error means that the client has gone already, as reading will show.
-        let _ = SockRef::from(stream).shutdown(Direction::Write);
-        let _ = timeout(LINGER, discard(stream)).await;
+        hang_up(stream).await;
     }
 
     async fn flush_all(&mut self, stream: &TcpStream) -> io::Result<()> {
@@ -369,23 +408,25 @@ impl Session {
     /// comes too late.
     async fn await_close(&mut self, stream: &TcpStream) {
         while stream.readable().await.is_ok() {
-            let done = SCRATCH.with_borrow_mut(|scratch| {
-                let read = match stream.try_read(&mut scratch.input) {
-                    Ok(0) => return true,
-                    Ok(read) => read,
-                    Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            let turn = with_scratch(|scratch| {
+                let read = match read(stream, &mut scratch.input) {
+                    Ok(Some(read)) => read,
+                    Ok(None) => return Turn::Paused,
+                    Err(_) => return Turn::End(End::Gone),
                 };
                 let mut input = &mut scratch.input[..read];
                 loop {
                     match self.decoder.next(&mut input) {
-                        Ok(None) => return false,
-                        Ok(Some(Received::Close(_))) | Err(_) => return true,
+                        Ok(None) => return Turn::after(read),
+                        Ok(Some(Received::Close(code))) => return Turn::End(End::Closed(code)),
+                        Err(code) => return Turn::End(End::Refused(code)),
                         Ok(Some(_)) => {}
                     }
                 }
             });
-            if done {
-                return;
+            match turn {
+                Turn::End(_) => return,
+                turn => turn.give_way().await,
             }
         }
     }
@@ -478,16 +519,51 @@ fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Reads what the socket has now, in bytes; `None` where it has nothing.
+fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match stream.try_read(buffer) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Our end of TCP, and then reading until the client's, for a while.
+async fn hang_up(stream: &TcpStream) {
+    // An error means that the client has gone already, as reading will show.
+    let _ = SockRef::from(stream).shutdown(Direction::Write);
+    let _ = timeout(LINGER, discard(stream)).await;
+}
+
 /// Reads until the client's end of TCP, and keeps nothing.
 async fn discard(stream: &TcpStream) {
     while stream.readable().await.is_ok() {
-        let read = SCRATCH.with_borrow_mut(|scratch| stream.try_read(&mut scratch.input));
-        match read {
-            Ok(0) => return,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-            _ => {}
+        match with_scratch(|scratch| read(stream, &mut scratch.input)) {
+            Ok(Some(read)) => Turn::after(read).give_way().await,
+            Ok(None) => {}
+            Err(_) => return,
         }
     }
+}
+
+/// Runs a session. Where it panics, the client is told 1011 before TCP ends.
+async fn guard(stream: &TcpStream, session: impl Future<Output = ()>) {
+    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+        let mut close = Vec::new();
+        encode_close(&mut close, Some(CloseCode::SERVER_ERROR.0), None);
+        // If it cannot be written now, it never can: the process is about to end.
+        let _ = write(stream, &close);
+        hang_up(stream).await;
+    }
+}
+
+/// Lends the thread's buffers. What a panic left in them is not the next client's business.
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.out.frames.clear();
+        work(scratch)
+    })
 }
 
 /// Whether `bit` was not yet in `set`; it is now.
@@ -505,6 +581,86 @@ fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn session() -> Session {
+        let matches = crate::config::command().get_matches_from(["openstudio-signaling"]);
+        let settings = crate::config::Settings::collect(&matches, |_| None, None).unwrap();
+        let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
+        let state = Arc::new(State {
+            config: crate::config::Config::new(&settings).unwrap(),
+            hub: crate::hub::Hub::new(1),
+            journal,
+            shutdown: crate::shutdown::Shutdown::default(),
+            started: std::time::Instant::now(),
+        });
+        let seat = state.hub.admit().unwrap();
+        Session::new(state, seat, [127, 0, 0, 1].into())
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_always_ready_does_not_keep_the_thread() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        // A message that is never finished, in empty fragments, as many as the sockets take.
+        client.set_nonblocking(true).unwrap();
+        std::io::Write::write_all(&mut client, &[0x01, 0x80, 0, 0, 0, 0]).unwrap();
+        let fragments = [0x00, 0x80, 0, 0, 0, 0].repeat(10_000);
+        while std::io::Write::write_all(&mut client, &fragments).is_ok() {}
+        client.shutdown(Direction::Both).unwrap();
+
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (first, second) = (Arc::clone(&order), Arc::clone(&order));
+        let flooded = tokio::spawn(async move {
+            session().run(stream, Vec::new()).await;
+            first.lock().unwrap().push("flooded");
+        });
+        let other = tokio::spawn(async move { second.lock().unwrap().push("other") });
+        flooded.await.unwrap();
+        other.await.unwrap();
+        assert_eq!(*order.lock().unwrap(), ["other", "flooded"]);
+    }
+
+    #[tokio::test]
+    async fn who_reads_slowly_is_alive_and_who_does_not_read_is_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+        let mut session = session();
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        session.pending = vec![0; 20_000_000];
+        let mut pending = usize::MAX;
+        while session.pending.len() < pending {
+            pending = session.pending.len();
+            stream.writable().await.unwrap();
+            session.flush(&stream, &mut Vec::new());
+        }
+        session.heard = long_ago;
+        assert_eq!(session.flush(&stream, &mut Vec::new()), None);
+        assert_eq!(session.heard, long_ago, "nothing was taken");
+        let taken = 20_000_000 - pending;
+        std::io::Read::read_exact(&mut client, &mut vec![0; taken]).unwrap();
+        stream.writable().await.unwrap();
+        assert_eq!(session.flush(&stream, &mut Vec::new()), None);
+        assert!(session.heard > long_ago, "the client made room");
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_session_panics_gets_its_close_frame() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::thread::spawn(move || {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let mut heard = Vec::new();
+            std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
+            heard
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        guard(&stream, async { panic!("as the test asks") }).await;
+        drop(stream);
+        assert_eq!(client.join().unwrap(), [0x88, 2, 0x03, 0xF3]);
+    }
 
     #[test]
     fn the_rate_limit_counts_in_windows_of_ten_seconds() {

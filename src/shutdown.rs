@@ -29,7 +29,7 @@ pub struct Shutdown {
     phase: watch::Sender<Phase>,
     /// Written by a panic before it starts the drain; read by who is draining.
     failed: Arc<AtomicBool>,
-    /// Every connection and every session is a task of this tracker.
+    /// Every connection and every session is a task of this tracker; the drain waits for it.
     pub tasks: TaskTracker,
 }
 

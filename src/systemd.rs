@@ -3,6 +3,7 @@
 //! Owns the notification protocol (sd_notify(3)) and the sockets of sd_listen_fds(3). It deliberately
 //! does not know what the parts that it watches do.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
@@ -89,7 +91,13 @@ pub fn passed_listeners() -> io::Result<Vec<TcpListener>> {
     (0..passed.len())
         .map(|index| {
             let listener = passed.take_tcp_listener(index)?;
-            listener.ok_or_else(|| io::Error::other("a passed socket was taken twice"))
+            let listener =
+                listener.ok_or_else(|| io::Error::other("a passed socket was taken twice"))?;
+            if socket_acceptconn(&listener)? {
+                Ok(listener)
+            } else {
+                Err(io::Error::other("it does not listen"))
+            }
         })
         .collect()
 }
@@ -116,6 +124,15 @@ impl Probe {
         if self.questions.changed().await.is_err() {
             // No watchdog runs: there will be no question.
             std::future::pending().await
+        }
+    }
+
+    /// Answers each question after `touch`, and never ends.
+    pub async fn answer_always(&mut self, touch: impl Fn()) -> Infallible {
+        loop {
+            self.asked().await;
+            touch();
+            self.answer();
         }
     }
 

@@ -87,13 +87,12 @@ impl Machine {
     }
 
     pub fn install(&self) {
-        let package = format!("/debs/openstudio-signaling_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
-        self.apt(&["install", &package]);
+        self.apt("install /debs/openstudio-signaling_*.deb");
     }
 
-    /// Runs apt-get, with output kept for the case that it fails.
-    pub fn apt(&self, arguments: &[&str]) -> String {
-        self.ok(&[&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y"], arguments].concat())
+    /// Runs apt-get by way of a shell, which knows the package's architecture by its pattern.
+    pub fn apt(&self, arguments: &str) -> String {
+        self.ok(&["sh", "-c", &format!("DEBIAN_FRONTEND=noninteractive apt-get -y {arguments}")])
     }
 
     pub fn run(&self, command: &[&str]) -> Output {

@@ -36,6 +36,7 @@ on_both_releases! {
     crashes_and_hangs_are_restarted
     bad_settings_fail_with_78_and_stay_down
     stop_says_goodbye_to_clients
+    a_long_drain_gets_the_time_it_asks_for
     a_stopped_journal_holds_nobody_up
     the_drop_in_examples_work
     it_starts_where_unshare_is_blocked
@@ -153,7 +154,7 @@ fn an_upgrade_under_load_refuses_nobody_and_keeps_settings(suite: &str) {
     let process = machine.property("MainPID");
     machine.ok(&["sh", "-c", "echo RATE_LIMIT=77 >> /etc/default/openstudio-signaling"]);
     let load = ConnectLoop::start();
-    let upgraded = machine.apt(&["install", "/upgrade/openstudio-signaling_9.9.9_amd64.deb"]);
+    let upgraded = machine.apt("install /upgrade/openstudio-signaling_9.9.9_*.deb");
     assert!(upgraded.contains("openstudio-signaling (9.9.9)"), "{upgraded}");
     let tally = load.finish();
     println!("{suite}: upgrade: {tally:?}");
@@ -166,7 +167,7 @@ fn an_upgrade_under_load_refuses_nobody_and_keeps_settings(suite: &str) {
     let config = machine.ok(&["openstudio-signaling", "config"]);
     assert!(config.contains("RATE_LIMIT=77 "), "{config}");
 
-    machine.apt(&["reinstall", "/upgrade/openstudio-signaling_9.9.9_amd64.deb"]);
+    machine.apt("reinstall /upgrade/openstudio-signaling_9.9.9_*.deb");
     machine.ok(&["openstudio-signaling", "check"]);
 }
 
@@ -236,6 +237,28 @@ fn stop_says_goodbye_to_clients(suite: &str) {
     machine.client().leave(1000);
 }
 
+fn a_long_drain_gets_the_time_it_asks_for(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let drop_in =
+        "[Service]\\nTimeoutStopSec=3\\nWatchdogSec=2\\nEnvironment=SHUTDOWN_GRACE_MS=8000\\n";
+    let directory = "/etc/systemd/system/openstudio-signaling.service.d";
+    machine.ok(&[
+        "sh",
+        "-c",
+        &format!("mkdir {directory} && printf '{drop_in}' > {directory}/x.conf"),
+    ]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    let mut client = machine.client();
+    let start = Instant::now();
+    machine.run(&["systemctl", "stop", SERVICE]);
+    assert!(start.elapsed() >= Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!(client.close_code(), Some(1001));
+    machine.wait_for_log("Forced to stop: the grace period is over");
+    assert_eq!(machine.property("ExecMainStatus"), "1", "{}", machine.log());
+    assert_eq!(machine.property("Result"), "exit-code");
+}
+
 fn a_stopped_journal_holds_nobody_up(suite: &str) {
     let machine = Machine::with_package(suite);
     machine.ok(&[
@@ -274,7 +297,14 @@ fn the_drop_in_examples_work(suite: &str) {
     machine.wait_for_log("PORT=8080 (/etc/default/openstudio-signaling line ");
     machine.wait_for_log("has no effect: systemd passed a socket that listens on [::]:3000");
 
-    install(SOCKET_UNIT, "port.conf");
+    // The log's explanation has the commands that put it right.
+    let catalog = include_str!("../../systemd/openstudio-signaling.catalog");
+    let entry =
+        catalog.split("\n-- ").find(|entry| entry.contains("has no effect, because systemd"));
+    let commands = entry.unwrap().lines().filter_map(|line| line.strip_prefix("    "));
+    let commands = commands.collect::<Vec<_>>().join("\n");
+    assert!(commands.contains("restart"), "{commands}");
+    machine.ok(&["sh", "-ec", &commands]);
     machine.ok(&["openstudio-signaling", "check", "ws://localhost:8080/"]);
     assert!(std::net::TcpStream::connect(("127.0.0.1", 3000)).is_err());
     install(SOCKET_UNIT, "privileged-port.conf");
@@ -313,13 +343,13 @@ fn purge_leaves_nothing_behind(suite: &str) {
     machine.install();
     assert_ne!(files(), before);
     machine.ok(&["openstudio-signaling", "check"]);
-    machine.apt(&["remove", SERVICE]);
+    machine.apt("remove openstudio-signaling");
     assert!(std::net::TcpStream::connect(("127.0.0.1", 3000)).is_err(), "remove stops it");
     assert_eq!(
         machine.ok(&["sh", "-c", "ls /etc/default/openstudio-signaling"]).lines().count(),
         1
     );
-    machine.apt(&["purge", SERVICE]);
+    machine.apt("purge openstudio-signaling");
     let after = files();
     let left: Vec<_> =
         after.lines().filter(|line| !before.lines().any(|old| old == *line)).collect();
@@ -361,7 +391,20 @@ fn the_readme_can_be_followed(suite: &str) {
     let blocks = operator.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
     let commands: Vec<_> = blocks.flat_map(str::lines).collect();
     assert!(commands.len() > 15, "{commands:#?}");
+    // What the tables and the text name, as far as it can be run here as it stands.
+    let spans = operator.split('`').skip(1).step_by(2).filter(|span| {
+        let first = span.split(' ').next().unwrap();
+        ["systemctl", "journalctl", "openstudio-signaling"].contains(&first) && span.contains(' ')
+    });
+    let spans: Vec<_> =
+        spans.filter(|span| !span.contains(" edit ") && !span.contains("studio.example")).collect();
+    assert!(spans.len() >= 8, "{spans:#?}");
     for command in commands {
+        if command.starts_with("systemctl stop") {
+            for span in &spans {
+                machine.ok(&["sh", "-c", span]);
+            }
+        }
         let output = machine.ok(&["sh", "-c", &format!("cd /debs && {command}")]);
         match command.split(' ').next() {
             Some("curl") => assert!(output.starts_with(r#"{"status":"ok","uptime":"#), "{output}"),

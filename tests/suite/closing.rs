@@ -1,5 +1,7 @@
 //! How connections end: by the client, by silence, by breaking off.
 
+use std::io::Write;
+
 use crate::support::Server;
 
 #[test]
@@ -69,6 +71,27 @@ fn silence_is_asked_after_and_an_answer_keeps_the_client() {
         client.send(0x8A, b"");
     }
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+}
+
+#[test]
+fn a_frame_that_never_ends_is_no_sign_of_life() {
+    let server = Server::start(&[("HEARTBEAT_MS", "300")]);
+    let mut client = server.client();
+    let whole = crate::support::frame(0x82, &[b'x'; 1000]);
+    let (start, rest) = (&whole[..10], whole[10..].to_vec());
+    let mut slow = client.stream.try_clone().unwrap();
+    slow.write_all(start).unwrap();
+    let drip = std::thread::spawn(move || {
+        for byte in &rest[..100] {
+            // A gap shorter than the heartbeat: bytes come all the time, a frame does not.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            if slow.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    });
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    drip.join().unwrap();
 }
 
 #[test]

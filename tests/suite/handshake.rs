@@ -14,7 +14,12 @@ fn with<'a>(name: &str, line: &'a str) -> Vec<&'a str> {
 #[test]
 fn a_good_handshake_on_any_path() {
     let server = Server::start(&[]);
-    for line in ["GET / HTTP/1.1", "GET /ws/some%20where?a=b&c HTTP/1.1", "GET //x HTTP/1.1"] {
+    for line in [
+        "GET / HTTP/1.1",
+        "GET /ws/some%20where?a=b&c HTTP/1.1",
+        "GET //x HTTP/1.1",
+        "GET /health/ HTTP/1.1",
+    ] {
         let mut stream = server.connect();
         stream.write_all(&head(&with("GET", line))).unwrap();
         let answer = Answer::read(&mut stream, true);

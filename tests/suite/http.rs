@@ -47,6 +47,8 @@ fn anything_else_is_not_found() {
         "GET / HTTP/1.1",
         "GET /nothing HTTP/1.1",
         "GET /health/more HTTP/1.1",
+        "GET /health/ HTTP/1.1",
+        "GET //ready HTTP/1.1",
         "GET /healthy?x HTTP/1.1",
         "POST /health HTTP/1.1",
         "DELETE /ready HTTP/1.1",
@@ -69,6 +71,12 @@ fn the_routes_are_not_open_to_upgrades() {
     assert!(answer.body.starts_with(r#"{"status":"ok""#));
     lines[0] = "POST /ready HTTP/1.1";
     assert_eq!(request(server.port, &lines).status, 404);
+}
+
+#[test]
+fn a_query_does_not_matter() {
+    let server = Server::start(&[]);
+    assert_eq!(get(server.port, "/health?from=monitor").status, 200);
 }
 
 #[test]

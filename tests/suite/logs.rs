@@ -41,9 +41,28 @@ fn debug_has_every_message_and_error_next_to_none() {
     assert_eq!(server.log.count("Received message: ping"), 3);
     assert_eq!(server.log.count("[DEBUG] Received message: ping"), 2);
     assert_eq!(server.log.count("Rejected message: Invalid JSON"), 3);
+}
 
-    let quiet = binary().envs([("PORT", "99999"), ("LOG_LEVEL", "error")]).output().unwrap();
-    assert!(String::from_utf8(quiet.stderr).unwrap().contains("[ERROR] Invalid setting PORT"));
+#[test]
+fn error_has_nothing_of_the_usual_course() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let environment = [("PORT", port.to_string()), ("LOG_LEVEL", "error".to_owned())];
+    let mut child = binary().envs(environment).stderr(Stdio::piped()).spawn().unwrap();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let mut client = crate::support::Client::open(port);
+    client.text();
+    client.ask("no JSON");
+    client.leave(1000);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
 #[test]

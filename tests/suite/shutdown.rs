@@ -46,7 +46,10 @@ fn a_client_that_never_answers_is_cut_off() {
     assert_eq!(server.wait().code(), Some(1));
     assert!(start.elapsed().as_millis() >= 300);
     let line = server.log.wait_for("Forced to stop: the grace period is over");
-    assert!(line.contains("[WARN]") && line.contains("1 clients and "), "{line}");
+    assert!(
+        line.contains("[WARN]") && line.contains(" with 1 clients and 0 other connections left"),
+        "{line}"
+    );
     assert!(client.ends());
 }
 
@@ -119,6 +122,21 @@ fn handshakes_in_flight_are_finished() {
     late.leave(1001);
     witness.leave(1001);
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn who_does_not_finish_a_request_delays_the_end_by_a_second_or_two() {
+    let mut server = Server::start(&[]);
+    let mut slow = server.connect();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
+    let mut deaf = server.connect();
+    let many = head(&["GET /health HTTP/1.1", "Host: x"]).repeat(1_000);
+    deaf.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    while deaf.write_all(&many).is_ok() {}
+    assert_eq!(server.client().ask(r#"{"type":"ping"}"#).len(), 41);
+    let start = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    assert!(start.elapsed().as_secs() < 8, "the time for a head is 10 s");
 }
 
 #[test]

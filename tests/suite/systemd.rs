@@ -165,6 +165,36 @@ fn a_passed_socket_of_another_kind_is_refused() {
 }
 
 #[test]
+fn a_passed_socket_that_does_not_listen_is_refused() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+    let output = passing(&socket).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("[ERROR] Cannot use the socket that systemd passed: it does not listen"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_watchdog_is_content_during_a_drain() {
+    let notifications = Notifications::new();
+    let path = notifications.path();
+    let mut server = Server::start(&[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "200000")]);
+    let mut client = server.client();
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    notifications.wait_for("STOPPING=1");
+    for _ in 0..5 {
+        notifications.wait_for("WATCHDOG=1");
+    }
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.log.count("Watchdog ping withheld"), 0);
+}
+
+#[test]
 fn bad_settings_do_not_leave_clients_waiting_on_a_passed_socket() {
     let listener = inheritable(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let mut waiting = connect(listener.local_addr().unwrap().port());
