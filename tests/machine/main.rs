@@ -40,6 +40,7 @@ on_both_releases! {
     a_stopped_journal_holds_nobody_up
     the_drop_in_examples_work
     it_starts_where_unshare_is_blocked
+    it_serves_ipv4_where_there_is_no_ipv6
     purge_leaves_nothing_behind
     the_as_installed_tests_pass
     the_readme_can_be_followed
@@ -321,6 +322,16 @@ fn it_starts_where_unshare_is_blocked(suite: &str) {
     assert!(!machine.run(&unshare).status.success(), "unshare is blocked");
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
+}
+
+fn it_serves_ipv4_where_there_is_no_ipv6(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let unit = "--unit=without-ipv6";
+    let families = "--property=RestrictAddressFamilies=AF_INET AF_UNIX";
+    machine.ok(&["systemd-run", "--quiet", unit, families, "openstudio-signaling", "--port=4000"]);
+    let log = || machine.ok(&["journalctl", "--no-pager", "-u", "without-ipv6"]);
+    machine.wait_until("the port", || log().contains("Listening on 0.0.0.0:4000"));
+    machine.ok(&["openstudio-signaling", "check", "ws://127.0.0.1:4000/"]);
 }
 
 fn purge_leaves_nothing_behind(suite: &str) {
