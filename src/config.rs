@@ -85,6 +85,12 @@ pub const SETTINGS: &[Setting] = &[
         "Largest message in bytes; a larger one ends the connection with close 1009",
     ),
     setting(
+        "MAX_OUTBOX_BYTES",
+        "1048576",
+        "a whole number from 1 to 1073741824",
+        "Bytes that may wait for a client that reads too slowly; more end it with close 4102",
+    ),
+    setting(
         "SHUTDOWN_GRACE_MS",
         "10000",
         "a whole number from 0 to 3600000",
@@ -227,6 +233,8 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
+    /// What may wait for one client, in bytes.
+    pub max_outbox_bytes: usize,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
 }
@@ -255,6 +263,7 @@ impl Config {
                 .is_set("MAX_CONNECTIONS")
                 .then(|| parser.number("MAX_CONNECTIONS", 1, 1_000_000) as usize),
             max_message_bytes: parser.number("MAX_MESSAGE_BYTES", 1, 16_777_216) as usize,
+            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", 1, 1_073_741_824) as usize,
             shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
         };
         if parser.errors.is_empty() { Ok(config) } else { Err(parser.errors) }
@@ -490,6 +499,7 @@ mod tests {
         assert_eq!(config.rate_limit, Some(100));
         assert_eq!(config.max_connections, None);
         assert_eq!(config.max_message_bytes, 65_536);
+        assert_eq!(config.max_outbox_bytes, 1_048_576);
         assert_eq!(config.shutdown_grace.as_millis(), 10_000);
         assert_eq!(config.listen_setting, None);
     }
@@ -510,6 +520,7 @@ mod tests {
             ("RATE_LIMIT", 0, 1_000_000),
             ("MAX_CONNECTIONS", 1, 1_000_000),
             ("MAX_MESSAGE_BYTES", 1, 16_777_216),
+            ("MAX_OUTBOX_BYTES", 1, 1_073_741_824),
             ("SHUTDOWN_GRACE_MS", 0, 3_600_000_i64),
         ] {
             for good in [least, most] {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::protocol::{ClientId, CloseCode, ErrorCode};
+use crate::protocol::{ClientId, CloseCode, ErrorCode, PeerId, Role, RoomId};
 
 /// How grave an event is, gravest first: journald's priorities (syslog(3)), as far as they are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,6 +184,22 @@ events! {
     /// A client's message was refused.
     Rejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Debug "bf13436e779749db993a01ea8394c4dd"
     "Rejected message: {reason} (client {client_id}, {client_ip}, {error_code})"
+
+    /// A client took an id.
+    Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info "ac592088905546bfa3f092715aa45876"
+    "Peer registered: {peer_id} (client {client_id}, {client_ip})"
+
+    /// A peer made a room or came into one.
+    RoomEntered { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "0d88cfc16f414735b70fe3293e8e1afc"
+    "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id})"
+
+    /// A peer left its room, by itself or with its connection.
+    RoomLeft { client_id: ClientId, peer_id: PeerId, room_id: RoomId } Info "2df3b06d58ac405e972e5bb72a113227"
+    "Room left: {room_id} by peer {peer_id} (client {client_id})"
+
+    /// More waits for a client than may.
+    ReadsTooSlowly { client_ip: IpAddr, client_id: ClientId, limit: usize } Warn "f1d4fffe7b9949ee9b58973a0ec704d1"
+    "Client {client_id}, {client_ip} reads too slowly: more than {limit} bytes wait for it (MAX_OUTBOX_BYTES)"
 
     /// A client sent more messages than `RATE_LIMIT` for the first time.
     RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn "7a96a54d769742c5954e67ae682fc529"

@@ -4,11 +4,11 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] messages, codes, limits · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog |
-//! | 2 | [`hub`] who is connected |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`room`] one room's rules · [`outbox`] what others say to a client |
+//! | 2 | [`hub`] clients, peers, rooms |
 //! | 3 | [`state`] what handlers get |
-//! | 4 | [`session`] one client |
+//! | 4 | [`peer`] what a client may say, and what comes of it · [`session`] one client's connection |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`routes`] the filter graph |
 //! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
@@ -21,7 +21,11 @@ pub mod events;
 pub mod frame;
 pub mod hub;
 pub mod journal;
+pub mod message;
+pub mod outbox;
+pub mod peer;
 pub mod protocol;
+pub mod room;
 pub mod routes;
 pub mod server;
 pub mod session;

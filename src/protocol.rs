@@ -1,23 +1,20 @@
-//! What is said on the wire: messages, error codes, close codes, limits.
+//! What is said on the wire: ids, error and close codes, what the server sends.
 //!
-//! Owns parsing and writing of single messages. It deliberately knows no client: whether a well-formed
-//! message is allowed now is decided above.
+//! Owns the vocabulary and its spelling. It deliberately knows no client: whether something is allowed
+//! now is decided above.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Serialize, Serializer};
+use uuid::{Uuid, Variant};
 
 /// The message of the first frame to every accepted client.
 pub const WELCOME: &str = "Connected to OpenStudio signaling server";
 
 /// How many characters of a client's text appear in a reply or a log line.
 pub const MAX_QUOTED: usize = 64;
-
-/// The longest `requestId`, in characters.
-const MAX_REQUEST_ID: usize = 64;
 
 /// The number of a client, in order of arrival since the process started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +24,97 @@ impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The id of a registered peer: a UUID v4, compared as such and written in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(Uuid);
+
+impl PeerId {
+    /// Reads the form with hyphens, in any case; `None` for anything but a UUID v4 (RFC 9562).
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
+        let is_v4 = id.get_version_num() == 4 && id.get_variant() == Variant::RFC4122;
+        is_v4.then_some(Self(id))
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for PeerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The id of a room: a UUID v4 where the server made it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RoomId(Arc<str>);
+
+impl RoomId {
+    /// A new id that nobody can guess.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().to_string().into())
+    }
+}
+
+impl From<&str> for RoomId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for RoomId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a peer is in its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Made the room; may mute others.
+    Host,
+    /// Came by `join-room`; has a guest's rights.
+    Caller,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// A peer in a room, as the room's lists have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// Who.
+    pub peer_id: PeerId,
+    /// As what.
+    pub role: Role,
+}
+
+/// By what right a peer is muted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authority {
+    /// A host mutes somebody.
+    Producer,
+    /// Somebody mutes themselves.
+    #[serde(rename = "self")]
+    Own,
 }
 
 /// A close code, sent or logged (RFC 6455 section 7.4 and the private range from 4000).
@@ -46,6 +134,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// The server failed; reconnect.
     pub const SERVER_ERROR: Self = Self(1011);
+    /// The client reads too slowly; reconnect.
+    pub const TOO_SLOW: Self = Self(4102);
     /// The client did not answer pings; reconnect.
     pub const DEAD: Self = Self(4201);
 }
@@ -68,12 +158,40 @@ pub enum ErrorCode {
     InvalidMessage,
     /// The `type` is none that the protocol has.
     UnknownType,
+    /// The client must register first.
+    NotRegistered,
+    /// The client has an id already, or the id is somebody else's.
+    AlreadyRegistered,
+    /// Nobody with that id is connected.
+    PeerNotConnected,
+    /// The other peer is in another room, or just one of both is in a room.
+    DifferentRoom,
+    /// There is no room of that id.
+    RoomNotFound,
+    /// The peer is in a room already.
+    AlreadyInRoom,
+    /// The peer is in no room.
+    NotInRoom,
+    /// The peer's role does not allow it.
+    Forbidden,
 }
 
 impl ErrorCode {
     /// Every code, for the reference that documents them.
-    pub const ALL: [Self; 4] =
-        [Self::InvalidJson, Self::RateLimitExceeded, Self::InvalidMessage, Self::UnknownType];
+    pub const ALL: [Self; 12] = [
+        Self::InvalidJson,
+        Self::RateLimitExceeded,
+        Self::InvalidMessage,
+        Self::UnknownType,
+        Self::NotRegistered,
+        Self::AlreadyRegistered,
+        Self::PeerNotConnected,
+        Self::DifferentRoom,
+        Self::RoomNotFound,
+        Self::AlreadyInRoom,
+        Self::NotInRoom,
+        Self::Forbidden,
+    ];
 }
 
 /// Why a message is answered with an error. The connection stays open.
@@ -91,161 +209,19 @@ impl Refusal {
     /// The client sent too many messages.
     pub const RATE_LIMIT: Self = Self::fixed(ErrorCode::RateLimitExceeded, "Rate limit exceeded");
 
+    /// A refusal with a text of its own.
+    pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string().into() }
+    }
+
     const fn fixed(code: ErrorCode, message: &'static str) -> Self {
         Self { code, message: Cow::Borrowed(message) }
     }
 
-    fn invalid(why: impl fmt::Display) -> Self {
+    /// The message is none that the protocol has.
+    pub fn invalid(why: impl fmt::Display) -> Self {
         Self { code: ErrorCode::InvalidMessage, message: format!("Invalid message: {why}").into() }
     }
-}
-
-/// The types of message that a client can send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageType {
-    /// Asks for a pong.
-    Ping,
-}
-
-impl MessageType {
-    /// The type's name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ping => "ping",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        (name == Self::Ping.name()).then_some(Self::Ping)
-    }
-}
-
-/// The well-formed message of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientMessage {
-    /// Asks for a pong.
-    Ping,
-}
-
-impl ClientMessage {
-    /// The type that it came as.
-    pub fn kind(&self) -> MessageType {
-        match self {
-            Self::Ping => MessageType::Ping,
-        }
-    }
-}
-
-/// A JSON text, parsed as far as the keys that the protocol knows; other keys are checked and passed over.
-#[derive(Debug)]
-pub struct Envelope<'a> {
-    /// Absent where the text is JSON, but no object.
-    fields: Option<Fields<'a>>,
-    request_id: Option<Cow<'a, str>>,
-}
-
-impl<'a> Envelope<'a> {
-    /// Parses a text, or `None` where it is not exactly one JSON value (RFC 8259).
-    pub fn parse(text: &'a str) -> Option<Self> {
-        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
-            let IgnoredAny = serde_json::from_str(text).ok()?;
-            return Some(Self { fields: None, request_id: None });
-        }
-        let fields: Fields = serde_json::from_str(text).ok()?;
-        let request_id = fields.request_id.and_then(string);
-        Some(Self {
-            request_id: request_id.filter(|id| id.chars().count() <= MAX_REQUEST_ID),
-            fields: Some(fields),
-        })
-    }
-
-    /// The `requestId` that direct replies carry: a string of at most 64 characters.
-    pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
-    }
-
-    /// The message in it.
-    ///
-    /// # Errors
-    ///
-    /// The refusal that the client is sent: not an object, no usable `type`, a known key given twice, a
-    /// field that is wrong, an unknown type; in this order.
-    pub fn message(&self) -> Result<ClientMessage, Refusal> {
-        let Some(fields) = &self.fields else {
-            return Err(Refusal::invalid("Message must be a valid JSON object"));
-        };
-        let kind = fields.kind.and_then(string).filter(|kind| !kind.is_empty());
-        let kind = kind.ok_or_else(|| {
-            Refusal::invalid(r#"Missing or invalid "type" field (must be non-empty string)"#)
-        })?;
-        if let Some(key) = fields.duplicate {
-            return Err(Refusal::invalid(format_args!(r#"Duplicate "{key}" field"#)));
-        }
-        if fields.request_id.is_some() && self.request_id.is_none() {
-            let why = r#"Field "requestId" must be a string of at most 64 characters"#;
-            return Err(Refusal::invalid(why));
-        }
-        match MessageType::from_name(&kind) {
-            Some(MessageType::Ping) => Ok(ClientMessage::Ping),
-            None => Err(Refusal {
-                code: ErrorCode::UnknownType,
-                message: format!("Unknown message type: {}", quoted(&kind)).into(),
-            }),
-        }
-    }
-}
-
-/// The values of the known keys, each as the JSON text that it came as.
-#[derive(Debug, Default)]
-struct Fields<'a> {
-    kind: Option<&'a RawValue>,
-    request_id: Option<&'a RawValue>,
-    /// The first known key that came a second time.
-    duplicate: Option<&'static str>,
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Text(key)) = map.next_key()? {
-            let (name, slot) = match &*key {
-                "type" => ("type", &mut fields.kind),
-                "requestId" => ("requestId", &mut fields.request_id),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            if slot.replace(map.next_value()?).is_some() {
-                fields.duplicate.get_or_insert(name);
-            }
-        }
-        Ok(fields)
-    }
-}
-
-/// A JSON string, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The string that a value is, if it is one.
-fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text: Option<Text> = serde_json::from_str(value.get()).ok();
-    text.map(|Text(text)| text)
 }
 
 /// What the server sends.
@@ -262,6 +238,83 @@ pub enum ServerMessage<'a> {
         /// The server's clock, in ms since 1970.
         timestamp: u64,
         /// The ping's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// The answer to `register`.
+    Registered {
+        /// The id, in lower case.
+        peer_id: PeerId,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// The answer to `create-room`.
+    RoomCreated {
+        /// The new room.
+        room_id: &'a RoomId,
+        /// Who made it.
+        host_id: PeerId,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// The answer to `join-room`.
+    RoomJoined {
+        /// The room.
+        room_id: &'a RoomId,
+        /// Who is in it, in order of arrival, the joiner last.
+        participants: &'a [Participant],
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// The answer to `leave-room`.
+    RoomLeft {
+        /// The room that was left.
+        room_id: &'a RoomId,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// To the others in a room: somebody came.
+    PeerJoined(Participant),
+    /// To the others in a room: somebody left, or broke off.
+    PeerLeft {
+        /// Who.
+        peer_id: PeerId,
+    },
+    /// To everyone in a room: somebody was muted, or is no longer.
+    Mute {
+        /// Who.
+        peer_id: PeerId,
+        /// Whether muted now.
+        muted: bool,
+        /// By what right.
+        authority: Authority,
+        /// Who did it.
+        from: PeerId,
+    },
+    /// To everyone in a room: the recording started or stopped.
+    RecordingState {
+        /// Whether it runs now.
+        recording: bool,
+        /// Who did it.
+        from: PeerId,
+    },
+    /// The answer to `start-stream`.
+    StreamError {
+        /// Why there is no streaming here.
+        message: &'a str,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// The answer to `stop-stream`.
+    StreamStopped {
+        /// That it stopped.
+        message: &'a str,
+        /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
     },
@@ -297,85 +350,6 @@ impl fmt::Display for ErrorCode {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> String {
-        match Envelope::parse(text).map(|envelope| envelope.message()) {
-            None => "Invalid JSON".into(),
-            Some(Ok(message)) => format!("{message:?}"),
-            Some(Err(refusal)) => refusal.message.into_owned(),
-        }
-    }
-
-    #[test]
-    fn only_one_json_value_is_json() {
-        for text in ["", " ", "\u{feff}{}", "{} {}", "{\"type\":\"ping\"", "{'a':1}", "nul"] {
-            assert_eq!(refusal(text), "Invalid JSON", "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused() {
-        for text in
-            ["null", "true", "1", "-1", "1.5", "1e999", "\"ping\"", "[]", "[{\"type\":\"ping\"}]"]
-        {
-            let expected = "Invalid message: Message must be a valid JSON object";
-            assert_eq!(refusal(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_type_is_a_non_empty_string() {
-        for text in [
-            "{}",
-            r#"{"type":""}"#,
-            r#"{"type":null}"#,
-            r#"{"type":1}"#,
-            r#"{"type":["ping"]}"#,
-            r#"{"type":{"a":1}}"#,
-            r#"{"type":true}"#,
-        ] {
-            let expected =
-                r#"Invalid message: Missing or invalid "type" field (must be non-empty string)"#;
-            assert_eq!(refusal(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn escapes_and_unknown_keys_do_not_matter() {
-        let text = r#" {"x":{"type":[1,{"type":2}]},"t\u0079pe":"p\u0069ng","y":1e999} "#;
-        assert_eq!(refusal(text), "Ping");
-    }
-
-    #[test]
-    fn a_known_key_may_not_come_twice() {
-        let text = r#"{"type":"ping","requestId":"a","type":"ping"}"#;
-        assert_eq!(refusal(text), r#"Invalid message: Duplicate "type" field"#);
-        let text = r#"{"type":"ping","requestId":null,"requestId":"a"}"#;
-        assert_eq!(refusal(text), r#"Invalid message: Duplicate "requestId" field"#);
-        assert_eq!(refusal(r#"{"type":"ping","x":1,"x":1}"#), "Ping");
-    }
-
-    #[test]
-    fn a_request_id_has_64_characters_at_most() {
-        let with = |id: &str| format!(r#"{{"type":"ping","requestId":{id}}}"#);
-        let longest = with(&format!("\"{}\"", "ü".repeat(64)));
-        assert_eq!(refusal(&longest), "Ping");
-        let envelope = Envelope::parse(&longest).unwrap();
-        assert_eq!(envelope.request_id(), Some("ü".repeat(64).as_str()));
-        for id in [format!("\"{}\"", "u".repeat(65)), "7".into(), "null".into()] {
-            let expected =
-                r#"Invalid message: Field "requestId" must be a string of at most 64 characters"#;
-            assert_eq!(refusal(&with(&id)), expected);
-        }
-    }
-
-    #[test]
-    fn an_unknown_type_is_quoted_short_and_clean() {
-        let long = "ä".repeat(65);
-        let text = format!(r#"{{"type":"{long}"}}"#);
-        assert_eq!(refusal(&text), format!("Unknown message type: {}", "ä".repeat(64)));
-        assert_eq!(refusal("{\"type\":\"a\\nb\\u001b\"}"), "Unknown message type: ab");
-    }
-
     #[test]
     fn replies_are_written_to_the_letter() {
         let text = |message: ServerMessage| {
@@ -399,5 +373,22 @@ mod tests {
             }),
             r#"{"type":"error","message":"Invalid JSON","code":"invalid-json","requestId":"7"}"#
         );
+    }
+
+    #[test]
+    fn a_peer_id_is_a_uuid_v4() {
+        let id = PeerId::parse("F47AC10B-58CC-4372-A567-0E02B2C3D479").unwrap();
+        assert_eq!(id.to_string(), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+        for bad in [
+            "",
+            "f47ac10b58cc4372a5670e02b2c3d479",
+            "{f47ac10b-58cc-4372-a567-0e02b2c3d47}",
+            "f47ac10b-58cc-1372-a567-0e02b2c3d479",
+            "f47ac10b-58cc-4372-c567-0e02b2c3d479",
+            "g47ac10b-58cc-4372-a567-0e02b2c3d479",
+            " f47ac10b-58cc-4372-a567-0e02b2c3d479",
+        ] {
+            assert_eq!(PeerId::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Shutdown as Direction};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use socket2::SockRef;
@@ -20,10 +20,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::events::{Event, Level};
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::hub::Seat;
-use crate::protocol::{
-    self, ClientMessage, CloseCode, Envelope, ErrorCode, MessageType, Refusal, ServerMessage,
-    WELCOME,
-};
+use crate::message::{Envelope, MessageType};
+use crate::outbox::{Outbox, Overflow};
+use crate::peer::Peer;
+use crate::protocol::{self, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
 use crate::shutdown::Phase;
 use crate::state::State;
 
@@ -33,6 +33,9 @@ const PONG_TIME: Duration = Duration::from_secs(10);
 /// How long the server reads on after its last frame. Closing a socket with unread bytes in it would
 /// reset the connection, and the reset could overtake the close frame.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How many `stream-chunk` a client may send in the window of `RATE_LIMIT`.
+const MAX_CHUNKS: u32 = 500;
 
 /// The window of `RATE_LIMIT`.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -78,6 +81,8 @@ pub struct Session {
     heard: Instant,
     /// When a heartbeat was sent that no sign of life has answered yet.
     pinged: Option<Instant>,
+    /// What it may say, and what others say to it.
+    peer: Peer,
     rate: RateWindow,
     /// Bit sets of the types and the error codes that have been logged once.
     seen_types: u32,
@@ -143,6 +148,7 @@ impl Session {
         state.journal.log(Event::ClientConnected { client_ip: ip, client_id: seat.client });
         Self {
             decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
+            peer: Peer::new(Arc::clone(&state), seat.client, ip),
             rate: RateWindow::new(state.config.rate_limit, now),
             state,
             seat,
@@ -166,6 +172,8 @@ impl Session {
     async fn serve(mut self, stream: &TcpStream, mut early: Vec<u8>) {
         let end = self.talk(stream, &mut early).await;
         drop(early);
+        // The others need not wait for the goodbye.
+        self.peer.leave();
         self.leave(stream, end).await;
     }
 
@@ -181,7 +189,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
-                ready = ready(stream, self.pending.is_empty()) => {
+                ready = ready(stream, self.pending.is_empty(), self.peer.outbox()) => {
                     match ready.map_or(Turn::End(End::Gone), |()| self.turn(stream)) {
                         Turn::End(end) => return end,
                         turn => turn.give_way().await,
@@ -216,18 +224,38 @@ impl Session {
     /// One turn on a socket that is ready: writes what is pending, else reads once and answers.
     fn turn(&mut self, stream: &TcpStream) -> Turn {
         if !self.pending.is_empty() {
-            return self.flush(stream, &mut Vec::new()).map_or(Turn::Paused, Turn::End);
+            let end = self.flush(stream, &mut Vec::new());
+            let end = end.or_else(|| self.collect(&mut Vec::new(), 0));
+            return end.map_or(Turn::Paused, Turn::End);
         }
         with_scratch(|scratch| {
-            let read = match read(stream, &mut scratch.input) {
-                Ok(Some(read)) => read,
-                Ok(None) => return Turn::Paused,
-                Err(_) => return Turn::End(End::Gone),
+            let Ok(read) = read(stream, &mut scratch.input) else {
+                return Turn::End(End::Gone);
             };
+            let read = read.unwrap_or(0);
             let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
+            let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
             let end = self.flush(stream, &mut scratch.out.frames).or(end);
             end.map_or(Turn::after(read), Turn::End)
         })
+    }
+
+    /// Puts what others have to say behind the answers, until there is `enough`, in bytes.
+    fn collect(&mut self, out: &mut Vec<u8>, enough: usize) -> Option<End> {
+        match self.peer.outbox()?.take(out, enough) {
+            Ok(taken) => {
+                self.tally.messages_out += taken;
+                None
+            }
+            Err(Overflow) => {
+                self.state.journal.log(Event::ReadsTooSlowly {
+                    client_ip: self.ip,
+                    client_id: self.seat.client,
+                    limit: self.state.config.max_outbox_bytes,
+                });
+                Some(End::Refused(CloseCode::TOO_SLOW))
+            }
+        }
     }
 
     /// Takes what the client sent and puts the answers into `out`.
@@ -266,20 +294,17 @@ impl Session {
             return self.refuse(&Refusal::INVALID_JSON, None, out);
         };
         let request_id = envelope.request_id();
-        if !self.rate.allows(self.heard) {
+        if !self.rate.allows(envelope.is_stream_chunk(), self.heard) {
             return self.refuse(&Refusal::RATE_LIMIT, request_id, out);
         }
-        match envelope.message() {
-            Ok(message) => {
-                self.log_message(message.kind());
-                match message {
-                    ClientMessage::Ping => {
-                        let timestamp = unix_ms();
-                        self.say(&ServerMessage::Pong { timestamp, request_id }, out);
-                    }
-                }
-            }
-            Err(refusal) => self.refuse(&refusal, request_id, out),
+        let said = envelope.kind().and_then(|kind| {
+            self.log_message(kind);
+            let said = &mut self.tally.messages_out;
+            let text = message.unwrap_or_default();
+            self.peer.hear(kind, &envelope, text, |reply| put(reply, said, out))
+        });
+        if let Err(refusal) = said {
+            self.refuse(&refusal, request_id, out);
         }
     }
 
@@ -290,12 +315,8 @@ impl Session {
         self.say(&error, out);
     }
 
-    /// Puts a message into `out`.
     fn say(&mut self, message: &ServerMessage, out: &mut Output) {
-        out.text.clear();
-        protocol::write(&mut out.text, message);
-        encode(&mut out.frames, Opcode::Text, &out.text, None);
-        self.tally.messages_out += 1;
+        put(message, &mut self.tally.messages_out, out);
     }
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
@@ -477,35 +498,64 @@ impl Drop for Session {
     }
 }
 
+/// Puts a message into `out`, and counts it.
+fn put(message: &ServerMessage, count: &mut u64, out: &mut Output) {
+    out.text.clear();
+    protocol::write(&mut out.text, message);
+    encode(&mut out.frames, Opcode::Text, &out.text, None);
+    *count += 1;
+}
+
 /// Counts messages in windows that start with the first message behind the last window.
 #[derive(Debug)]
 struct RateWindow {
     limit: Option<u32>,
     start: Instant,
     count: u32,
+    /// Pieces of streams, which are many by nature.
+    chunks: u32,
 }
 
 impl RateWindow {
     fn new(limit: Option<u32>, now: Instant) -> Self {
-        Self { limit, start: now, count: 0 }
+        Self { limit, start: now, count: 0, chunks: 0 }
     }
 
-    fn allows(&mut self, now: Instant) -> bool {
+    fn allows(&mut self, is_chunk: bool, now: Instant) -> bool {
         let Some(limit) = self.limit else {
             return true;
         };
         if now - self.start >= RATE_WINDOW {
             self.start = now;
             self.count = 0;
+            self.chunks = 0;
         }
-        self.count = self.count.saturating_add(1);
-        self.count <= limit
+        let (count, limit) =
+            if is_chunk { (&mut self.chunks, MAX_CHUNKS) } else { (&mut self.count, limit) };
+        *count = count.saturating_add(1);
+        *count <= limit
     }
 }
 
-/// Waits until the socket can be read, or written if there is something to write.
-async fn ready(stream: &TcpStream, nothing_pending: bool) -> io::Result<()> {
-    if nothing_pending { stream.readable().await } else { stream.writable().await }
+/// Waits until the socket can be read or somebody else has something to say. If there is something to
+/// write, that goes first: then it waits until the socket takes more, or too much has come for it.
+async fn ready(
+    stream: &TcpStream,
+    nothing_pending: bool,
+    outbox: Option<&Outbox>,
+) -> io::Result<()> {
+    match (nothing_pending, outbox) {
+        (true, None) => stream.readable().await,
+        (false, None) => stream.writable().await,
+        (true, Some(outbox)) => tokio::select! {
+            ready = stream.readable() => ready,
+            () = outbox.ready() => Ok(()),
+        },
+        (false, Some(outbox)) => tokio::select! {
+            ready = stream.writable() => ready,
+            () = outbox.overflowed() => Ok(()),
+        },
+    }
 }
 
 /// Writes as much as the socket takes now, in bytes.
@@ -571,11 +621,6 @@ fn first_time(set: &mut u32, bit: u32) -> bool {
     let first = *set & (1 << bit) == 0;
     *set |= 1 << bit;
     first
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]
@@ -667,10 +712,12 @@ mod tests {
         let start = Instant::now();
         let mut rate = RateWindow::new(Some(2), start);
         let late = start + Duration::from_millis(9_999);
-        assert!(rate.allows(start) && rate.allows(late) && !rate.allows(late));
+        assert!(rate.allows(false, start) && rate.allows(false, late) && !rate.allows(false, late));
         let next = start + RATE_WINDOW;
-        assert!(rate.allows(next) && rate.allows(next) && !rate.allows(next));
+        assert!(rate.allows(false, next) && rate.allows(false, next) && !rate.allows(false, next));
+        // Pieces of streams are counted apart.
+        assert!((0..500).all(|_| rate.allows(true, next)) && !rate.allows(true, next));
         let mut unlimited = RateWindow::new(None, start);
-        assert!((0..1_000).all(|_| unlimited.allows(start)));
+        assert!((0..1_000).all(|_| unlimited.allows(false, start)));
     }
 }

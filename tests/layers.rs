@@ -7,11 +7,11 @@ use std::path::Path;
 
 /// The modules, layer by layer, lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["protocol", "frame", "events", "config", "shutdown"],
-    &["journal", "systemd"],
+    &["protocol", "message", "frame", "events", "config", "shutdown"],
+    &["journal", "systemd", "room", "outbox"],
     &["hub"],
     &["state"],
-    &["session"],
+    &["peer", "session"],
     &["upgrade", "routes"],
     &["server", "check"],
     &["lib", "main"],
@@ -19,6 +19,10 @@ const LAYERS: &[&[&str]] = &[
 
 /// Imports within a layer, each with its reason.
 const WITHIN: &[(&str, &str)] = &[
+    // A message has ids in it, and is refused in the protocol's words.
+    ("message", "protocol"),
+    // The session brings the peer what its client says.
+    ("session", "peer"),
     // A violation of the framing is a close code.
     ("frame", "protocol"),
     // Events name clients and codes.

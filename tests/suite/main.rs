@@ -12,5 +12,6 @@ mod logs;
 mod messages;
 mod packaging;
 mod shutdown;
+mod studio;
 mod support;
 mod systemd;

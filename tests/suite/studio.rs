@@ -1,0 +1,310 @@
+//! Registration, relay and rooms, to the letter.
+
+use std::io::Write;
+
+use crate::support::{Client, Server, frame};
+
+const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
+const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
+const C: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
+
+fn error(message: &str, code: &str) -> String {
+    let message = message.replace('"', "\\\"");
+    format!(r#"{{"type":"error","message":"{message}","code":"{code}"}}"#)
+}
+
+/// A client that has registered.
+fn peer(server: &Server, id: &str) -> Client {
+    let mut client = server.client();
+    let registered = client.ask(&format!(r#"{{"type":"register","peerId":"{id}"}}"#));
+    assert_eq!(registered, format!(r#"{{"type":"registered","peerId":"{id}"}}"#));
+    client
+}
+
+/// A room of `host` with `guests` in it; all have heard who came.
+fn room(host: (&mut Client, &str), guests: &mut [(&mut Client, &str)]) -> String {
+    let created = host.0.ask(r#"{"type":"create-room"}"#);
+    let room = created.split('"').nth(7).unwrap().to_owned();
+    let expected = format!(r#"{{"type":"room-created","roomId":"{room}","hostId":"{}"}}"#, host.1);
+    assert_eq!(created, expected);
+    for index in 0..guests.len() {
+        let id = guests[index].1;
+        let joined = guests[index].0.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#));
+        let start = format!(
+            r#"{{"type":"room-joined","roomId":"{room}","participants":[{{"peerId":"{}","role":"host"}},"#,
+            host.1
+        );
+        let end = format!(r#"{{"peerId":"{id}","role":"caller"}}]}}"#);
+        assert!(joined.starts_with(&start) && joined.ends_with(&end), "{joined}");
+        let came = format!(r#"{{"type":"peer-joined","peerId":"{id}","role":"caller"}}"#);
+        assert_eq!(host.0.text(), came);
+        for (earlier, _) in &mut guests[..index] {
+            assert_eq!(earlier.text(), came);
+        }
+    }
+    room
+}
+
+#[test]
+fn register_is_checked_in_order() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let missing =
+        r#"Invalid message: Missing or invalid "peerId" field (must be non-empty string)"#;
+    let blank = r#"Invalid message: Field "peerId" cannot be empty or whitespace"#;
+    let no_uuid = r#"Invalid message: Field "peerId" must be a valid UUID v4"#;
+    for (fields, message) in [
+        ("", missing),
+        (r#","peerId":"""#, missing),
+        (r#","peerId":7"#, missing),
+        (r#","peerId":"  ""#, blank),
+        (r#","peerId":"me""#, no_uuid),
+        (r#","peerId":"f47ac10b-58cc-1372-a567-0e02b2c3d4aa""#, no_uuid),
+    ] {
+        let text = format!(r#"{{"type":"register"{fields}}}"#);
+        assert_eq!(client.ask(&text), error(message, "invalid-message"), "{text}");
+    }
+    // Any case is taken, and lower case is given; an escape is a letter like another.
+    let text = r#"{"type":"register","peerId":"F47AC10B-58CC-4372-A567-0E02B2C3D4\u0041a","requestId":"1"}"#;
+    let expected = format!(r#"{{"type":"registered","peerId":"{A}","requestId":"1"}}"#);
+    assert_eq!(client.ask(text), expected);
+    server.log.wait_for(&format!("Peer registered: {A} (client 1, 127.0.0.1)"));
+    for id in [A, B] {
+        let again = client.ask(&format!(r#"{{"type":"register","peerId":"{id}"}}"#));
+        let message = format!(r#"Peer ID "{id}" is already registered"#);
+        assert_eq!(again, error(&message, "already-registered"));
+    }
+    let mut other = server.client();
+    let taken = other.ask(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    let message = format!(r#"Peer ID "{A}" is already registered"#);
+    assert_eq!(taken, error(&message, "already-registered"));
+    // An id is free again when its client has gone.
+    client.leave(1000);
+    peer(&server, A);
+}
+
+#[test]
+fn a_relay_is_checked_in_order() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let offers = "Peer must register before sending offer/answer messages";
+    let candidates = "Peer must register before sending ICE candidate messages";
+    assert_eq!(client.ask(r#"{"type":"offer"}"#), error(offers, "not-registered"));
+    assert_eq!(client.ask(r#"{"type":"answer"}"#), error(offers, "not-registered"));
+    assert_eq!(client.ask(r#"{"type":"ice-candidate"}"#), error(candidates, "not-registered"));
+
+    let mut client = peer(&server, A);
+    let missing = |name| format!(r#"Missing or invalid "{name}" field (must be non-empty string)"#);
+    let all = [missing("from"), missing("to"), missing("sdp")].join(", ");
+    let all = format!("Invalid message: {all}");
+    assert_eq!(client.ask(r#"{"type":"offer"}"#), error(&all, "invalid-message"));
+    let forged = format!(
+        r#"Invalid message: Field "from" must match registered peer ID (expected: {A}, got: {B}), Missing "candidate" field"#
+    );
+    let text = format!(r#"{{"type":"ice-candidate","from":"{B}","to":"{C}"}}"#);
+    assert_eq!(client.ask(&text), error(&forged, "invalid-message"));
+    let text = format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{C}","candidate":"x"}}"#);
+    let no_object = r#"Invalid message: Field "candidate" must be an object"#;
+    assert_eq!(client.ask(&text), error(no_object, "invalid-message"));
+    let text = format!(r#"{{"type":"answer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
+    let nobody = format!(r#"Target peer "{B}" is not connected"#);
+    assert_eq!(client.ask(&text), error(&nobody, "peer-not-connected"));
+    let twice = format!(r#"{{"type":"answer","from":"{A}","to":"{B}","sdp":"v=0","from":"{B}"}}"#);
+    let duplicate = r#"Invalid message: Duplicate "from" field"#;
+    assert_eq!(client.ask(&twice), error(duplicate, "invalid-message"));
+}
+
+#[test]
+fn a_relayed_text_arrives_as_it_was_sent() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    let upper = A.to_uppercase();
+    for text in [
+        format!(
+            r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0\r\n","extra":[1,{{"a":null}}]}}"#
+        ),
+        format!(
+            "\t{{ \"to\" : \"{B}\", \"sdp\":\"gr\u{fc}\u{df}e \\u00fc\",\n\"from\":\"{upper}\",\"type\":\"answer\" }} "
+        ),
+        format!(
+            r#"{{"type":"ice-candidate","from":"{A}","to":"{B}","candidate":{{"candidate":"c"}}}}"#
+        ),
+    ] {
+        a.say(&text);
+        assert_eq!(b.text(), text);
+    }
+    // No acknowledgement: what comes next is the answer to what is asked next.
+    assert!(a.ask(r#"{"type":"ping"}"#).contains("pong"));
+    // First in, first out.
+    for number in 0..50 {
+        a.say(&format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"{number}"}}"#));
+    }
+    for number in 0..50 {
+        assert!(b.text().contains(&format!(r#""sdp":"{number}""#)));
+    }
+}
+
+#[test]
+fn rooms_fill_and_empty() {
+    let server = Server::start(&[]);
+    let mut nobody = server.client();
+    for (kind, message) in [
+        ("create-room", "Must register before creating a room"),
+        ("join-room", "Must register before joining a room"),
+        ("mute", "Must register before sending mute messages"),
+        ("recording-state", "Must register before sending recording state"),
+    ] {
+        let text = format!(r#"{{"type":"{kind}"}}"#);
+        assert_eq!(nobody.ask(&text), error(message, "not-registered"));
+    }
+    let not_in = error("Not in a room", "not-in-room");
+    assert_eq!(nobody.ask(r#"{"type":"leave-room"}"#), not_in);
+
+    let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));
+    let missing = error("Missing roomId field", "invalid-message");
+    assert_eq!(a.ask(r#"{"type":"join-room"}"#), missing);
+    let no_room = error(r#"Room "x" does not exist"#, "room-not-found");
+    assert_eq!(a.ask(r#"{"type":"join-room","roomId":"x"}"#), no_room);
+    for text in [r#"{"type":"leave-room"}"#, r#"{"type":"mute"}"#, r#"{"type":"recording-state"}"#]
+    {
+        assert_eq!(a.ask(text), not_in);
+    }
+    let room = room((&mut a, A), &mut [(&mut b, B), (&mut c, C)]);
+    let already = error(&format!(r#"Peer is already in room "{room}""#), "already-in-room");
+    assert_eq!(b.ask(r#"{"type":"create-room"}"#), already);
+    assert_eq!(b.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#)), already);
+    server.log.wait_for(&format!("Room entered: {room} by peer {C} as caller (client 4)"));
+
+    let left = b.ask(r#"{"type":"leave-room","requestId":"r"}"#);
+    assert_eq!(left, format!(r#"{{"type":"room-left","roomId":"{room}","requestId":"r"}}"#));
+    let gone = |id: &str| format!(r#"{{"type":"peer-left","peerId":"{id}"}}"#);
+    assert_eq!((a.text(), c.text()), (gone(B), gone(B)));
+    // The host leaves by its connection, before its goodbye is over; the room goes on.
+    a.send(0x88, b"");
+    assert_eq!(c.text(), gone(A));
+    let joined = b.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#));
+    let participants = format!(
+        r#""participants":[{{"peerId":"{C}","role":"caller"}},{{"peerId":"{B}","role":"caller"}}]}}"#
+    );
+    assert!(joined.ends_with(&participants), "{joined}");
+    assert_eq!(c.text(), format!(r#"{{"type":"peer-joined","peerId":"{B}","role":"caller"}}"#));
+    // The last one out ends it.
+    b.leave(1000);
+    assert_eq!(c.text(), gone(B));
+    c.leave(1000);
+    server.log.wait_for(&format!("Room left: {room} by peer {C}"));
+    let no_room = error(&format!(r#"Room "{room}" does not exist"#), "room-not-found");
+    let mut late = peer(&server, A);
+    assert_eq!(late.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#)), no_room);
+}
+
+#[test]
+fn only_one_room_hears_a_relay() {
+    let server = Server::start(&[]);
+    let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));
+    let offer = |from: &str, to: &str| {
+        format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"v=0"}}"#)
+    };
+    room((&mut a, A), &mut [(&mut b, B)]);
+    a.say(&offer(A, B));
+    assert_eq!(b.text(), offer(A, B));
+    let different = error("Target peer is in a different room", "different-room");
+    assert_eq!(a.ask(&offer(A, C)), different, "just one of both is in a room");
+    assert_eq!(c.ask(&offer(C, A)), different);
+    room((&mut c, C), &mut []);
+    assert_eq!(c.ask(&offer(C, A)), different, "two rooms");
+}
+
+#[test]
+fn mutes_and_recording_reach_everyone_once() {
+    let server = Server::start(&[("RATE_LIMIT", "0")]);
+    let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));
+    room((&mut a, A), &mut [(&mut b, B)]);
+    let mute = |id: &str, muted: &str, authority: &str| {
+        format!(r#"{{"type":"mute","peerId":"{id}","muted":{muted},"authority":"{authority}"}}"#)
+    };
+    let invalid = |why: &str| error(&format!("Invalid message: {why}"), "invalid-message");
+    let authority = invalid(r#"Field "authority" must be "producer" or "self""#);
+    assert_eq!(a.ask(&mute(B, "true", "king")), authority);
+    assert_eq!(a.ask(&mute(B, "1", "producer")), invalid(r#"Field "muted" must be a boolean"#));
+    let absent = invalid(r#"Field "peerId" must be a participant of the room"#);
+    assert_eq!(a.ask(&mute(C, "true", "producer")), absent);
+    assert_eq!(a.ask(&mute("x", "true", "producer")), absent);
+    let forbidden = |why| error(why, "forbidden");
+    let leaders = forbidden("Only hosts and ops can mute other participants");
+    assert_eq!(b.ask(&mute(A, "true", "producer")), leaders);
+    let oneself = forbidden("Self authority can only be used on yourself");
+    assert_eq!(a.ask(&mute(B, "true", "self")), oneself);
+
+    let heard = |id: &str, muted: bool, authority: &str, from: &str| {
+        format!(
+            r#"{{"type":"mute","peerId":"{id}","muted":{muted},"authority":"{authority}","from":"{from}"}}"#
+        )
+    };
+    // The web studio sends what it hears again: four people, and one click would go round for ever.
+    let text = mute(B, "true", "producer");
+    a.say(&text.replace('}', r#","from":"somebody else"}"#));
+    let expected = heard(B, true, "producer", A);
+    assert_eq!((a.text(), b.text()), (expected.clone(), expected));
+    for _ in 0..100 {
+        a.say(&text);
+        b.say(&mute(B, "true", "self"));
+    }
+    assert!(a.ask(r#"{"type":"ping"}"#).contains("pong"), "nothing came round");
+    assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"), "nothing came round");
+    b.say(&mute(B, "false", "self"));
+    let expected = heard(B, false, "self", B);
+    assert_eq!((a.text(), b.text()), (expected.clone(), expected));
+
+    let recording = invalid(r#"Field "recording" must be a boolean"#);
+    assert_eq!(b.ask(r#"{"type":"recording-state","recording":"yes"}"#), recording);
+    b.say(r#"{"type":"recording-state","recording":true,"from":"x"}"#);
+    let expected = format!(r#"{{"type":"recording-state","recording":true,"from":"{B}"}}"#);
+    assert_eq!((a.text(), b.text()), (expected.clone(), expected));
+    assert!(c.ask(r#"{"type":"ping"}"#).contains("pong"), "who is not in the room hears nothing");
+}
+
+#[test]
+fn streaming_is_another_services_work() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    assert_eq!(
+        client.ask(r#"{"type":"start-stream"}"#),
+        r#"{"type":"stream-error","message":"Streaming is not available on this server"}"#
+    );
+    // Pieces are ignored, and have a limit of their own.
+    for _ in 0..500 {
+        client.say(r#"{"type":"stream-chunk","data":"x"}"#);
+    }
+    let limit = error("Rate limit exceeded", "rate-limit-exceeded");
+    assert_eq!(client.ask(r#"{"type":"stream-chunk"}"#), limit);
+    assert_eq!(
+        client.ask(r#"{"type":"stop-stream"}"#),
+        r#"{"type":"stream-stopped","message":"Stream stopped successfully"}"#
+    );
+}
+
+#[test]
+fn who_stops_reading_is_closed_and_nobody_waits() {
+    let server = Server::start(&[("RATE_LIMIT", "0"), ("MAX_OUTBOX_BYTES", "200000")]);
+    let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));
+    room((&mut a, A), &mut [(&mut b, B), (&mut c, C)]);
+    let offer = |to: &str| {
+        format!(r#"{{"type":"offer","from":"{A}","to":"{to}","sdp":"{}"}}"#, "x".repeat(60_000))
+    };
+    // B never reads. What the sockets and the outbox take is finite.
+    let to_b = frame(0x81, offer(B).as_bytes());
+    let mut sent = 0;
+    while server.log.count("reads too slowly") == 0 {
+        a.stream.write_all(&to_b).unwrap();
+        a.say(&offer(C));
+        assert_eq!(c.text().len(), offer(C).len(), "the others hear as before");
+        sent += 1;
+        assert!(sent < 2_000, "120 MB wait for somebody who does not read");
+    }
+    let line = server.log.wait_for("reads too slowly");
+    assert!(line.contains("more than 200000 bytes wait for it (MAX_OUTBOX_BYTES)"), "{line}");
+    let gone = format!(r#"{{"type":"peer-left","peerId":"{B}"}}"#);
+    assert_eq!(c.text(), gone);
+    server.log.wait_for("close 4102 by server");
+}
