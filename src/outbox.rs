@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
 pub type Frame = Arc<[u8]>;
@@ -16,8 +17,8 @@ pub type Frame = Arc<[u8]>;
 pub struct Outbox {
     /// Written by whoever sends to this client, taken by its session; held for a push or a take only.
     queue: Mutex<Queue>,
-    /// Told when there is something to take.
-    filled: Notify,
+    /// The session that waits for something to take.
+    reader: AtomicWaker,
     /// In bytes.
     limit: usize,
 }
@@ -36,7 +37,7 @@ pub struct Overflow;
 impl Outbox {
     /// An outbox for at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), limit }
+        Self { queue: Mutex::default(), reader: AtomicWaker::new(), limit }
     }
 
     /// Adds a frame, or marks the overflow.
@@ -52,7 +53,7 @@ impl Outbox {
             queue.frames.push_back(Arc::clone(frame));
         }
         drop(queue);
-        self.filled.notify_one();
+        self.reader.wake();
     }
 
     /// Moves frames behind `out` until that holds `enough` bytes or nothing is left: how many.
@@ -79,23 +80,21 @@ impl Outbox {
         Ok(taken)
     }
 
-    /// Waits until there is something to take, an overflow included.
-    pub async fn ready(&self) {
-        while self.is_idle() {
-            self.filled.notified().await;
-        }
+    /// Whether there is something to take, an overflow included; else the task is woken when there is. One
+    /// task waits, and it stores nothing for that.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, |queue| !queue.frames.is_empty() || queue.overflowed)
     }
 
-    /// Waits until there was an overflow.
-    pub async fn overflowed(&self) {
-        while !self.lock().overflowed {
-            self.filled.notified().await;
-        }
+    /// Whether there was an overflow; else the task is woken when there is news.
+    pub fn poll_overflowed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, |queue| queue.overflowed)
     }
 
-    fn is_idle(&self) -> bool {
-        let queue = self.lock();
-        queue.frames.is_empty() && !queue.overflowed
+    fn poll(&self, cx: &mut Context<'_>, done: impl FnOnce(&Queue) -> bool) -> Poll<()> {
+        // Before the look, so that what comes between both is not missed.
+        self.reader.register(cx.waker());
+        if done(&self.lock()) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Each change to the queue is whole before anything could panic.
@@ -106,6 +105,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     #[test]
@@ -126,12 +127,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_push_before_the_wait_is_not_missed() {
-        let outbox = Outbox::new(10);
+    async fn a_push_wakes_who_waits_and_one_before_is_not_missed() {
+        let outbox = Arc::new(Outbox::new(10));
+        let waiting = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { poll_fn(|cx| outbox.poll_ready(cx)).await }
+        });
+        tokio::task::yield_now().await;
         outbox.push(&Frame::from([1; 2]));
-        outbox.push(&Frame::from([1; 2]));
-        outbox.ready().await;
-        outbox.take(&mut Vec::new(), 1).unwrap();
-        outbox.ready().await;
+        waiting.await.unwrap();
+        poll_fn(|cx| outbox.poll_ready(cx)).await;
+        assert!(poll_fn(|cx| Poll::Ready(outbox.poll_overflowed(cx))).await.is_pending());
+        outbox.push(&Frame::from([1; 9]));
+        poll_fn(|cx| outbox.poll_overflowed(cx)).await;
     }
 }

@@ -140,8 +140,8 @@ fn handshake(
     // The seat is taken before the reply goes out, so a drain waits for handshakes in flight, too.
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the seat is given back.
-        if let Ok((stream, early)) = upgrade.await.map(into_stream) {
-            Session::new(state, seat, caller.ip).run(stream, early).await;
+        if let Ok((stream, mut early)) = upgrade.await.map(into_stream) {
+            Session::new(state, seat, caller.ip).run(&stream, &mut early).await;
         }
     });
     let reply = reply.body(String::new());
