@@ -168,6 +168,7 @@ fn settings_file() -> String {
     let mut text = String::from(
         "# Settings of openstudio-signaling, one NAME=value a line; see openstudio-signaling(8).\n\
          # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL alone also with `reload`.\n\
+         # A comment needs a line of its own.\n\
          # The port is set in the socket unit: /usr/share/doc/openstudio-signaling/examples/port.conf\n",
     );
     for setting in SETTINGS {

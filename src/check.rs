@@ -78,8 +78,15 @@ fn parse(url: &str) -> Result<(String, u16, String), String> {
     }
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16();
+    let given = uri
+        .authority()
+        .is_some_and(|authority| !authority.as_str().ends_with(uri.host().unwrap_or_default()));
+    if given && port.is_none_or(|port| port == 0) {
+        return Err(bad("the port must be from 1 to 65535"));
+    }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok((host.to_owned(), uri.port_u16().unwrap_or(80), path.to_owned()))
+    Ok((host.to_owned(), port.unwrap_or(80), path.to_owned()))
 }
 
 /// Runs all steps up to the first that fails, printing each. True when all worked.
@@ -143,18 +150,22 @@ impl Problem {
     }
 
     fn not_http(error: &hyper::Error) -> Self {
-        let what = if error.is_parse() {
-            "the answer is not HTTP".to_owned()
-        } else {
-            format!("the connection broke off ({error})")
-        };
-        Self::new(what, "another program may have this port: `ss -ltnp` names it")
+        if error.is_parse() {
+            return Self::new(
+                "the answer is not HTTP",
+                "another program has this port: `ss -ltnp` names it",
+            );
+        }
+        Self::new(
+            format!("the connection broke off ({error})"),
+            "the service may be failing to start: look at `systemctl status openstudio-signaling`",
+        )
     }
 
     fn broken(error: io::Error) -> Self {
         Self::new(
             format!("the connection broke off ({error})"),
-            "look at `journalctl -u openstudio-signaling -n 20`; a proxy in between may not pass WebSockets",
+            "look at `journalctl -u 'openstudio-signaling*' -n 20`; a proxy in between may not pass WebSockets",
         )
     }
 }
@@ -218,7 +229,7 @@ async fn connect(options: &Options) -> Result<TcpStream, Problem> {
     let stream = connecting.await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Problem::new(
             format!("nothing listens on {place} ({error})"),
-            "start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u openstudio-signaling -n 20`",
+            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
         ),
         _ => Problem::new(
             format!("cannot reach {place} ({error})"),
@@ -461,7 +472,7 @@ mod tests {
         assert_eq!(parsed("http://a").unwrap(), "a 80 /");
         assert_eq!(parsed("a:3000").unwrap(), "a 3000 /");
         assert_eq!(parsed("ws://[::1]:3000/").unwrap(), "::1 3000 /");
-        for bad in ["wss://a/", "ftp://a/", "", "ws://", "ws://a b/"] {
+        for bad in ["wss://a/", "ftp://a/", "", "ws://", "ws://a b/", "ws://a:99999/", "a:0"] {
             assert!(parse(bad).unwrap_err().contains("write ws://HOST:PORT/"), "{bad}");
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::events::Level;
+use crate::protocol::quoted;
 
 /// Where the package keeps the settings of the service.
 pub const SETTINGS_FILE: &str = "/etc/default/openstudio-signaling";
@@ -191,6 +192,18 @@ impl Settings {
         Ok(Self { values, unknown })
     }
 
+    /// The settings that differ from `before`, as `NAME=value`, but for `LOG_LEVEL`, which a reload applies.
+    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+        let pairs = self.values.iter().zip(&before.values);
+        let changed = pairs.filter(|(now, then)| now.1 != then.1 && now.0.name != "LOG_LEVEL");
+        changed
+            .map(|((setting, value, _), _)| {
+                let value = if setting.secret { "(hidden)" } else { value };
+                format!("{}={value}", setting.name)
+            })
+            .collect()
+    }
+
     /// Where the value of a setting came from.
     pub fn origin(&self, name: &str) -> &Origin {
         &self.get(name).2
@@ -360,10 +373,13 @@ fn read_lines(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
 /// Reads `NAME=value` lines as systemd.exec(5) has them for `EnvironmentFile=`, but without continuation
 /// lines: blank lines and those that start with `#` or `;` are skipped, one pair of quotes is taken off.
 fn read_file(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let why = format!("Cannot read the settings file {}: {error}", path.display());
-        vec![Invalid(why)]
+    let bytes = std::fs::read(path).map_err(|error| {
+        let path = path.display();
+        let fix = "the user that the service runs as must be able to read it: chmod 644";
+        vec![Invalid(format!("Cannot read the settings file {path}: {error}; {fix} {path}"))]
     })?;
+    // What is no UTF-8 does not matter in a comment, and is refused in a value.
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = Vec::new();
     let mut errors = Vec::new();
     for (index, text) in text.lines().enumerate() {
@@ -379,7 +395,8 @@ fn read_file(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
                 origin,
             }),
             _ => errors.push(Invalid(format!(
-                "Invalid line in the settings file ({origin}): must be NAME=value"
+                "Invalid line {:?} in the settings file ({origin}): must be NAME=value, without export",
+                quoted(text)
             ))),
         }
     }

@@ -245,6 +245,14 @@ events! {
     Reloaded { log_level: Level, origin: String } Info "076edcbff4d643cf8195644b2172a196"
     "Reloaded: log level is {log_level} (from {origin})"
 
+    /// A reload found a setting that only a restart applies.
+    NeedsRestart { setting: String } Warn "bd19f817130a4a18b688c2827eafdd1c"
+    "{setting} needs a restart: `systemctl restart openstudio-signaling`"
+
+    /// `MAX_CONNECTIONS` is more than the file limit carries.
+    LimitTooHigh { limit: usize, carries: usize } Warn "362dc32318ed4518ba63635940dedec4"
+    "MAX_CONNECTIONS={limit} is more than the file limit carries: {carries}; raise LimitNOFILE= or lower it"
+
     /// SIGHUP found a configuration that can't be.
     ReloadFailed { reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
     "Reload failed, the old settings stay: {reason}"

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,6 +21,9 @@ use crate::events::{Event, Level};
 /// How many events wait for the writer. One takes up to about 300 bytes with its strings, so a journal
 /// that stands still costs at most 2.5 MB (this queue, and the batch that the writer has in hand).
 const CAPACITY: usize = 4096;
+
+/// Where journald listens (systemd's JOURNAL_NATIVE_PROTOCOL).
+const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// A cheap-clone handle that anything can log to. It never waits for the sink.
 #[derive(Clone, Debug)]
@@ -143,24 +147,27 @@ impl Shared {
     fn write(&self, sink: &Sink) {
         let mut batch = VecDeque::new();
         loop {
-            let idle =
-                |queue: &mut Queue| queue.waiting.is_empty() && queue.dropped == 0 && !queue.closed;
+            let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
             let mut queue =
                 self.filled.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-            if queue.waiting.is_empty() && queue.dropped == 0 {
+            if queue.waiting.is_empty() {
                 return;
             }
             std::mem::swap(&mut batch, &mut queue.waiting);
             queue.busy = true;
             drop(queue);
-            for (time, event) in batch.drain(..) {
-                sink.write(time, &event);
-            }
-            let mut queue = self.lock();
-            let count = std::mem::take(&mut queue.dropped);
-            drop(queue);
-            if count > 0 {
-                sink.write(SystemTime::now(), &Event::LogDropped { count });
+            if sink.is_there() {
+                for (time, event) in batch.drain(..) {
+                    sink.write(time, &event);
+                }
+                let count = std::mem::take(&mut self.lock().dropped);
+                if count > 0 {
+                    sink.write(SystemTime::now(), &Event::LogDropped { count });
+                }
+            } else {
+                // Said with the next event that finds the journal back.
+                self.lock().dropped += batch.len() as u64;
+                batch.clear();
             }
             self.lock().busy = false;
             self.written.notify_all();
@@ -172,6 +179,7 @@ impl Shared {
 enum Sink {
     /// journald's native protocol.
     Journald {
+        probe: UnixDatagram,
         usual: Dispatch,
         /// tracing has no critical level, so its errors are mapped to that priority here.
         critical: Dispatch,
@@ -186,15 +194,29 @@ impl Sink {
         if !stderr_is_journal() {
             return Self::Stderr;
         }
-        match (journald(Priority::Error), journald(Priority::Critical)) {
-            (Ok(usual), Ok(critical)) => Self::Journald { usual, critical },
-            _ => Self::Stderr,
+        Self::open_journald().unwrap_or(Self::Stderr)
+    }
+
+    fn open_journald() -> io::Result<Self> {
+        Ok(Self::Journald {
+            probe: UnixDatagram::unbound()?,
+            usual: journald(Priority::Error)?,
+            critical: journald(Priority::Critical)?,
+        })
+    }
+
+    /// Whether events would arrive. tracing-journald keeps it to itself when one does not, so an empty
+    /// datagram, which journald ignores, is sent ahead of each batch.
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Journald { probe, .. } => probe.send_to(&[], JOURNALD).is_ok(),
+            Self::Stderr => true,
         }
     }
 
     fn write(&self, time: SystemTime, event: &Event) {
         match self {
-            Self::Journald { usual, critical } => {
+            Self::Journald { usual, critical, .. } => {
                 let sink = match event.level() {
                     Level::Crit => critical,
                     _ => usual,

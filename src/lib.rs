@@ -61,6 +61,8 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 pub struct Service {
     /// The settings to start with.
     pub config: Config,
+    /// Their texts, for a reload to compare with.
+    pub settings: Settings,
     /// Where a reload reads them again.
     pub source: Source,
     /// The sockets, and who made them.
@@ -79,12 +81,16 @@ pub struct Service {
 ///
 /// When the system gives no signal handler, no thread, or does not take the sockets.
 pub async fn serve(service: Service) -> io::Result<Outcome> {
-    let Service { config, source, listeners, passed, journal, shutdown } = service;
+    let Service { config, settings, source, listeners, passed, journal, shutdown } = service;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let file_limit = raise_file_limit();
-    let limit = config.max_connections.unwrap_or_else(|| clients_for(file_limit));
+    let carries = clients_for(file_limit);
+    let limit = config.max_connections.unwrap_or(carries);
+    if limit > carries {
+        journal.log(Event::LimitTooHigh { limit, carries });
+    }
     let state = Arc::new(State {
         config,
         hub: Hub::new(limit),
@@ -129,7 +135,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                reload(&source, &state, &notifier);
+                reload(&source, &settings, &state, &notifier);
                 continue;
             }
             () = shutdown.reached(Phase::Draining) => break,
@@ -208,12 +214,15 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
 
 /// What SIGHUP does: reads the settings again and takes the log level from them. Settings that can't be
 /// change nothing.
-fn reload(source: &Source, state: &State, notifier: &Notifier) {
+fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifier) {
     notifier.reloading();
     match source.load() {
         Ok((config, settings)) => {
             state.journal.set_level(config.log_level);
             warn_unknown(&state.journal, &settings);
+            for setting in settings.changed_since(started) {
+                state.journal.log(Event::NeedsRestart { setting });
+            }
             state.journal.log(Event::Reloaded {
                 log_level: config.log_level,
                 origin: settings.origin("LOG_LEVEL").to_string(),

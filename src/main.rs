@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use openstudio_signaling::config::{Config, Invalid, SETTINGS_FILE, Source, command};
+use openstudio_signaling::config::{Config, Invalid, SETTINGS_FILE, Settings, Source, command};
 use openstudio_signaling::events::{Event, Level};
 use openstudio_signaling::journal::Journal;
+use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
 use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::{Service, check, install_panic_hook, serve, systemd, warn_unknown};
@@ -24,6 +25,13 @@ const CONFIG: u8 = 78;
 
 /// More workers than this would wait for each other's wake-ups and outgrow the unit's TasksMax=.
 const MAX_WORKERS: usize = 8;
+
+/// What stands above the settings: they are those of a start from here, and the service has surroundings
+/// of its own.
+const CONFIG_HEADER: &str = "\
+# What a start with this environment and settings file would use. Environment= in drop-ins of the unit is
+# not seen here, and under systemd the port is the socket unit's: systemctl show -p Listen openstudio-signaling.socket
+";
 
 /// How long the last log lines may take.
 const LOG_TIME: Duration = Duration::from_secs(1);
@@ -52,8 +60,11 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
     match source.load() {
         Ok((_, settings)) => {
+            for (name, origin) in &settings.unknown {
+                eprintln!("Unknown setting {} in {origin} is ignored", quoted(name));
+            }
             // A reader that has closed the pipe has seen what it wanted.
-            let _ = write!(io::stdout(), "{settings}");
+            let _ = write!(io::stdout(), "{CONFIG_HEADER}{settings}");
             ExitCode::SUCCESS
         }
         Err(errors) => {
@@ -97,7 +108,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     };
     journal.set_level(config.log_level);
     warn_unknown(&journal, &settings);
-    let code = match start(config, source, passed, &journal) {
+    let code = match start(config, settings, source, passed, &journal) {
         Ok(outcome) => code(outcome),
         Err(reason) => {
             journal.log(Event::StartFailed { reason });
@@ -111,6 +122,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
 /// Serves to the end, or says why it could not start.
 fn start(
     config: Config,
+    settings: Settings,
     source: Source,
     passed: io::Result<Vec<TcpListener>>,
     journal: &Journal,
@@ -123,7 +135,16 @@ fn start(
     })?;
     let passed = !listeners.is_empty();
     if !passed {
-        let bound = server::bind(&config).map_err(|error| cannot_bind(&config, &error))?;
+        let bound = server::bind(&config).map_err(|error| {
+            // Under systemd the socket unit listens, and the sandbox forbids to.
+            if std::env::var_os("NOTIFY_SOCKET").is_some()
+                && error.kind() != io::ErrorKind::AddrInUse
+            {
+                no_socket(&error)
+            } else {
+                cannot_bind(&config, &error)
+            }
+        })?;
         listeners.push(bound);
     }
     let shutdown = Shutdown::default();
@@ -134,7 +155,8 @@ fn start(
         .enable_all()
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
-    let service = Service { config, source, listeners, passed, journal: journal.clone(), shutdown };
+    let service =
+        Service { config, settings, source, listeners, passed, journal: journal.clone(), shutdown };
     let outcome =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(serve(service))));
     // Whoever is left is cut off here.
@@ -145,6 +167,13 @@ fn start(
         // The panic hook has said it.
         Err(_) => Ok(Outcome::Failed),
     }
+}
+
+fn no_socket(error: &io::Error) -> String {
+    format!(
+        "systemd passed no socket, and none can be made here ({error}): \
+         `systemctl restart openstudio-signaling.socket openstudio-signaling.service` brings both"
+    )
 }
 
 fn cannot_bind(config: &Config, error: &io::Error) -> String {

@@ -93,8 +93,8 @@ fn recover(rejection: &Rejection) -> Result<Reply, Infallible> {
         return Ok(not_found());
     };
     let mut reply = error(refused.status(), refused.reason());
-    if let Some((name, value)) = refused.hint() {
-        reply.headers_mut().insert(name, value);
+    for (name, value) in refused.hints() {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Ok(reply)
 }

@@ -82,15 +82,15 @@ impl Refused {
         }
     }
 
-    /// The header that says what to do instead.
-    pub fn hint(self) -> Option<(HeaderName, HeaderValue)> {
+    /// The headers that say what to do instead. A 426 must name the protocol (RFC 9110 section 15.5.22).
+    pub fn hints(self) -> &'static [(HeaderName, &'static str)] {
         match self {
-            Self::Method => Some((header::ALLOW, HeaderValue::from_static("GET"))),
+            Self::Method => &[(header::ALLOW, "GET")],
             Self::WebSocketVersion => {
-                Some((header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")))
+                &[(header::SEC_WEBSOCKET_VERSION, "13"), (header::UPGRADE, "websocket")]
             }
-            Self::Full => Some((header::RETRY_AFTER, HeaderValue::from_static("10"))),
-            _ => None,
+            Self::Full => &[(header::RETRY_AFTER, "10")],
+            _ => &[],
         }
     }
 }

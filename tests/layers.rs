@@ -27,6 +27,8 @@ const WITHIN: &[(&str, &str)] = &[
     ("frame", "protocol"),
     // Events name clients and codes.
     ("events", "protocol"),
+    // A bad line is quoted as clients' texts are.
+    ("config", "protocol"),
     // LOG_LEVEL is a level.
     ("config", "events"),
     // What cannot be notified is logged.

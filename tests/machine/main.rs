@@ -143,6 +143,11 @@ fn restarts_and_reloads_refuse_nobody(suite: &str) {
     client.ask(r#"{"type":"ping"}"#);
     let debug = machine.wait_for_log_with("PRIORITY=7", "Received message: ping");
     assert!(!debug.is_empty());
+    // Settings that can't be: reload itself fails, and everything stays as it was.
+    machine.ok(&["sh", "-c", "echo LOG_LEVEL=loud >> /etc/default/openstudio-signaling"]);
+    assert!(!machine.run(&["systemctl", "reload", SERVICE]).status.success());
+    machine.wait_for_log("Invalid setting LOG_LEVEL=\"loud\"");
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     assert_eq!(machine.property("MainPID"), process);
     assert_eq!(machine.property("ActiveState"), "active");
     client.leave(1000);
@@ -279,8 +284,24 @@ fn a_stopped_journal_holds_nobody_up(suite: &str) {
     }
     machine.ok(&["sh", "-c", &format!("kill -CONT {journald}")]);
     let lines = machine.wait_for_log_with("PRIORITY=4", "log events were dropped");
-    println!("{suite}: {}", lines.lines().last().unwrap());
+    let line: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    println!("{suite}: {}", line["MESSAGE"]);
     client.leave(1000);
+
+    // Not stopped, but gone: what is said meanwhile is counted as well.
+    let units =
+        ["systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald.service"];
+    machine.wait_for_log("WebSocket client disconnected");
+    let before =
+        machine.ok(&["journalctl", "--no-pager", "-u", SERVICE, "PRIORITY=4"]).lines().count();
+    machine.ok(&[&["systemctl", "stop"], &units[..]].concat());
+    machine.ok(&["openstudio-signaling", "check"]);
+    machine.ok(&[&["systemctl", "start"], &units[..]].concat());
+    machine.wait_until("the count", || {
+        machine.ok(&["openstudio-signaling", "check"]);
+        machine.ok(&["journalctl", "--no-pager", "-u", SERVICE, "PRIORITY=4"]).lines().count()
+            > before
+    });
 }
 
 fn the_drop_in_examples_work(suite: &str) {

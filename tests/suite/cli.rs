@@ -55,6 +55,36 @@ fn a_value_that_is_no_text_is_78() {
 }
 
 #[test]
+fn more_clients_than_descriptors_is_a_warning() {
+    let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
+    server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the file limit carries: ");
+}
+
+#[test]
+fn no_socket_from_systemd_is_1_with_the_fix() {
+    let environment = [("NOTIFY_SOCKET", "/nonexistent"), ("HOST", "192.0.2.1")];
+    let (code, _, stderr) = run(&[], &environment);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("[ERROR] systemd passed no socket"), "{stderr}");
+    assert!(stderr.contains("systemctl restart openstudio-signaling.socket"), "{stderr}");
+}
+
+#[test]
+fn a_settings_file_need_not_be_utf8_in_its_comments() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("settings");
+    std::fs::write(&path, b"# Gr\xFCn\nRATE_LIMT=5\n").unwrap();
+    let file = format!("--settings-file={}", path.display());
+    let (code, _, stderr) = run(&["config", &file], &[]);
+    assert_eq!(code, Some(0));
+    assert!(stderr.starts_with("Unknown setting RATE_LIMT in "), "{stderr}");
+    std::fs::write(&path, b"RATE_LIMIT=\xFC\nexport HOST=x\n").unwrap();
+    let (code, _, stderr) = run(&["config", &file], &[]);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("Invalid line \"export HOST=x\""), "{stderr}");
+}
+
+#[test]
 fn a_port_in_use_is_1_and_a_line() {
     let taken = TcpListener::bind("[::]:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -135,8 +165,9 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
     client.ask(ping);
     assert_eq!(server.log.count("[DEBUG]"), 0);
 
-    std::fs::write(&path, "\nLOG_LEVEL=debug\n").unwrap();
+    std::fs::write(&path, "\nLOG_LEVEL=debug\nRATE_LIMIT=7\n").unwrap();
     server.signal(Signal::HUP);
+    server.log.wait_for("[WARN] RATE_LIMIT=7 needs a restart");
     server.log.wait_for(&format!("Reloaded: log level is debug (from {} line 2)", path.display()));
     client.ask(ping);
     server.log.wait_for("[DEBUG] Received message: ping");
@@ -261,7 +292,7 @@ fn check_refuses_arguments_that_cannot_be() {
 fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
     let (journal, writer) = Journal::start(Level::Info).unwrap();
     let source = Source { flags: command().get_matches_from(["x", "--port=0"]), file: None };
-    let (config, _) = source.load().unwrap();
+    let (config, settings) = source.load().unwrap();
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
     let listeners = vec![server::bind(&config).unwrap()];
@@ -276,7 +307,7 @@ fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
         go.await.unwrap();
         trouble();
     });
-    let service = Service { config, source, listeners, passed: false, journal, shutdown };
+    let service = Service { config, settings, source, listeners, passed: false, journal, shutdown };
     let outcome = runtime.block_on(serve(service)).unwrap();
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));

@@ -86,6 +86,7 @@ fn bad_handshakes_are_told_why() {
         let body = format!(r#"{{"error":"{why}"}}"#);
         assert_eq!((answer.status, answer.body), (status, body), "{lines:?}");
         assert_eq!(answer.head.contains("sec-websocket-version: 13"), status == 426);
+        assert_eq!(answer.head.contains("upgrade: websocket"), status == 426);
         assert_eq!(answer.head.contains("allow: get"), status == 405);
     }
 }
