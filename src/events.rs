@@ -189,6 +189,10 @@ events! {
     Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info "ac592088905546bfa3f092715aa45876"
     "Peer registered: {peer_id} (client {client_id}, {client_ip})"
 
+    /// A client took the id of another that showed no sign of life.
+    TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info "284ab99c68224aac9296ca34e79dc7fe"
+    "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} showed no sign of life and is replaced"
+
     /// A peer made a room or came into one.
     RoomEntered { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "0d88cfc16f414735b70fe3293e8e1afc"
     "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id})"

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::frame::{Opcode, encode};
 use crate::outbox::{Frame, Outbox};
 use crate::protocol::{
-    self, Authority, ClientId, Participant, PeerId, Role, RoomId, ServerMessage,
+    self, Authority, ClientId, CloseCode, Participant, PeerId, Role, RoomId, ServerMessage,
 };
 use crate::room::{MuteError, Muting, Room};
 
@@ -54,6 +54,22 @@ struct Peer {
     client: ClientId,
     outbox: Arc<Outbox>,
     room: Option<RoomId>,
+}
+
+/// What `register` comes to.
+#[derive(Debug)]
+pub enum Registration {
+    /// The id is the client's.
+    Done,
+    /// Somebody has the id.
+    Held {
+        /// Who.
+        by: ClientId,
+        /// Resolves when the holder shows a sign of life, and fails when its session ends.
+        alive: oneshot::Receiver<()>,
+    },
+    /// Somebody has the id, and somebody else is finding out whether they live.
+    Contested,
 }
 
 /// Why a message does not reach its receiver.
@@ -143,14 +159,43 @@ impl Hub {
         })
     }
 
-    /// Gives `client` the id `peer`; false when somebody has it.
-    pub fn register(&self, peer: PeerId, client: ClientId, outbox: Arc<Outbox>) -> bool {
+    /// Gives `client` the id `peer`, if nobody has it; else whoever has it is asked for a sign of life.
+    pub fn register(&self, peer: PeerId, client: ClientId, outbox: Arc<Outbox>) -> Registration {
         let mut studio = self.studio();
-        let free = !studio.peers.contains_key(&peer);
-        if free {
+        let Some(holder) = studio.peers.get(&peer) else {
             studio.peers.insert(peer, Peer { client, outbox, room: None });
+            return Registration::Done;
+        };
+        let holder = (holder.client, Arc::clone(&holder.outbox));
+        drop(studio);
+        match holder.1.challenge() {
+            Some(alive) => Registration::Held { by: holder.0, alive },
+            None => Registration::Contested,
         }
-        free
+    }
+
+    /// Gives `client` the id `peer` and its seat in the room, if `holder` still has it or nobody has; false
+    /// where somebody else was faster. The others in the room see nothing; the holder is ended with 4010.
+    pub fn take_over(
+        &self,
+        peer: PeerId,
+        holder: ClientId,
+        client: ClientId,
+        outbox: Arc<Outbox>,
+    ) -> bool {
+        let mut studio = self.studio();
+        let Some(found) = studio.peers.get_mut(&peer) else {
+            studio.peers.insert(peer, Peer { client, outbox, room: None });
+            return true;
+        };
+        if found.client != holder {
+            return false;
+        }
+        found.client = client;
+        let old = std::mem::replace(&mut found.outbox, outbox);
+        drop(studio);
+        old.close(CloseCode::REPLACED);
+        true
     }
 
     /// Takes `peer` out, and out of its room, if it is still `client` that has the id. Returns the room.

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
+
+use crate::protocol::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
 pub type Frame = Arc<[u8]>;
 
 /// A queue that is bounded by bytes. When a frame does not fit, all of it is dropped and nothing more is
-/// taken: the client reads too slowly, and its session ends it.
+/// taken: the client reads too slowly, and its session ends it with 4102.
 #[derive(Debug)]
 pub struct Outbox {
     /// Written by whoever sends to this client, taken by its session; held for a push or a take only.
@@ -27,12 +30,13 @@ pub struct Outbox {
 struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
-    overflowed: bool,
+    /// Why the session is to end the client, once it is.
+    closed: Option<CloseCode>,
+    /// Somebody wants to know whether the client lives.
+    challenge: Option<oneshot::Sender<()>>,
+    /// The session knows of the challenge.
+    asked: bool,
 }
-
-/// More was waiting than may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overflow;
 
 impl Outbox {
     /// An outbox for at most `limit` bytes.
@@ -43,11 +47,11 @@ impl Outbox {
     /// Adds a frame, or marks the overflow.
     pub fn push(&self, frame: &Frame) {
         let mut queue = self.lock();
-        if queue.overflowed {
+        if queue.closed.is_some() {
             return;
         }
         if queue.bytes + frame.len() > self.limit {
-            *queue = Queue { overflowed: true, ..Queue::default() };
+            queue.close(CloseCode::TOO_SLOW);
         } else {
             queue.bytes += frame.len();
             queue.frames.push_back(Arc::clone(frame));
@@ -56,15 +60,53 @@ impl Outbox {
         self.reader.wake();
     }
 
+    /// Has the session end the client.
+    pub fn close(&self, code: CloseCode) {
+        self.lock().close(code);
+        self.reader.wake();
+    }
+
+    /// Has the session find out whether the client lives. The receiver gets an answer when it does, and an
+    /// error when its session has ended; `None` where somebody else is asking already.
+    pub fn challenge(&self) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.lock();
+        if queue.closed.is_some() || queue.challenge.as_ref().is_some_and(|asks| !asks.is_closed())
+        {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        queue.challenge = Some(answer);
+        queue.asked = false;
+        drop(queue);
+        self.reader.wake();
+        Some(answered)
+    }
+
+    /// Whether the session has to find out now whether the client lives; true once for each question.
+    pub fn is_challenged(&self) -> bool {
+        let mut queue = self.lock();
+        let news = queue.challenge.is_some() && !queue.asked;
+        queue.asked |= news;
+        news
+    }
+
+    /// The client lives.
+    pub fn answer_challenge(&self) {
+        if let Some(answer) = self.lock().challenge.take() {
+            // Who asked may have gone.
+            let _ = answer.send(());
+        }
+    }
+
     /// Moves frames behind `out` until that holds `enough` bytes or nothing is left: how many.
     ///
     /// # Errors
     ///
-    /// When there was an overflow.
-    pub fn take(&self, out: &mut Vec<u8>, enough: usize) -> Result<u64, Overflow> {
+    /// The close code, when the client is to be ended.
+    pub fn take(&self, out: &mut Vec<u8>, enough: usize) -> Result<u64, CloseCode> {
         let mut queue = self.lock();
-        if queue.overflowed {
-            return Err(Overflow);
+        if let Some(code) = queue.closed {
+            return Err(code);
         }
         let mut taken = 0;
         while out.len() < enough {
@@ -80,15 +122,15 @@ impl Outbox {
         Ok(taken)
     }
 
-    /// Whether there is something to take, an overflow included; else the task is woken when there is. One
+    /// Whether there is something to do, an end and a question included; else the task is woken when there is. One
     /// task waits, and it stores nothing for that.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(cx, |queue| !queue.frames.is_empty() || queue.overflowed)
+        self.poll(cx, |queue| !queue.frames.is_empty() || queue.is_urgent())
     }
 
-    /// Whether there was an overflow; else the task is woken when there is news.
-    pub fn poll_overflowed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(cx, |queue| queue.overflowed)
+    /// Whether there is something to do that does not wait for room in the socket.
+    pub fn poll_urgent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, Queue::is_urgent)
     }
 
     fn poll(&self, cx: &mut Context<'_>, done: impl FnOnce(&Queue) -> bool) -> Poll<()> {
@@ -100,6 +142,18 @@ impl Outbox {
     /// Each change to the queue is whole before anything could panic.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn close(&mut self, code: CloseCode) {
+        if self.closed.is_none() {
+            *self = Self { closed: Some(code), ..Self::default() };
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.closed.is_some() || (self.challenge.is_some() && !self.asked)
     }
 }
 
@@ -121,9 +175,13 @@ mod tests {
         assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
         assert_eq!(out.len(), 16, "what was taken does not count any longer");
         outbox.push(&Frame::from([4; 11]));
-        assert_eq!(outbox.take(&mut out, usize::MAX), Err(Overflow));
+        assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
         outbox.push(&Frame::from([5; 1]));
-        assert_eq!(outbox.take(&mut out, usize::MAX), Err(Overflow), "and that is final");
+        assert_eq!(
+            outbox.take(&mut out, usize::MAX),
+            Err(CloseCode::TOO_SLOW),
+            "and that is final"
+        );
     }
 
     #[tokio::test]
@@ -137,8 +195,8 @@ mod tests {
         outbox.push(&Frame::from([1; 2]));
         waiting.await.unwrap();
         poll_fn(|cx| outbox.poll_ready(cx)).await;
-        assert!(poll_fn(|cx| Poll::Ready(outbox.poll_overflowed(cx))).await.is_pending());
+        assert!(poll_fn(|cx| Poll::Ready(outbox.poll_urgent(cx))).await.is_pending());
         outbox.push(&Frame::from([1; 9]));
-        poll_fn(|cx| outbox.poll_overflowed(cx)).await;
+        poll_fn(|cx| outbox.poll_urgent(cx)).await;
     }
 }

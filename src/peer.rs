@@ -3,17 +3,25 @@
 //! Owns a client's id and the order of the checks on each message. It deliberately knows neither frames
 //! nor the socket.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::timeout;
 
 use crate::events::Event;
-use crate::hub::{JoinError, NotInRoom, RelayError};
+use crate::hub::{JoinError, NotInRoom, Registration, RelayError};
 use crate::message::{Envelope, MessageType};
 use crate::outbox::Outbox;
 use crate::protocol::{ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted};
 use crate::room::MuteError;
 use crate::state::State;
+
+/// How long the holder of an id has to show that it lives, when somebody else wants the id.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 
 /// What `start-stream` is told: feeding Icecast is another service's work.
 const NO_STREAMING: &str = "Streaming is not available on this server";
@@ -29,6 +37,23 @@ pub struct Peer {
     ip: IpAddr,
     /// From `register` on.
     registered: Option<Registered>,
+    /// While it is found out whether the holder of the id lives.
+    contest: Option<Contest>,
+}
+
+/// A `register` that waits for its answer.
+struct Contest {
+    id: PeerId,
+    holder: ClientId,
+    request_id: Option<String>,
+    /// Whether the holder lives; ends within [`SIGN_OF_LIFE`].
+    alive: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
+
+impl fmt::Debug for Contest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Contest for {} with client {}", self.id, self.holder)
+    }
 }
 
 #[derive(Debug)]
@@ -40,7 +65,7 @@ struct Registered {
 impl Peer {
     /// A client that has not registered.
     pub fn new(state: Arc<State>, client: ClientId, ip: IpAddr) -> Self {
-        Self { state, client, ip, registered: None }
+        Self { state, client, ip, registered: None, contest: None }
     }
 
     /// What others want it to hear, once it is registered.
@@ -66,8 +91,9 @@ impl Peer {
         match kind {
             MessageType::Ping => say(&ServerMessage::Pong { timestamp: unix_ms(), request_id }),
             MessageType::Register => {
-                let peer_id = self.register(envelope)?;
-                say(&ServerMessage::Registered { peer_id, request_id });
+                if let Some(peer_id) = self.register(envelope)? {
+                    say(&ServerMessage::Registered { peer_id, request_id });
+                }
             }
             MessageType::Offer | MessageType::Answer => {
                 let me = self.id("Peer must register before sending offer/answer messages")?;
@@ -142,19 +168,66 @@ impl Peer {
         id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))
     }
 
-    fn register(&mut self, envelope: &Envelope) -> Result<PeerId, Refusal> {
-        let id = envelope.peer_id()?;
-        let taken = || {
-            let why = format_args!(r#"Peer ID "{id}" is already registered"#);
-            Refusal::new(ErrorCode::AlreadyRegistered, why)
+    /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its
+    /// messages are handled in order.
+    pub fn is_contesting(&self) -> bool {
+        self.contest.is_some()
+    }
+
+    /// Whether the contest is over, and if so whether the holder lives.
+    pub fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut self.contest {
+            Some(contest) => contest.alive.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the seat. `say`
+    /// takes the reply to the `register`.
+    pub fn settle(&mut self, holder_lives: bool, say: impl FnOnce(&ServerMessage)) {
+        let Some(Contest { id, holder, request_id, .. }) = self.contest.take() else {
+            return;
         };
+        let request_id = request_id.as_deref();
+        let outbox = self.new_outbox();
+        let hub = &self.state.hub;
+        if !holder_lives && hub.take_over(id, holder, self.client, Arc::clone(&outbox)) {
+            self.state.journal.log(Event::TakenOver {
+                client_ip: self.ip,
+                client_id: self.client,
+                peer_id: id,
+                holder,
+            });
+            self.registered = Some(Registered { id, outbox });
+            say(&ServerMessage::Registered { peer_id: id, request_id });
+        } else {
+            let Refusal { code, message } = taken(id);
+            say(&ServerMessage::Error { message: &message, code, request_id });
+        }
+    }
+
+    /// The id, or nothing where it has to be found out first whether its holder lives.
+    fn register(&mut self, envelope: &Envelope) -> Result<Option<PeerId>, Refusal> {
+        let id = envelope.peer_id()?;
         // A second id would strand the first.
         if self.registered.is_some() {
-            return Err(taken());
+            return Err(taken(id));
         }
-        let outbox = Arc::new(Outbox::new(self.state.config.max_outbox_bytes));
-        if !self.state.hub.register(id, self.client, Arc::clone(&outbox)) {
-            return Err(taken());
+        let outbox = self.new_outbox();
+        match self.state.hub.register(id, self.client, Arc::clone(&outbox)) {
+            Registration::Done => {}
+            Registration::Contested => return Err(taken(id)),
+            Registration::Held { by, alive } => {
+                self.contest = Some(Contest {
+                    id,
+                    holder: by,
+                    request_id: envelope.request_id().map(str::to_owned),
+                    alive: Box::pin(async move {
+                        matches!(timeout(SIGN_OF_LIFE, alive).await, Ok(Ok(())))
+                    }),
+                });
+                return Ok(None);
+            }
         }
         self.registered = Some(Registered { id, outbox });
         self.state.journal.log(Event::Registered {
@@ -162,7 +235,11 @@ impl Peer {
             client_id: self.client,
             peer_id: id,
         });
-        Ok(id)
+        Ok(Some(id))
+    }
+
+    fn new_outbox(&self) -> Arc<Outbox> {
+        Arc::new(Outbox::new(self.state.config.max_outbox_bytes))
     }
 
     fn relay(
@@ -225,6 +302,11 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+fn taken(id: PeerId) -> Refusal {
+    let why = format_args!(r#"Peer ID "{id}" is already registered"#);
+    Refusal::new(ErrorCode::AlreadyRegistered, why)
 }
 
 fn already_in(room: RoomId) -> Refusal {

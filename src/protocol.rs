@@ -134,6 +134,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// The server failed; reconnect.
     pub const SERVER_ERROR: Self = Self(1011);
+    /// A newer connection of the same peer took its place; do not reconnect.
+    pub const REPLACED: Self = Self(4010);
     /// The client reads too slowly; reconnect.
     pub const TOO_SLOW: Self = Self(4102);
     /// The client did not answer pings; reconnect.

@@ -23,7 +23,6 @@ use crate::events::{Event, Level};
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::hub::Seat;
 use crate::message::{Envelope, MessageType};
-use crate::outbox::{Outbox, Overflow};
 use crate::peer::Peer;
 use crate::protocol::{self, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
 use crate::shutdown::Phase;
@@ -85,6 +84,10 @@ pub struct Session {
     pinged: Option<Instant>,
     /// What it may say, and what others say to it.
     peer: Peer,
+    /// What was read and has to wait until the peer's contest is settled.
+    unread: Vec<u8>,
+    /// Since when somebody wants to know whether the client lives.
+    challenged: Option<Instant>,
     rate: RateWindow,
     /// Bit sets of the types and the error codes that have been logged once.
     seen_types: u32,
@@ -128,6 +131,15 @@ enum Turn {
     End(End),
 }
 
+/// What a turn is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// The socket or the outbox.
+    Usual,
+    /// It is known now whether the holder of the wanted id lives.
+    Settled { holder_lives: bool },
+}
+
 impl Turn {
     fn after(read: usize) -> Self {
         if read == READ { Self::Busy } else { Self::Paused }
@@ -152,6 +164,8 @@ impl Session {
             decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
             peer: Peer::new(Arc::clone(&state), seat.client, ip),
             rate: RateWindow::new(state.config.rate_limit, now),
+            unread: Vec::new(),
+            challenged: None,
             state,
             seat,
             ip,
@@ -195,9 +209,9 @@ impl Session {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
                 ready = poll_fn(|cx| {
-                    poll_ready(stream, self.pending.is_empty(), self.peer.outbox(), cx)
+                    poll_ready(stream, self.pending.is_empty(), &mut self.peer, cx)
                 }) => {
-                    match ready.map_or(Turn::End(End::Gone), |()| self.turn(stream)) {
+                    match ready.map_or(Turn::End(End::Gone), |ready| self.turn(stream, ready)) {
                         Turn::End(end) => return end,
                         turn => turn.give_way().await,
                     }
@@ -229,10 +243,17 @@ impl Session {
     }
 
     /// One turn on a socket that is ready: writes what is pending, else reads once and answers.
-    fn turn(&mut self, stream: &TcpStream) -> Turn {
+    fn turn(&mut self, stream: &TcpStream, ready: Ready) -> Turn {
+        if let Ready::Settled { holder_lives } = ready {
+            return self.settle(stream, holder_lives);
+        }
+        if let Some(end) = self.take_challenge(stream) {
+            return Turn::End(end);
+        }
         if !self.pending.is_empty() {
             let end = self.flush(stream, &mut Vec::new());
             let end = end.or_else(|| self.collect(&mut Vec::new(), 0));
+            self.answer_challenge();
             return end.map_or(Turn::Paused, Turn::End);
         }
         with_scratch(|scratch| {
@@ -241,10 +262,50 @@ impl Session {
             };
             let read = read.unwrap_or(0);
             let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
+            // Who says goodbye keeps nothing.
+            if end.is_none() {
+                self.answer_challenge();
+            }
             let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
             let end = self.flush(stream, &mut scratch.out.frames).or(end);
             end.map_or(Turn::after(read), Turn::End)
         })
+    }
+
+    /// The end of the peer's contest for an id, and then what the client has said since.
+    fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
+        with_scratch(|scratch| {
+            let said = &mut self.tally.messages_out;
+            self.peer.settle(holder_lives, |reply| put(reply, said, &mut scratch.out));
+            let mut unread = std::mem::take(&mut self.unread);
+            let end = self.receive(&mut unread, &mut scratch.out);
+            let end = self.flush(stream, &mut scratch.out.frames).or(end);
+            end.map_or(Turn::Busy, Turn::End)
+        })
+    }
+
+    /// Where somebody wants to know whether the client lives, it is asked.
+    fn take_challenge(&mut self, stream: &TcpStream) -> Option<End> {
+        if !self.peer.outbox()?.is_challenged() {
+            return None;
+        }
+        self.challenged = Some(Instant::now());
+        self.ask(stream)
+    }
+
+    fn ask(&mut self, stream: &TcpStream) -> Option<End> {
+        let mut ping = Vec::new();
+        encode(&mut ping, Opcode::Ping, b"", None);
+        self.flush(stream, &mut ping)
+    }
+
+    /// Answers the challenge, if the client has shown a sign of life since.
+    fn answer_challenge(&mut self) {
+        if self.challenged.take_if(|since| self.heard > *since).is_some() {
+            if let Some(outbox) = self.peer.outbox() {
+                outbox.answer_challenge();
+            }
+        }
     }
 
     /// Puts what others have to say behind the answers, until there is `enough`, in bytes.
@@ -254,13 +315,15 @@ impl Session {
                 self.tally.messages_out += taken;
                 None
             }
-            Err(Overflow) => {
-                self.state.journal.log(Event::ReadsTooSlowly {
-                    client_ip: self.ip,
-                    client_id: self.seat.client,
-                    limit: self.state.config.max_outbox_bytes,
-                });
-                Some(End::Refused(CloseCode::TOO_SLOW))
+            Err(code) => {
+                if code == CloseCode::TOO_SLOW {
+                    self.state.journal.log(Event::ReadsTooSlowly {
+                        client_ip: self.ip,
+                        client_id: self.seat.client,
+                        limit: self.state.config.max_outbox_bytes,
+                    });
+                }
+                Some(End::Refused(code))
             }
         }
     }
@@ -290,6 +353,11 @@ impl Session {
                 }
                 Ok(Some(Received::Pong)) => {}
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
+            }
+            if self.peer.is_contesting() {
+                self.tally.bytes_in -= input.len() as u64;
+                self.unread = input.to_vec();
+                return None;
             }
         }
     }
@@ -383,9 +451,7 @@ impl Session {
         self.pinged = Some(now);
         // The next heartbeat may be due before the time for the answer to this one is over.
         timer.reset(now + heartbeat.min(PONG_TIME));
-        let mut ping = Vec::new();
-        encode(&mut ping, Opcode::Ping, b"", None);
-        self.flush(stream, &mut ping)
+        self.ask(stream)
     }
 
     /// Ends the connection the way `end` asks for: a close frame, then the end of our side of TCP, then
@@ -550,16 +616,21 @@ impl RateWindow {
 fn poll_ready(
     stream: &TcpStream,
     nothing_pending: bool,
-    outbox: Option<&Outbox>,
+    peer: &mut Peer,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    let from_others = outbox.map_or(Poll::Pending, |outbox| {
-        if nothing_pending { outbox.poll_ready(cx) } else { outbox.poll_overflowed(cx) }
+) -> Poll<io::Result<Ready>> {
+    if peer.is_contesting() {
+        return peer.poll_contest(cx).map(|holder_lives| Ok(Ready::Settled { holder_lives }));
+    }
+    let from_others = peer.outbox().map_or(Poll::Pending, |outbox| {
+        if nothing_pending { outbox.poll_ready(cx) } else { outbox.poll_urgent(cx) }
     });
     if from_others.is_ready() {
-        return Poll::Ready(Ok(()));
+        return Poll::Ready(Ok(Ready::Usual));
     }
-    if nothing_pending { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) }
+    let ready =
+        if nothing_pending { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) };
+    ready.map_ok(|()| Ready::Usual)
 }
 
 /// Writes as much as the socket takes now, in bytes.

@@ -75,7 +75,11 @@ fn register_is_checked_in_order() {
         assert_eq!(again, error(&message, "already-registered"));
     }
     let mut other = server.client();
-    let taken = other.ask(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    // Who has the id is asked for a sign of life, and gives it.
+    other.say(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    client.send(0x8A, b"");
+    let taken = other.text();
     let message = format!(r#"Peer ID "{A}" is already registered"#);
     assert_eq!(taken, error(&message, "already-registered"));
     // An id is free again when its client has gone.
@@ -308,4 +312,53 @@ fn who_stops_reading_is_closed_and_nobody_waits() {
     let line = server.log.wait_for("reads too slowly");
     assert!(line.contains("more than 200000 bytes wait for it (MAX_OUTBOX_BYTES)"), "{line}");
     server.log.wait_for("close 4102 by server");
+}
+
+#[test]
+fn a_peer_that_comes_back_takes_its_seat() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    room((&mut a, A), &mut [(&mut b, B)]);
+    // B's network is gone: no FIN, no answer. It comes back on another connection, and says more than one
+    // thing at once.
+    let mut back = server.client();
+    let start = std::time::Instant::now();
+    back.say(&format!(r#"{{"type":"register","peerId":"{B}","requestId":"r"}}"#));
+    back.say(&format!(r#"{{"type":"offer","from":"{B}","to":"{A}","sdp":"again"}}"#));
+    back.say(r#"{"type":"ping"}"#);
+    assert_eq!(back.text(), format!(r#"{{"type":"registered","peerId":"{B}","requestId":"r"}}"#));
+    assert!(start.elapsed().as_secs() >= 2, "the holder has 3 s");
+    assert!(back.text().contains("pong"), "what came behind it was handled behind it");
+    // The others saw nothing but what it said.
+    assert!(a.text().contains(r#""sdp":"again""#));
+    let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
+    a.say(&offer);
+    assert_eq!(back.text(), offer);
+    assert_eq!(b.frame().unwrap().opcode, 9);
+    assert_eq!(b.close_code(), Some(4010));
+    server
+        .log
+        .wait_for(&format!("Peer {B} is back as client 3, 127.0.0.1: client 2 showed no sign"));
+    // The end of the old connection does not evict the new one.
+    b.leave(4010);
+    server.log.wait_for("close 4010 by server");
+    a.say(&offer);
+    assert_eq!(back.text(), offer);
+}
+
+#[test]
+fn an_id_whose_holder_leaves_meanwhile_is_free() {
+    let server = Server::start(&[]);
+    let mut holder = peer(&server, A);
+    let (mut next, mut late) = (server.client(), server.client());
+    let register = format!(r#"{{"type":"register","peerId":"{A}"}}"#);
+    let start = std::time::Instant::now();
+    next.say(&register);
+    assert_eq!(holder.frame().unwrap().opcode, 9);
+    // One asks at a time.
+    let taken = error(&format!(r#"Peer ID "{A}" is already registered"#), "already-registered");
+    assert_eq!(late.ask(&register), taken);
+    holder.leave(1000);
+    assert_eq!(next.text(), format!(r#"{{"type":"registered","peerId":"{A}"}}"#));
+    assert!(start.elapsed().as_millis() < 2_900, "not after the 3 s, but at once");
 }
