@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +18,9 @@ pub const SERVICE: &str = "openstudio-signaling";
 
 /// How long anything may take: the watchdog alone has 20 s.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How many machines this process has booted.
+static BOOTED: AtomicU32 = AtomicU32::new(0);
 
 /// A machine that ends when it is dropped. The thread that booted it is in its network.
 pub struct Machine {
@@ -40,7 +44,9 @@ impl Machine {
         let top = Path::new(env!("CARGO_MANIFEST_DIR"));
         let bind = |from: &str, to: &str| format!("--bind-ro={}:{to}", top.join(from).display());
         let console = tempfile::tempfile().unwrap();
-        let name = format!("{suite}-{}", std::process::id());
+        // Two at a time must not share a name: systemd-nspawn keeps things of a machine under it.
+        let number = BOOTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{suite}-{}-{number}", std::process::id());
         let nspawn = Command::new("systemd-nspawn")
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .args(["--register=no", "--keep-unit", "--volatile=overlay", "--private-network", "-b"])
