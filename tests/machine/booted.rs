@@ -28,6 +28,14 @@ pub struct Machine {
     init: u32,
 }
 
+/// Whether a process is number 1 in a namespace below ours (proc_pid_status(5), NSpid).
+fn is_init(process: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers: Vec<_> = numbers.unwrap_or_default().split_whitespace().collect();
+    numbers.len() > 1 && numbers.last() == Some(&"1")
+}
+
 fn base(suite: &str) -> PathBuf {
     let cache = std::env::var_os("MACHINES").expect("tests/run says where the bases are");
     Path::new(&cache).join(suite)
@@ -73,14 +81,16 @@ impl Machine {
         machine
     }
 
-    /// Waits for the machine's init, which is the only child of systemd-nspawn.
+    /// Waits for the machine's init: the child of systemd-nspawn that is process 1 where it lives. Another
+    /// one, which makes it, comes first and goes.
     fn find_init(&mut self, mut console: File) -> u32 {
         let children = format!("/proc/{0}/task/{0}/children", self.nspawn.id());
         let start = Instant::now();
         loop {
-            let child = fs::read_to_string(&children).ok().and_then(|pid| pid.trim().parse().ok());
-            if let Some(init) = child {
-                return init;
+            let children = fs::read_to_string(&children).unwrap_or_default();
+            let mut children = children.split_whitespace();
+            if let Some(init) = children.find(|child| is_init(child)) {
+                return init.parse().unwrap();
             }
             if self.nspawn.try_wait().unwrap().is_some() || start.elapsed() > PATIENCE {
                 let mut said = String::new();
