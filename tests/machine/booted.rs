@@ -138,7 +138,11 @@ impl Machine {
     }
 
     pub fn log(&self) -> String {
-        let output = self.run(&["journalctl", "--no-pager", "-u", SERVICE]);
+        // By identifier as well: journald may look up the unit of a last line when its process has gone.
+        let unit = "_SYSTEMD_UNIT=openstudio-signaling.service";
+        let manager = "UNIT=openstudio-signaling.service";
+        let identifier = "SYSLOG_IDENTIFIER=openstudio-signaling";
+        let output = self.run(&["journalctl", "--no-pager", unit, "+", manager, "+", identifier]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
