@@ -424,7 +424,7 @@ impl Socket {
     /// Says goodbye and waits for the server's.
     async fn close(&mut self) -> io::Result<()> {
         let mut frame = Vec::new();
-        encode_close(&mut frame, Some(1000), Some(random()));
+        encode_close(&mut frame, Some(1000), "", Some(random()));
         self.write(&frame).await?;
         while self.message().await.is_ok() {}
         Ok(())

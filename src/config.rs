@@ -4,15 +4,20 @@
 //! deliberately acts on none of them.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use ipnet::IpNet;
 
 use crate::events::Level;
 use crate::protocol::quoted;
+
+/// What stands for the value of a secret.
+const HIDDEN: &str = "(hidden)";
 
 /// Where the package keeps the settings of the service.
 pub const SETTINGS_FILE: &str = "/etc/default/openstudio-signaling";
@@ -28,8 +33,9 @@ pub struct Setting {
     pub allowed: &'static str,
     /// What it does.
     pub help: &'static str,
-    /// Whether `config` hides the value.
-    pub secret: bool,
+    /// The systemd credential that a secret can also come from (systemd.exec(5), `LoadCredential=`). No
+    /// value of such a setting is ever shown.
+    pub credential: Option<&'static str>,
 }
 
 const fn setting(
@@ -38,7 +44,17 @@ const fn setting(
     allowed: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { name, default, allowed, help, secret: false }
+    Setting { name, default, allowed, help, credential: None }
+}
+
+const fn secret(
+    name: &'static str,
+    default: &'static str,
+    credential: &'static str,
+    help: &'static str,
+) -> Setting {
+    let allowed = "a line of text";
+    Setting { name, default, allowed, help, credential: Some(credential) }
 }
 
 /// The table of settings.
@@ -62,6 +78,54 @@ pub const SETTINGS: &[Setting] = &[
         "Least grave events to log: error, warn, info or debug (a line for every message)",
     ),
     setting(
+        "STATION_MANIFEST",
+        "/etc/openstudio-signaling/station-manifest.json, else a sample",
+        "the path of a file",
+        "The station's name, address, STUN and TURN servers (JSON); read again at SIGHUP",
+    ),
+    setting(
+        "WEB_ROOT",
+        "none",
+        "the path of a directory",
+        "Directory of the web studio, served on the same port; hidden files and links out of it are not",
+    ),
+    setting(
+        "ALLOWED_ORIGINS",
+        "any",
+        "origins such as https://studio.example.org, with commas between them (leave it empty for any)",
+        "Web pages that may connect, by origin; browsers elsewhere get HTTP 403",
+    ),
+    setting(
+        "TRUSTED_PROXIES",
+        "none",
+        "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
+        "Proxies whose X-Forwarded-For says who the client is",
+    ),
+    secret(
+        "JWT_SECRET",
+        "made at the first start",
+        "jwt-secret",
+        "Key that signs invites and room tokens, 32 bytes or more; better the credential jwt-secret",
+    ),
+    secret(
+        "TURN_SECRET",
+        "none",
+        "turn-secret",
+        "The TURN server's static-auth-secret, for credentials of each peer; better the credential turn-secret",
+    ),
+    setting(
+        "TURN_TTL_MS",
+        "14400000",
+        "a whole number from 1 to 604800000",
+        "How long in ms a TURN credential is valid",
+    ),
+    setting(
+        "ROOM_TTL_MS",
+        "0",
+        "a whole number from 0 to 2592000000",
+        "Age in ms at which a room ends (0: when the last one leaves)",
+    ),
+    setting(
         "HEARTBEAT_MS",
         "25000",
         "a whole number from 1 to 3600000",
@@ -78,6 +142,12 @@ pub const SETTINGS: &[Setting] = &[
         "what the file limit carries",
         "a whole number from 1 to 1000000",
         "Clients at the same time; further ones get HTTP 503",
+    ),
+    setting(
+        "MAX_CONNECTIONS_PER_IP",
+        "100",
+        "a whole number from 0 to 1000000",
+        "Clients at the same time from one IPv4 address or IPv6 /64 (0: no limit); further ones get close 4008",
     ),
     setting(
         "MAX_MESSAGE_BYTES",
@@ -100,6 +170,11 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
+    /// Whether its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        self.credential.is_some()
+    }
+
     /// The name of the flag, without the dashes.
     pub fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
@@ -113,6 +188,8 @@ impl Setting {
 /// Where a value comes from, strongest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// A file that systemd passes.
+    Credential(PathBuf),
     /// The command line.
     Flag,
     /// The process environment.
@@ -126,6 +203,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Credential(path) => write!(f, "credential {}", path.display()),
             Self::Flag => f.write_str("command line"),
             Self::Environment => f.write_str("environment"),
             Self::File(path, line) => write!(f, "{} line {line}", path.display()),
@@ -153,11 +231,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Collects the values: flags before environment before file before defaults. Empty means unset.
+    /// Collects the values: credentials before flags before environment before file before defaults. Empty
+    /// means unset.
     ///
     /// # Errors
     ///
-    /// A settings file that can't be read, and each line in it that is no `NAME=value`.
+    /// A settings file or a credential that can't be read, and each line that is no `NAME=value`.
     pub fn collect(
         flags: &ArgMatches,
         environment: impl Fn(&str) -> Option<String>,
@@ -168,7 +247,11 @@ impl Settings {
         for setting in SETTINGS {
             let flag = flags.get_one::<String>(setting.name).cloned();
             let line = lines.iter().rev().find(|line| line.name == setting.name);
+            let credentials = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            let path = credentials.zip(setting.credential).map(|(dir, name)| dir.join(name));
+            let path = path.unwrap_or_default();
             let set = [
+                (read_credential(&path)?, Origin::Credential(path)),
                 (flag, Origin::Flag),
                 (environment(setting.name), Origin::Environment),
                 line.map_or((None, Origin::Default), |line| {
@@ -192,13 +275,14 @@ impl Settings {
         Ok(Self { values, unknown })
     }
 
-    /// The settings that differ from `before`, as `NAME=value`, but for `LOG_LEVEL`, which a reload applies.
+    /// The settings that differ from `before`, as `NAME=value`, but for those that a reload applies.
     pub fn changed_since(&self, before: &Self) -> Vec<String> {
         let pairs = self.values.iter().zip(&before.values);
-        let changed = pairs.filter(|(now, then)| now.1 != then.1 && now.0.name != "LOG_LEVEL");
+        let applied = |name| matches!(name, "LOG_LEVEL" | "STATION_MANIFEST");
+        let changed = pairs.filter(|(now, then)| now.1 != then.1 && !applied(now.0.name));
         changed
             .map(|((setting, value, _), _)| {
-                let value = if setting.secret { "(hidden)" } else { value };
+                let value = if setting.is_secret() { HIDDEN } else { value };
                 format!("{}={value}", setting.name)
             })
             .collect()
@@ -218,12 +302,34 @@ impl Settings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (setting, value, origin) in &self.values {
-            let shown =
-                if setting.secret && *origin != Origin::Default { "(hidden)" } else { value };
+            let hidden = setting.is_secret() && *origin != Origin::Default;
+            let shown = if hidden { HIDDEN } else { value };
             let line = format!("{}={shown}", setting.name);
             writeln!(f, "{line:<48} # {origin}")?;
         }
         Ok(())
+    }
+}
+
+/// A value that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the computation that needs it.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
     }
 }
 
@@ -238,12 +344,30 @@ pub struct Config {
     pub listen_setting: Option<String>,
     /// The least grave level that is logged.
     pub log_level: Level,
+    /// The station manifest, where somebody named one.
+    pub station_manifest: Option<PathBuf>,
+    /// The web studio's directory.
+    pub web_root: Option<PathBuf>,
+    /// Whose pages may connect, in the form of RFC 6454 section 6.2, or `None` for anybody's.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What signs tokens, where somebody set it.
+    pub jwt_secret: Option<Secret>,
+    /// What the TURN server checks credentials with.
+    pub turn_secret: Option<Secret>,
+    /// How long a TURN credential is valid.
+    pub turn_ttl: Duration,
+    /// The age at which a room ends, or `None` for no such age.
+    pub room_ttl: Option<Duration>,
     /// Silence after which a client is pinged.
     pub heartbeat: Duration,
     /// Messages a client may send in a window of 10 s, or `None` for any number.
     pub rate_limit: Option<u32>,
     /// Clients at the same time, or `None` for what the file limit carries.
     pub max_connections: Option<usize>,
+    /// Clients at the same time from one address, or `None` for any number.
+    pub max_connections_per_ip: Option<u32>,
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
     /// What may wait for one client, in bytes.
@@ -269,12 +393,22 @@ impl Config {
             host: parser.set("HOST"),
             listen_setting,
             log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
+            station_manifest: parser.set("STATION_MANIFEST"),
+            web_root: parser.set("WEB_ROOT"),
+            allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
+            trusted_proxies: parser.list("TRUSTED_PROXIES", network).unwrap_or_default(),
+            jwt_secret: parser.set("JWT_SECRET").map(Secret),
+            turn_secret: parser.set("TURN_SECRET").map(Secret),
+            turn_ttl: Duration::from_millis(parser.number("TURN_TTL_MS", 1, 604_800_000)),
+            room_ttl: Some(parser.number("ROOM_TTL_MS", 0, 2_592_000_000))
+                .filter(|ttl| *ttl > 0)
+                .map(Duration::from_millis),
             heartbeat: Duration::from_millis(parser.number("HEARTBEAT_MS", 1, 3_600_000)),
-            rate_limit: Some(parser.number("RATE_LIMIT", 0, 1_000_000) as u32)
-                .filter(|limit| *limit > 0),
+            rate_limit: parser.limit("RATE_LIMIT"),
             max_connections: parser
                 .is_set("MAX_CONNECTIONS")
                 .then(|| parser.number("MAX_CONNECTIONS", 1, 1_000_000) as usize),
+            max_connections_per_ip: parser.limit("MAX_CONNECTIONS_PER_IP"),
             max_message_bytes: parser.number("MAX_MESSAGE_BYTES", 1, 16_777_216) as usize,
             max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", 1, 1_073_741_824) as usize,
             shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
@@ -327,6 +461,25 @@ impl Parser<'_> {
         })
     }
 
+    /// A limit of at most a million, or `None` for 0.
+    fn limit(&mut self, name: &str) -> Option<u32> {
+        Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
+    }
+
+    /// What `parse` makes of each part between commas, or `None` where nobody set it.
+    fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        if !self.is_set(name) {
+            return None;
+        }
+        let parts = self.settings.get(name).1.split(',').map(str::trim);
+        let values: Option<Vec<T>> = parts.filter(|part| !part.is_empty()).map(parse).collect();
+        let values = values.filter(|values| !values.is_empty());
+        if values.is_none() {
+            self.refuse(name);
+        }
+        values
+    }
+
     /// A value that somebody set, or `None`.
     fn set<T: FromStr>(&mut self, name: &str) -> Option<T> {
         if !self.is_set(name) {
@@ -345,11 +498,44 @@ impl Parser<'_> {
 
     fn refuse(&mut self, name: &str) {
         let (setting, value, origin) = self.settings.get(name);
-        let value = if setting.secret { "(hidden)" } else { value };
+        let value = if setting.is_secret() { HIDDEN } else { value };
         self.errors.push(Invalid(format!(
             "Invalid setting {name}={value:?} (from {origin}): must be {}",
             setting.allowed
         )));
+    }
+}
+
+/// An origin in the form that browsers send: scheme, host and port, in lower case, without the slash that
+/// people copy along.
+fn origin(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
+    let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    let is_authority =
+        |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b'@' | b'*' | b'?' | b'#');
+    let fits = !scheme.is_empty()
+        && !authority.is_empty()
+        && scheme.bytes().all(is_scheme)
+        && authority.bytes().all(is_authority);
+    fits.then_some(text)
+}
+
+/// A network, or an address as the network of one.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))
+}
+
+/// Reads what systemd passes under this path; it need not pass anything.
+fn read_credential(path: &Path) -> Result<Option<String>, Vec<Invalid>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let path = path.display();
+            let fix = "LoadCredential= must name a file of its own, not a directory";
+            Err(vec![Invalid(format!("Cannot read the credential {path}: {error}; {fix}"))])
+        }
     }
 }
 
@@ -515,6 +701,10 @@ mod tests {
         assert_eq!(config.heartbeat.as_millis(), 25_000);
         assert_eq!(config.rate_limit, Some(100));
         assert_eq!(config.max_connections, None);
+        assert_eq!(config.max_connections_per_ip, Some(100));
+        assert_eq!(config.turn_ttl.as_secs(), 4 * 3600);
+        assert_eq!(config.room_ttl, None);
+        assert!(config.allowed_origins.is_none() && config.trusted_proxies.is_empty());
         assert_eq!(config.max_message_bytes, 65_536);
         assert_eq!(config.max_outbox_bytes, 1_048_576);
         assert_eq!(config.shutdown_grace.as_millis(), 10_000);
@@ -536,6 +726,9 @@ mod tests {
             ("HEARTBEAT_MS", 1, 3_600_000),
             ("RATE_LIMIT", 0, 1_000_000),
             ("MAX_CONNECTIONS", 1, 1_000_000),
+            ("MAX_CONNECTIONS_PER_IP", 0, 1_000_000),
+            ("TURN_TTL_MS", 1, 604_800_000),
+            ("ROOM_TTL_MS", 0, 2_592_000_000),
             ("MAX_MESSAGE_BYTES", 1, 16_777_216),
             ("MAX_OUTBOX_BYTES", 1, 1_073_741_824),
             ("SHUTDOWN_GRACE_MS", 0, 3_600_000_i64),
@@ -590,15 +783,57 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked() {
-        const SECRET: Setting = Setting { secret: true, ..setting("PASSWORD", "", "", "") };
-        let settings = Settings {
-            values: vec![(&SECRET, "hunter2".into(), Origin::Environment)],
-            unknown: Vec::new(),
-        };
-        let text = settings.to_string();
-        assert!(text.starts_with("PASSWORD=(hidden) "), "{text}");
+        let matches = command().get_matches_from(["openstudio-signaling"]);
+        let find = |name: &str| (name == "JWT_SECRET").then(|| "hunter2".to_owned());
+        let settings = Settings::collect(&matches, find, None).unwrap();
+        assert!(settings.to_string().contains("JWT_SECRET=(hidden) "), "{settings}");
+        let unset = Settings::collect(&matches, |_| None, None).unwrap();
+        let config = Config::new(&settings).unwrap();
+        let changed = settings.changed_since(&unset);
+        assert_eq!(config.jwt_secret.as_ref().unwrap().bytes(), b"hunter2");
         let mut parser = Parser { settings: &settings, errors: Vec::new() };
-        parser.refuse("PASSWORD");
-        assert!(!parser.errors[0].0.contains("hunter2"));
+        parser.refuse("JWT_SECRET");
+        let shown = format!("{settings} {config:?} {changed:?} {:?}", parser.errors);
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_credential_goes_before_everything_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("turn-secret");
+        std::fs::write(&path, "from a file\n").unwrap();
+        let program = ["openstudio-signaling", "--turn-secret", "x", "--jwt-secret", "y"];
+        let matches = command().get_matches_from(program);
+        let find = |name: &str| {
+            let directory = directory.path().to_str().unwrap().to_owned();
+            (name == "CREDENTIALS_DIRECTORY").then_some(directory)
+        };
+        let settings = Settings::collect(&matches, find, None).unwrap();
+        assert_eq!(*settings.origin("TURN_SECRET"), Origin::Credential(path.clone()));
+        let config = Config::new(&settings).unwrap();
+        assert_eq!(config.turn_secret.unwrap().bytes(), b"from a file");
+        assert_eq!(config.jwt_secret.unwrap().bytes(), b"y", "that credential is not passed");
+
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let errors = Settings::collect(&matches, find, None).unwrap_err();
+        assert!(errors[0].0.starts_with("Cannot read the credential "), "{}", errors[0]);
+    }
+
+    #[test]
+    fn lists_are_read_part_by_part() {
+        let origins = |text| config(&[], &[("ALLOWED_ORIGINS", text)]);
+        let read = origins(" https://Studio.example.org , http://localhost:8080/ ,").unwrap();
+        let expected = ["https://studio.example.org", "http://localhost:8080"];
+        assert_eq!(read.allowed_origins.unwrap(), expected);
+        for bad in ["*", "studio.example.org", "https://", "https://a/b", "https://*.a", ","] {
+            assert!(origins(bad).is_err(), "{bad}");
+        }
+        let proxies = |text| config(&[], &[("TRUSTED_PROXIES", text)]);
+        let read = proxies("127.0.0.1, ::1,10.0.0.0/8").unwrap();
+        assert_eq!(read.trusted_proxies.len(), 3);
+        for bad in ["proxy", "10.0.0.0/33", "10.0.0.1;10.0.0.2"] {
+            assert!(proxies(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -197,6 +197,14 @@ events! {
     RoomEntered { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "0d88cfc16f414735b70fe3293e8e1afc"
     "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id})"
 
+    /// A peer asked for a token that lets somebody into its room.
+    InviteMade { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "6b4b3e5a0ae24d9ab845d4dc69eda6f8"
+    "Invite made: to room {room_id} as {role} by peer {peer_id} (client {client_id})"
+
+    /// A room has reached its age.
+    RoomExpired { room_id: RoomId, ttl_ms: u128 } Info "c4639ee3c8e84ed79c24f277c2c7a7b5"
+    "Room expired: {room_id} is {ttl_ms} ms old (ROOM_TTL_MS)"
+
     /// A peer left its room, by itself or with its connection.
     RoomLeft { client_id: ClientId, peer_id: PeerId, room_id: RoomId } Info "2df3b06d58ac405e972e5bb72a113227"
     "Room left: {room_id} by peer {peer_id} (client {client_id})"
@@ -220,6 +228,34 @@ events! {
     /// A client was turned away because `MAX_CONNECTIONS` are connected.
     ClientsFull { client_ip: IpAddr, limit: usize } Warn "946497ae06e94880805ac8032cadf2d3"
     "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
+
+    /// A client was turned away because its address has as many as it may.
+    AddressFull { client_ip: IpAddr, limit: u32 } Warn "211c994fb63748cca6203a5d18841a03"
+    "Connection limit reached by {client_ip}: {limit} clients from one address (MAX_CONNECTIONS_PER_IP); further ones get close 4008 until one leaves"
+
+    /// A page that may not connect tried to.
+    OriginRefused { client_ip: IpAddr, origin: String } Info "98c67a19c0314cfd9a9a700e89668ee1"
+    "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
+
+    /// Which station this is.
+    StationLoaded { station_id: String, name: String, path: String } Info "6ace37a82ac54007b61fac4dab161e73"
+    "Loaded station manifest: {name} ({station_id}) from {path}"
+
+    /// There is no manifest.
+    StationSample { path: String } Warn "ba22918f203a44bd92256e29f189bf48"
+    "No station manifest at {path}: using a sample that fits this machine only; copy /usr/share/doc/openstudio-signaling/examples/station-manifest.sample.json there, edit it and reload"
+
+    /// The secret for tokens was made.
+    SecretMade { path: String } Info "b62277a17c2844239f74b6329ed989d6"
+    "Made a secret for invites and room tokens: {path}"
+
+    /// The secret for tokens can't be kept.
+    SecretRandom { reason: String } Warn "835136f396094f288446e93aaca65c25"
+    "Invites and room tokens end with this process, because {reason}; set JWT_SECRET or the credential jwt-secret to keep them valid"
+
+    /// The secret for tokens is so short that it can be guessed.
+    SecretShort { bytes: usize, origin: String } Warn "ae8d2f4ef5fd4855b339ca794d493144"
+    "JWT_SECRET (from {origin}) has {bytes} bytes: it can be guessed; take 32 or more (openssl rand -hex 32)"
 
     /// A connection could not be accepted for want of descriptors or memory.
     FilesExhausted { error: String, limit: u64 } Error "420042aaa1ff49668762e8e1a9003a38"
@@ -246,8 +282,8 @@ events! {
     "Forced to stop: {reason} with {clients} clients and {connections} other connections left; exit code 1"
 
     /// SIGHUP was handled.
-    Reloaded { log_level: Level, origin: String } Info "076edcbff4d643cf8195644b2172a196"
-    "Reloaded: log level is {log_level} (from {origin})"
+    Reloaded { log_level: Level, origin: String, station_id: String } Info "076edcbff4d643cf8195644b2172a196"
+    "Reloaded: log level is {log_level} (from {origin}), station is {station_id}"
 
     /// A reload found a setting that only a restart applies.
     NeedsRestart { setting: String } Warn "bd19f817130a4a18b688c2827eafdd1c"

@@ -355,10 +355,14 @@ pub fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u
     }
 }
 
-/// Appends a close frame: its code, or an empty one.
-pub fn encode_close(out: &mut Vec<u8>, code: Option<u16>, mask: Option<[u8; 4]>) {
-    let bytes = code.map(u16::to_be_bytes);
-    encode(out, Opcode::Close, bytes.as_ref().map_or(&[], |bytes| &bytes[..]), mask);
+/// Appends a close frame: its code with a reason of at most 123 bytes, or an empty one.
+pub fn encode_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str, mask: Option<[u8; 4]>) {
+    let mut payload = Vec::new();
+    if let Some(code) = code {
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+    }
+    encode(out, Opcode::Close, &payload, mask);
 }
 
 fn put_head(out: &mut Vec<u8>, fin: bool, opcode: Opcode, length: u64, mask: Option<[u8; 4]>) {
@@ -623,7 +627,7 @@ mod tests {
     fn a_client_reads_what_a_server_writes() {
         let mut bytes = Vec::new();
         encode(&mut bytes, Opcode::Text, "grüße".as_bytes(), None);
-        encode_close(&mut bytes, None, None);
+        encode_close(&mut bytes, None, "", None);
         let mut decoder = Decoder::new(Role::Client, 100);
         let mut all = Vec::new();
         feed(&mut decoder, &bytes, &mut all).unwrap();

@@ -3,14 +3,19 @@
 //! Owns clients, peers and rooms. It deliberately knows no socket and no session: what it has to say to a
 //! client goes to that client's outbox.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
+use crate::address::party;
 use crate::frame::{Opcode, encode};
+use crate::message::MessageType;
+use crate::metrics::{Counts, Metrics, Relay};
 use crate::outbox::{Frame, Outbox};
 use crate::protocol::{
     self, Authority, ClientId, CloseCode, Participant, PeerId, Role, RoomId, ServerMessage,
@@ -33,19 +38,50 @@ struct Inner {
     clients: watch::Sender<usize>,
     /// The number of the client that comes next.
     next: AtomicU64,
-    limit: usize,
+    limits: Limits,
     /// When somebody was last turned away. Written and read by [`Hub::admit`] only.
     full: Mutex<Option<Instant>>,
+    /// Who has how many clients, by [`party`]; whoever has none is not in it. Written by [`Hub::admit`] and
+    /// by seats that are given back.
+    parties: Mutex<HashMap<IpAddr, Party>>,
+    /// Told when a room is made.
+    made: Notify,
+    metrics: Arc<Metrics>,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
     /// below; nobody sends while it is held.
     studio: Mutex<Studio>,
+}
+
+/// How many clients there may be, and how old a room.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Clients in all.
+    pub clients: usize,
+    /// Clients of one party, or `None` for any number.
+    pub per_party: Option<u32>,
+    /// The age at which a room ends, or `None` for no such age.
+    pub room_ttl: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Party {
+    clients: u32,
+    /// When one was last turned away.
+    crowded: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct Studio {
     peers: HashMap<PeerId, Peer>,
     /// Every room has somebody in it.
-    rooms: HashMap<RoomId, Room>,
+    rooms: HashMap<RoomId, Held>,
+}
+
+/// A room, and since when it is held.
+#[derive(Debug)]
+struct Held {
+    room: Room,
+    since: Instant,
 }
 
 /// A registered client.
@@ -90,6 +126,47 @@ pub enum JoinError {
     AlreadyIn(RoomId),
 }
 
+/// By what right a peer comes into a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// An invite gives it this role.
+    Invited(Role),
+    /// It asks for a role, and gets it where it makes the room; the text of one that can't be asked for.
+    Asked(Result<Role, String>),
+}
+
+/// Why a room is neither made nor entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryError {
+    /// Nobody can have this role.
+    InvalidRole(String),
+    /// The peer is in this room.
+    AlreadyIn(RoomId),
+    /// No room can be called that.
+    InvalidRoom,
+}
+
+/// What came of a wish to be in a room.
+#[derive(Debug)]
+pub struct Entered {
+    /// Which room.
+    pub room_id: RoomId,
+    /// As what.
+    pub role: Role,
+    /// Who is in it now, where it was there before.
+    pub joined: Option<Vec<Participant>>,
+    /// What the others are to hear, once the peer has its answer.
+    pub news: News,
+}
+
+/// Something to be said to many.
+#[derive(Debug, Default)]
+#[must_use = "somebody is to hear it"]
+pub struct News {
+    receivers: Vec<Arc<Outbox>>,
+    frame: Option<Frame>,
+}
+
 /// The peer is in no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotInRoom;
@@ -107,17 +184,31 @@ pub struct Seat {
     hub: Hub,
     /// Whose place it is.
     pub client: ClientId,
+    /// Who has it, or why they can't.
+    party: Result<IpAddr, Crowded>,
+}
+
+/// A party has as many clients as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// How many that is.
+    pub limit: u32,
+    /// Whether none of its clients was turned away in the minute before.
+    pub is_news: bool,
 }
 
 impl Hub {
-    /// A hub for at most `limit` clients.
-    pub fn new(limit: usize) -> Self {
+    /// An empty hub.
+    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 clients: watch::Sender::new(0),
                 next: AtomicU64::new(1),
-                limit,
+                limits,
                 full: Mutex::new(None),
+                parties: Mutex::default(),
+                made: Notify::new(),
+                metrics,
                 studio: Mutex::default(),
             }),
         }
@@ -125,7 +216,18 @@ impl Hub {
 
     /// How many clients there may be.
     pub fn limit(&self) -> usize {
-        self.inner.limit
+        self.inner.limits.clients
+    }
+
+    /// What there is, to be measured.
+    pub fn count(&self) -> Counts {
+        let studio = self.studio();
+        Counts {
+            clients: self.clients(),
+            peers: studio.peers.len(),
+            rooms: studio.rooms.len(),
+            outbox_bytes: studio.peers.values().map(|peer| peer.outbox.bytes()).sum(),
+        }
     }
 
     /// How many clients there are, those whose handshake is being answered included.
@@ -138,13 +240,14 @@ impl Hub {
         self.inner.clients.subscribe()
     }
 
-    /// Gives the next client a seat.
+    /// Gives the next client, which connects from `ip`, a seat; one whose party has too many only until it
+    /// has been told so.
     ///
     /// # Errors
     ///
     /// When all are taken.
-    pub fn admit(&self) -> Result<Seat, Full> {
-        let limit = self.inner.limit;
+    pub fn admit(&self, ip: IpAddr) -> Result<Seat, Full> {
+        let limit = self.inner.limits.clients;
         let admitted = self.inner.clients.send_if_modified(|clients| {
             let free = *clients < limit;
             *clients += usize::from(free);
@@ -156,7 +259,33 @@ impl Hub {
         Ok(Seat {
             hub: self.clone(),
             client: ClientId(self.inner.next.fetch_add(1, Ordering::Relaxed)),
+            party: self.admit_party(party(ip)),
         })
+    }
+
+    fn admit_party(&self, party: IpAddr) -> Result<IpAddr, Crowded> {
+        let Some(limit) = self.inner.limits.per_party else {
+            return Ok(party);
+        };
+        let mut parties = self.parties();
+        let found = parties.entry(party).or_default();
+        if found.clients < limit {
+            found.clients += 1;
+            return Ok(party);
+        }
+        let before = found.crowded.replace(Instant::now());
+        Err(Crowded { limit, is_news: before.is_none_or(|before| before.elapsed() >= FULL_QUIET) })
+    }
+
+    /// One that no place was counted for is not in the table.
+    fn leave_party(&self, party: IpAddr) {
+        let mut parties = self.parties();
+        if let hash_map::Entry::Occupied(mut found) = parties.entry(party) {
+            found.get_mut().clients -= 1;
+            if found.get().clients == 0 {
+                found.remove();
+            }
+        }
     }
 
     /// Gives `client` the id `peer`, if nobody has it; else whoever has it is asked for a sign of life.
@@ -206,30 +335,44 @@ impl Hub {
         studio.peers.remove(&peer);
         drop(studio);
         let (room, others) = left?;
-        tell(&others, &ServerMessage::PeerLeft { peer_id: peer });
+        self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
         Some(room)
     }
 
-    /// Passes `text` on from `from` to the peer that `to` names, as it is.
+    /// Passes `text`, of type `kind`, on from `from` to the peer that `to` names, as it is.
     ///
     /// # Errors
     ///
     /// When that peer is not there, or not in the same room.
-    pub fn relay(&self, from: PeerId, to: &str, text: &str) -> Result<(), RelayError> {
-        let outbox = {
-            let studio = self.studio();
-            let receiver = PeerId::parse(to).and_then(|to| studio.peers.get(&to));
-            let receiver = receiver.ok_or(RelayError::NotConnected)?;
-            let sender = studio.peers.get(&from).ok_or(RelayError::NotConnected)?;
-            if sender.room != receiver.room {
-                return Err(RelayError::DifferentRoom);
-            }
-            Arc::clone(&receiver.outbox)
-        };
+    pub fn relay(
+        &self,
+        kind: MessageType,
+        from: PeerId,
+        to: &str,
+        text: &str,
+    ) -> Result<(), RelayError> {
+        let receiver = self.receiver(from, to);
+        self.inner.metrics.relayed(match receiver {
+            Ok(_) => Relay::Passed(kind),
+            Err(RelayError::NotConnected) => Relay::NotConnected,
+            Err(RelayError::DifferentRoom) => Relay::DifferentRoom,
+        });
+        let outbox = receiver?;
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
         outbox.push(&Frame::from(frame));
         Ok(())
+    }
+
+    fn receiver(&self, from: PeerId, to: &str) -> Result<Arc<Outbox>, RelayError> {
+        let studio = self.studio();
+        let receiver = PeerId::parse(to).and_then(|to| studio.peers.get(&to));
+        let receiver = receiver.ok_or(RelayError::NotConnected)?;
+        let sender = studio.peers.get(&from).ok_or(RelayError::NotConnected)?;
+        if sender.room != receiver.room {
+            return Err(RelayError::DifferentRoom);
+        }
+        Ok(Arc::clone(&receiver.outbox))
     }
 
     /// Makes a room with `peer` as its host.
@@ -244,19 +387,16 @@ impl Hub {
         }
         let id = RoomId::random();
         studio.enter(peer, &id, Role::Host);
+        self.inner.made.notify_one();
         Ok(id)
     }
 
-    /// Takes `peer` into a room that there is; the others are told. Returns who is in it now.
+    /// Takes `peer` into a room that there is.
     ///
     /// # Errors
     ///
     /// When there is no such room, or the peer is in one already.
-    pub fn join_room(
-        &self,
-        peer: PeerId,
-        room: &str,
-    ) -> Result<(RoomId, Vec<Participant>), JoinError> {
+    pub fn join_room(&self, peer: PeerId, room: &str) -> Result<Entered, JoinError> {
         let id = RoomId::from(room);
         let mut studio = self.studio();
         if !studio.rooms.contains_key(&id) {
@@ -265,14 +405,69 @@ impl Hub {
         if let Some(room) = studio.room_of(peer) {
             return Err(JoinError::AlreadyIn(room));
         }
-        let others = studio.outboxes(&id);
-        let participants = studio.enter(peer, &id, Role::Caller);
+        Ok(self.join(&mut studio, peer, id, Role::Caller))
+    }
+
+    /// Takes `peer` into a room, which is made where it is not there. `room` is `None` where no room can be
+    /// called what it asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the role or the room can't be, or the peer is in a room already.
+    pub fn create_or_join_room(
+        &self,
+        peer: PeerId,
+        room: Option<RoomId>,
+        entry: Entry,
+    ) -> Result<Entered, EntryError> {
+        let mut studio = self.studio();
+        let is_there = room.as_ref().is_some_and(|room| studio.rooms.contains_key(room));
+        let role = match entry {
+            Entry::Invited(role) => role,
+            // Whoever comes without an invite is a guest, whatever it asks for.
+            Entry::Asked(_) if is_there => Role::Guest,
+            Entry::Asked(role) => role.map_err(EntryError::InvalidRole)?,
+        };
+        if let Some(room) = studio.room_of(peer) {
+            return Err(EntryError::AlreadyIn(room));
+        }
+        let room_id = room.ok_or(EntryError::InvalidRoom)?;
+        if is_there {
+            return Ok(self.join(&mut studio, peer, room_id, role));
+        }
+        studio.enter(peer, &room_id, role);
+        self.inner.made.notify_one();
+        Ok(Entered { room_id, role, joined: None, news: News::default() })
+    }
+
+    fn join(&self, studio: &mut Studio, peer: PeerId, room_id: RoomId, role: Role) -> Entered {
+        let others = studio.outboxes(&room_id);
+        let participants = studio.enter(peer, &room_id, role);
+        let came = ServerMessage::PeerJoined(Participant { peer_id: peer, role });
+        let news = self.news(others, &came);
+        Entered { room_id, role, joined: Some(participants), news }
+    }
+
+    /// Ends the rooms that are too old, and tells who is in them. Returns which, and when the next one will be.
+    pub fn expire(&self, now: Instant) -> (Vec<RoomId>, Option<Instant>) {
+        let Some(ttl) = self.inner.limits.room_ttl else {
+            return (Vec::new(), None);
+        };
+        let mut studio = self.studio();
+        let old = studio.rooms.iter().filter(|(_, held)| held.since + ttl <= now);
+        let old: Vec<_> = old.map(|(id, _)| id.clone()).collect();
+        let told: Vec<_> = old.iter().map(|id| studio.expire(id)).collect();
+        let next = studio.rooms.values().map(|held| held.since + ttl).min();
         drop(studio);
-        tell(
-            &others,
-            &ServerMessage::PeerJoined(Participant { peer_id: peer, role: Role::Caller }),
-        );
-        Ok((id, participants))
+        for (room_id, everyone) in old.iter().zip(told) {
+            self.tell(everyone, &ServerMessage::RoomExpired { room_id });
+        }
+        (old, next)
+    }
+
+    /// Resolves when a room was made since this was last called.
+    pub async fn room_made(&self) {
+        self.inner.made.notified().await;
     }
 
     /// Takes `peer` out of its room; the others are told.
@@ -282,13 +477,20 @@ impl Hub {
     /// When it is in none.
     pub fn leave_room(&self, peer: PeerId) -> Result<RoomId, NotInRoom> {
         let (room, others) = self.studio().leave(peer).ok_or(NotInRoom)?;
-        tell(&others, &ServerMessage::PeerLeft { peer_id: peer });
+        self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
         Ok(room)
     }
 
-    /// Whether `peer` is in a room.
-    pub fn is_in_room(&self, peer: PeerId) -> bool {
-        self.studio().room_of(peer).is_some()
+    /// Where `peer` is, and as what.
+    ///
+    /// # Errors
+    ///
+    /// When it is in no room.
+    pub fn seat_of(&self, peer: PeerId) -> Result<(RoomId, Role), NotInRoom> {
+        let studio = self.studio();
+        let room = studio.room_of(peer).ok_or(NotInRoom)?;
+        let role = studio.rooms.get(&room).and_then(|held| held.room.role(peer));
+        role.map(|role| (room, role)).ok_or(NotInRoom)
     }
 
     /// Mutes `target` in the room of `from`, or ends that, and tells everyone in it.
@@ -306,13 +508,13 @@ impl Hub {
         let everyone = {
             let mut studio = self.studio();
             let id = studio.room_of(from).ok_or(MuteError::NotHere)?;
-            let room = studio.rooms.get_mut(&id).ok_or(MuteError::NotHere)?;
-            match room.mute(from, target, muted, authority)? {
+            let held = studio.rooms.get_mut(&id).ok_or(MuteError::NotHere)?;
+            match held.room.mute(from, target, muted, authority)? {
                 Muting::Changed => studio.outboxes(&id),
                 Muting::Unchanged => return Ok(()),
             }
         };
-        tell(&everyone, &ServerMessage::Mute { peer_id: target, muted, authority, from });
+        self.tell(everyone, &ServerMessage::Mute { peer_id: target, muted, authority, from });
         Ok(())
     }
 
@@ -327,8 +529,30 @@ impl Hub {
             let room = studio.room_of(from).ok_or(NotInRoom)?;
             studio.outboxes(&room)
         };
-        tell(&everyone, message);
+        self.tell(everyone, message);
         Ok(())
+    }
+
+    /// Sends one message to many.
+    fn tell(&self, receivers: Vec<Arc<Outbox>>, message: &ServerMessage) {
+        self.news(receivers, message).send();
+    }
+
+    /// One message to many: written once, shared by all.
+    fn news(&self, receivers: Vec<Arc<Outbox>>, message: &ServerMessage) -> News {
+        if receivers.is_empty() {
+            return News::default();
+        }
+        self.inner.metrics.sent(message.index(), receivers.len() as u64);
+        let mut text = Vec::new();
+        protocol::write(&mut text, message);
+        let mut frame = Vec::with_capacity(text.len() + 10);
+        encode(&mut frame, Opcode::Text, &text, None);
+        News { receivers, frame: Some(Frame::from(frame)) }
+    }
+
+    fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, Party>> {
+        self.inner.parties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A panic elsewhere ends the process; until then what is there is told goodbye.
@@ -353,45 +577,70 @@ impl Studio {
         if let Some(found) = self.peers.get_mut(&peer) {
             found.room = Some(id.clone());
         }
-        let room = self.rooms.entry(id.clone()).or_default();
-        room.enter(peer, role);
-        room.participants().collect()
+        let new = || Held { room: Room::default(), since: Instant::now() };
+        let held = self.rooms.entry(id.clone()).or_insert_with(new);
+        held.room.enter(peer, role);
+        held.room.participants().collect()
     }
 
     /// Takes a peer out of its room: which, and whom to tell. The last one out ends the room.
     fn leave(&mut self, peer: PeerId) -> Option<(RoomId, Vec<Arc<Outbox>>)> {
         let id = self.peers.get_mut(&peer)?.room.take()?;
-        if self.rooms.get_mut(&id)?.leave(peer) {
+        if self.rooms.get_mut(&id)?.room.leave(peer) {
             self.rooms.remove(&id);
         }
         let others = self.outboxes(&id);
         Some((id, others))
     }
 
+    /// Ends a room: whom to tell.
+    fn expire(&mut self, id: &RoomId) -> Vec<Arc<Outbox>> {
+        let everyone = self.outboxes(id);
+        let held = self.rooms.remove(id);
+        for participant in held.iter().flat_map(|held| held.room.participants()) {
+            if let Some(peer) = self.peers.get_mut(&participant.peer_id) {
+                peer.room = None;
+            }
+        }
+        everyone
+    }
+
     fn outboxes(&self, room: &RoomId) -> Vec<Arc<Outbox>> {
-        let participants = self.rooms.get(room).into_iter().flat_map(Room::participants);
+        let participants =
+            self.rooms.get(room).into_iter().flat_map(|held| held.room.participants());
         let peers = participants.filter_map(|p| self.peers.get(&p.peer_id));
         peers.map(|peer| Arc::clone(&peer.outbox)).collect()
     }
 }
 
-/// Sends one message to many: written once, shared by all.
-fn tell(outboxes: &[Arc<Outbox>], message: &ServerMessage) {
-    if outboxes.is_empty() {
-        return;
+impl News {
+    /// Says it.
+    pub fn send(self) {
+        if let Some(frame) = self.frame {
+            for outbox in self.receivers {
+                outbox.push(&frame);
+            }
+        }
     }
-    let mut text = Vec::new();
-    protocol::write(&mut text, message);
-    let mut frame = Vec::with_capacity(text.len() + 10);
-    encode(&mut frame, Opcode::Text, &text, None);
-    let frame = Frame::from(frame);
-    for outbox in outboxes {
-        outbox.push(&frame);
+
+    /// Whether anybody is to hear it.
+    pub fn is_empty(&self) -> bool {
+        self.frame.is_none()
+    }
+}
+
+impl Seat {
+    /// Why the client can't stay, if it can't.
+    pub fn crowded(&self) -> Option<Crowded> {
+        self.party.err()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if let Ok(party) = self.party {
+            self.hub.leave_party(party);
+        }
         self.hub.inner.clients.send_modify(|clients| *clients -= 1);
     }
 }
@@ -400,17 +649,70 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
+    fn hub(clients: usize, per_party: u32, room_ttl: Duration) -> Hub {
+        let limits = Limits { clients, per_party: Some(per_party), room_ttl: Some(room_ttl) };
+        Hub::new(limits, Arc::default())
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn seats_are_limited_and_given_back() {
-        let hub = Hub::new(2);
-        let first = hub.admit().unwrap();
-        let second = hub.admit().unwrap();
+        let hub = hub(2, 2, HOUR);
+        let admit = || hub.admit([127, 0, 0, 1].into());
+        let first = admit().unwrap();
+        let second = admit().unwrap();
         assert_ne!(first.client, second.client);
-        assert_eq!(hub.admit().unwrap_err(), Full { is_news: true });
-        assert_eq!(hub.admit().unwrap_err(), Full { is_news: false });
+        assert_eq!(admit().unwrap_err(), Full { is_news: true });
+        assert_eq!(admit().unwrap_err(), Full { is_news: false });
         assert_eq!(hub.clients(), 2);
         drop(first);
         assert_eq!(hub.clients(), 1);
-        assert!(hub.admit().is_ok());
+        assert!(admit().is_ok());
+    }
+
+    #[test]
+    fn a_party_has_its_limit() {
+        let hub = hub(100, 2, HOUR);
+        let admit = |ip: &str| hub.admit(ip.parse().unwrap()).unwrap();
+        let first = admit("2001:db8::1");
+        let second = admit("2001:db8::2");
+        assert_eq!((first.crowded(), second.crowded()), (None, None));
+        let third = admit("2001:db8::3");
+        assert_eq!(third.crowded(), Some(Crowded { limit: 2, is_news: true }));
+        assert_eq!(admit("2001:db8::3").crowded(), Some(Crowded { limit: 2, is_news: false }));
+        assert_eq!(admit("2001:db8:0:1::3").crowded(), None, "another /64");
+        assert_eq!(admit("192.0.2.1").crowded(), None);
+        drop((first, third));
+        assert_eq!(admit("2001:db8::3").crowded(), None);
+        drop(second);
+        assert!(hub.parties().is_empty(), "nothing is kept for those who have gone");
+    }
+
+    fn peer(hub: &Hub, number: u8) -> PeerId {
+        let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}");
+        let id = PeerId::parse(&id).unwrap();
+        let outbox = Arc::new(Outbox::new(1000));
+        let registration = hub.register(id, ClientId(number.into()), outbox);
+        assert!(matches!(registration, Registration::Done));
+        id
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_end_at_their_age() {
+        let hub = hub(100, 100, HOUR);
+        let (first, second) = (peer(&hub, 1), peer(&hub, 2));
+        assert_eq!(hub.expire(Instant::now()), (vec![], None));
+        let old = hub.create_room(first).unwrap();
+        hub.room_made().await;
+        let due = Instant::now() + HOUR;
+        tokio::time::advance(HOUR / 2).await;
+        let young = hub.create_room(second).unwrap();
+        assert_eq!(hub.expire(due - Duration::from_millis(1)), (vec![], Some(due)));
+        assert_eq!(hub.expire(due), (vec![old.clone()], Some(due + HOUR / 2)));
+        assert_eq!(hub.seat_of(first), Err(NotInRoom));
+        assert_eq!(hub.seat_of(second), Ok((young, Role::Host)));
+        assert_eq!(hub.join_room(second, old.as_ref()).unwrap_err(), JoinError::NoSuchRoom);
+        assert!(hub.create_room(first).is_ok(), "who was in it is still registered");
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -41,6 +41,8 @@ struct Shared {
     filled: Condvar,
     /// Told when all that was logged has been written.
     written: Condvar,
+    /// How many events were ever lost. Written with the queue's own count, read by a scrape.
+    lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +85,7 @@ impl Journal {
                 queue: Mutex::default(),
                 filled: Condvar::new(),
                 written: Condvar::new(),
+                lost: AtomicU64::new(0),
             }),
         }
     }
@@ -107,8 +110,14 @@ impl Journal {
             queue.waiting.push_back((SystemTime::now(), event));
         } else {
             queue.dropped += 1;
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.shared.filled.notify_one();
+    }
+
+    /// How many events were lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all that was logged is written, `timeout` at most.
@@ -167,6 +176,7 @@ impl Shared {
             } else {
                 // Said with the next event that finds the journal back.
                 self.lock().dropped += batch.len() as u64;
+                self.lost.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 batch.clear();
             }
             self.lock().busy = false;

@@ -4,24 +4,29 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`room`] one room's rules · [`outbox`] what others say to a client |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends · [`address`] which address a client has |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`room`] one room's rules · [`outbox`] what others say to a client |
 //! | 2 | [`hub`] clients, peers, rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`peer`] what a client may say, and what comes of it · [`session`] one client's connection |
-//! | 5 | [`upgrade`] the WebSocket handshake · [`routes`] the filter graph |
+//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
 //! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
 //!
 //! This file owns how the parts are put together. It deliberately does not end the process.
 
+pub mod address;
 pub mod check;
 pub mod config;
 pub mod events;
 pub mod frame;
 pub mod hub;
+pub mod ice;
+pub mod invite;
 pub mod journal;
+pub mod keyfile;
 pub mod message;
+pub mod metrics;
 pub mod outbox;
 pub mod peer;
 pub mod protocol;
@@ -31,30 +36,41 @@ pub mod server;
 pub mod session;
 pub mod shutdown;
 pub mod state;
+pub mod station;
 pub mod systemd;
 pub mod upgrade;
+pub mod web;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Invalid, Settings, Source};
+use crate::config::{Config, Invalid, Secret, Settings, Source};
 use crate::events::Event;
-use crate::hub::Hub;
+use crate::hub::{Hub, Limits};
+use crate::invite::Tokens;
 use crate::journal::Journal;
+use crate::keyfile::Kept;
+use crate::metrics::Metrics;
+use crate::protocol::quoted;
 use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
+use crate::station::{Manifest, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
+const SECRET_BYTES: usize = 32;
 
 /// What [`serve`] runs on.
 #[derive(Debug)]
@@ -65,6 +81,10 @@ pub struct Service {
     pub settings: Settings,
     /// Where a reload reads them again.
     pub source: Source,
+    /// What [`surroundings`] found.
+    pub surroundings: Surroundings,
+    /// Where a secret can be kept (systemd.exec(5), `StateDirectory=`).
+    pub state_directory: Option<PathBuf>,
     /// The sockets, and who made them.
     pub listeners: Vec<StdListener>,
     /// Whether systemd passed the sockets.
@@ -75,13 +95,45 @@ pub struct Service {
     pub shutdown: Shutdown,
 }
 
+/// The files that settings lead to, read and checked.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// What the station manifest says.
+    pub station: Station,
+    /// The real path of the web studio's directory.
+    pub web_root: Option<PathBuf>,
+}
+
+/// Reads what the settings lead to.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong.
+pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
+    let station = station::load(config.station_manifest.as_deref());
+    let web_root = config.web_root.as_deref().map(|path| {
+        web::root(path).map_err(|error| {
+            let path = path.display();
+            let fix = "must be a directory that the user of the service can read";
+            format!(r#"Invalid setting WEB_ROOT="{path}": {error}; {fix}"#)
+        })
+    });
+    match (station, web_root.transpose()) {
+        (Ok(station), Ok(web_root)) => Ok(Surroundings { station, web_root }),
+        (station, web_root) => {
+            Err(station.err().into_iter().flatten().chain(web_root.err()).collect())
+        }
+    }
+}
+
 /// Serves until a signal or a failure, then drains.
 ///
 /// # Errors
 ///
 /// When the system gives no signal handler, no thread, or does not take the sockets.
 pub async fn serve(service: Service) -> io::Result<Outcome> {
-    let Service { config, settings, source, listeners, passed, journal, shutdown } = service;
+    let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
+    let Surroundings { station, web_root } = service.surroundings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -91,12 +143,29 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
     if limit > carries {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
+    log_station(&journal, &station);
+    let tokens = Tokens::new(&signing_secret(
+        &config,
+        &settings,
+        service.state_directory.as_deref(),
+        &journal,
+    ));
+    let metrics = Arc::new(Metrics::default());
+    let limits = Limits {
+        clients: limit,
+        per_party: config.max_connections_per_ip,
+        room_ttl: config.room_ttl,
+    };
     let state = Arc::new(State {
         config,
-        hub: Hub::new(limit),
+        hub: Hub::new(limits, Arc::clone(&metrics)),
+        manifest: Manifest::new(station),
+        web_root,
+        tokens,
+        metrics,
         journal: journal.clone(),
         shutdown: shutdown.clone(),
-        started: Instant::now(),
+        started: std::time::Instant::now(),
     });
     let notifier = Notifier::new(journal.clone());
 
@@ -129,6 +198,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
     });
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
+    tasks.spawn(expire_rooms(Arc::clone(&state)));
 
     loop {
         let signal = tokio::select! {
@@ -212,13 +282,82 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
     }
 }
 
-/// What SIGHUP does: reads the settings again and takes the log level from them. Settings that can't be
-/// change nothing.
+/// Ends rooms when they have reached their age.
+async fn expire_rooms(state: Arc<State>) {
+    let Some(ttl) = state.config.room_ttl else {
+        return;
+    };
+    loop {
+        let (old, next) = state.hub.expire(Instant::now());
+        for room_id in old {
+            state.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
+        }
+        // Without a room there is none to wait for.
+        let next = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = state.shutdown.reached(Phase::Draining) => return,
+            () = state.hub.room_made() => {}
+            () = next => {}
+        }
+    }
+}
+
+/// What signs tokens: the secret that somebody set, or one that is made and kept, with a line that says so.
+fn signing_secret(
+    config: &Config,
+    settings: &Settings,
+    state_directory: Option<&Path>,
+    journal: &Journal,
+) -> Secret {
+    if let Some(secret) = &config.jwt_secret {
+        let bytes = secret.bytes().len();
+        if bytes < SECRET_BYTES {
+            let origin = settings.origin("JWT_SECRET").to_string();
+            journal.log(Event::SecretShort { bytes, origin });
+        }
+        return secret.clone();
+    }
+    let (secret, kept) = keyfile::secret(state_directory);
+    match kept {
+        Kept::Found => {}
+        Kept::Made(path) => journal.log(Event::SecretMade { path: path.display().to_string() }),
+        Kept::Not(reason) => journal.log(Event::SecretRandom { reason }),
+    }
+    secret
+}
+
+fn log_station(journal: &Journal, station: &Station) {
+    let Station { station_id, name, place, .. } = station;
+    journal.log(match place {
+        Place::Sample(path) => Event::StationSample { path: path.display().to_string() },
+        Place::File(path) => Event::StationLoaded {
+            station_id: quoted(station_id),
+            name: quoted(name),
+            path: path.display().to_string(),
+        },
+    });
+}
+
+/// What SIGHUP does: reads the settings and the manifest again, and takes the log level and the station
+/// from them. What can't be changes nothing.
 fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifier) {
     notifier.reloading();
-    match source.load() {
-        Ok((config, settings)) => {
+    let loaded = source.load().map_err(|errors| join(&errors));
+    let loaded = loaded.and_then(|(config, settings)| {
+        let found = surroundings(&config).map_err(|errors| errors.join("; "))?;
+        Ok((config, settings, found.station))
+    });
+    match loaded {
+        Ok((config, settings, station)) => {
             state.journal.set_level(config.log_level);
+            log_station(&state.journal, &station);
+            let station_id = quoted(&station.station_id);
+            state.manifest.replace(station);
             warn_unknown(&state.journal, &settings);
             for setting in settings.changed_since(started) {
                 state.journal.log(Event::NeedsRestart { setting });
@@ -226,12 +365,10 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
             state.journal.log(Event::Reloaded {
                 log_level: config.log_level,
                 origin: settings.origin("LOG_LEVEL").to_string(),
+                station_id,
             });
         }
-        Err(errors) => {
-            let reason = join(&errors);
-            state.journal.log(Event::ReloadFailed { reason });
-        }
+        Err(reason) => state.journal.log(Event::ReloadFailed { reason }),
     }
     notifier.ready(&status("Serving", state.hub.clients()));
 }

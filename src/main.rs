@@ -15,7 +15,10 @@ use openstudio_signaling::journal::Journal;
 use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
 use openstudio_signaling::shutdown::Shutdown;
-use openstudio_signaling::{Service, check, install_panic_hook, serve, systemd, warn_unknown};
+use openstudio_signaling::{
+    Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd, warn_unknown,
+};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// The drain was cut, or the service could not start or go on.
 const FAILURE: u8 = 1;
@@ -58,8 +61,8 @@ fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
 fn print_config(matches: &ArgMatches) -> ExitCode {
     let packaged = || Some(PathBuf::from(SETTINGS_FILE)).filter(|path| Path::exists(path));
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
-    match source.load() {
-        Ok((_, settings)) => {
+    match load(&source) {
+        Ok((_, settings, _)) => {
             for (name, origin) in &settings.unknown {
                 eprintln!("Unknown setting {} in {origin} is ignored", quoted(name));
             }
@@ -76,6 +79,14 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     }
 }
 
+/// The settings, and what they lead to; or one line for each thing that is wrong.
+fn load(source: &Source) -> Result<(Config, Settings, Surroundings), Vec<String>> {
+    let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (config, settings) = source.load().map_err(lines)?;
+    let surroundings = surroundings(&config)?;
+    Ok((config, settings, surroundings))
+}
+
 fn run_check(matches: &ArgMatches) -> ExitCode {
     match check::Options::new(matches) {
         Ok(options) if check::run(&options) => ExitCode::SUCCESS,
@@ -88,7 +99,9 @@ fn run_check(matches: &ArgMatches) -> ExitCode {
 }
 
 fn run_server(matches: &ArgMatches) -> ExitCode {
-    // First of all: taking them changes the environment, which wants to be alone.
+    // A core dump would have the secrets in it. Where the system refuses, the unit's LimitCORE= is left.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    // Before there is another thread: taking them changes the environment, which wants to be alone.
     let passed = systemd::passed_listeners();
     let (journal, writer) = match Journal::start(Level::Info) {
         Ok(started) => started,
@@ -98,7 +111,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         }
     };
     let source = Source { flags: matches.clone(), file: settings_file(matches) };
-    let (config, settings) = match source.load() {
+    let (config, settings, surroundings) = match load(&source) {
         Ok(loaded) => loaded,
         Err(errors) => {
             refuse(errors, &journal, passed.unwrap_or_default());
@@ -108,7 +121,18 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     };
     journal.set_level(config.log_level);
     warn_unknown(&journal, &settings);
-    let code = match start(config, settings, source, passed, &journal) {
+    let service = Service {
+        config,
+        settings,
+        source,
+        surroundings,
+        state_directory: state_directory(),
+        listeners: Vec::new(),
+        passed: false,
+        journal: journal.clone(),
+        shutdown: Shutdown::default(),
+    };
+    let code = match start(service, passed) {
         Ok(outcome) => code(outcome),
         Err(reason) => {
             journal.log(Event::StartFailed { reason });
@@ -119,44 +143,41 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     code
 }
 
-/// Serves to the end, or says why it could not start.
-fn start(
-    config: Config,
-    settings: Settings,
-    source: Source,
-    passed: io::Result<Vec<TcpListener>>,
-    journal: &Journal,
-) -> Result<Outcome, String> {
-    let mut listeners = passed.map_err(|error| {
+/// Where systemd lets the service keep something; several are separated by colons (systemd.exec(5)).
+fn state_directory() -> Option<PathBuf> {
+    let directories = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&directories).next().filter(|path| path.is_absolute())
+}
+
+/// Serves on the passed sockets, or on one of its own, to the end, or says why it could not start.
+fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<Outcome, String> {
+    service.listeners = passed.map_err(|error| {
         format!(
             "Cannot use the socket that systemd passed: {error}; \
              ListenStream= in the socket unit must be a TCP port"
         )
     })?;
-    let passed = !listeners.is_empty();
-    if !passed {
-        let bound = server::bind(&config).map_err(|error| {
+    service.passed = !service.listeners.is_empty();
+    if !service.passed {
+        let bound = server::bind(&service.config).map_err(|error| {
             // Under systemd the socket unit listens, and the sandbox forbids to.
             if std::env::var_os("NOTIFY_SOCKET").is_some()
                 && error.kind() != io::ErrorKind::AddrInUse
             {
                 no_socket(&error)
             } else {
-                cannot_bind(&config, &error)
+                cannot_bind(&service.config, &error)
             }
         })?;
-        listeners.push(bound);
+        service.listeners.push(bound);
     }
-    let shutdown = Shutdown::default();
-    install_panic_hook(journal.clone(), shutdown.clone());
+    install_panic_hook(service.journal.clone(), service.shutdown.clone());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(MAX_WORKERS))
         .enable_all()
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
-    let service =
-        Service { config, settings, source, listeners, passed, journal: journal.clone(), shutdown };
     let outcome =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(serve(service))));
     // Whoever is left is cut off here.
@@ -203,9 +224,8 @@ fn code(outcome: Outcome) -> ExitCode {
 
 /// Says what is wrong with the settings. Connections that wait on passed sockets are closed: nobody will
 /// serve them, and as long as they wait, systemd starts the service for them again.
-fn refuse(errors: Vec<Invalid>, journal: &Journal, passed: Vec<TcpListener>) {
-    for error in errors {
-        let reason = error.to_string();
+fn refuse(errors: Vec<String>, journal: &Journal, passed: Vec<TcpListener>) {
+    for reason in errors {
         journal.log(Event::ConfigInvalid { reason });
     }
     journal.flush(LOG_TIME);

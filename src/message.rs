@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::protocol::{Authority, ErrorCode, PeerId, Refusal, quoted};
+use crate::protocol::{Authority, ErrorCode, PeerId, Refusal, Role, RoomId, quoted};
 
 /// The longest `requestId`, in characters.
 const MAX_REQUEST_ID: usize = 64;
@@ -32,6 +32,10 @@ pub enum MessageType {
     CreateRoom,
     /// Enters a room.
     JoinRoom,
+    /// Enters a room, and makes it where it is not there.
+    CreateOrJoinRoom,
+    /// Asks for a token that lets somebody into the room.
+    RequestInvite,
     /// Leaves the room.
     LeaveRoom,
     /// Mutes somebody in the room, or ends that.
@@ -48,7 +52,7 @@ pub enum MessageType {
 
 impl MessageType {
     /// Every type, for the reference that documents them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Ping,
         Self::Register,
         Self::Offer,
@@ -56,6 +60,8 @@ impl MessageType {
         Self::IceCandidate,
         Self::CreateRoom,
         Self::JoinRoom,
+        Self::CreateOrJoinRoom,
+        Self::RequestInvite,
         Self::LeaveRoom,
         Self::Mute,
         Self::RecordingState,
@@ -74,6 +80,8 @@ impl MessageType {
             Self::IceCandidate => "ice-candidate",
             Self::CreateRoom => "create-room",
             Self::JoinRoom => "join-room",
+            Self::CreateOrJoinRoom => "create-or-join-room",
+            Self::RequestInvite => "request-invite",
             Self::LeaveRoom => "leave-room",
             Self::Mute => "mute",
             Self::RecordingState => "recording-state",
@@ -202,6 +210,48 @@ impl<'a> Envelope<'a> {
         self.string(Key::RoomId).filter(|id| !id.is_empty()).ok_or_else(missing)
     }
 
+    /// The room that `create-or-join-room` names: the outer `None` where it names none, the inner where no
+    /// room can be called that.
+    pub fn chosen_room(&self) -> Option<Option<RoomId>> {
+        self.chosen(Key::RoomId).map(|id| string(id).and_then(|id| RoomId::parse(&id)))
+    }
+
+    /// The token that `create-or-join-room` brings, if it does; what is no string is no token either.
+    pub fn invite_token(&self) -> Option<Cow<'a, str>> {
+        let token = self.chosen(Key::InviteToken)?;
+        // An empty one is how a page says that it has none.
+        (token.get() != r#""""#).then(|| string(token).unwrap_or_default())
+    }
+
+    /// The role that `create-or-join-room` asks for: a guest's where it names none.
+    ///
+    /// # Errors
+    ///
+    /// The role's text, where it is none that can be asked for.
+    pub fn role(&self) -> Result<Role, String> {
+        self.role_of(Key::Role)
+    }
+
+    /// The role that `request-invite` is about: a guest's where it names none.
+    ///
+    /// # Errors
+    ///
+    /// The role's text, where it is none.
+    pub fn invite_role(&self) -> Result<Role, String> {
+        self.role_of(Key::InviteRole)
+    }
+
+    fn role_of(&self, key: Key) -> Result<Role, String> {
+        let Some(value) = self.chosen(key) else {
+            return Ok(Role::Guest);
+        };
+        let name = string(value).unwrap_or(Cow::Borrowed(value.get()));
+        if name.is_empty() {
+            return Ok(Role::Guest);
+        }
+        Role::from_name(&name).ok_or_else(|| quoted(&name))
+    }
+
     /// What `mute` says: who, whether, by what right. The id need not be anybody's.
     ///
     /// # Errors
@@ -240,6 +290,11 @@ impl<'a> Envelope<'a> {
         self.fields.as_ref()?.get(key)
     }
 
+    /// A value that is there and not `null`: how the web studio leaves a choice to the server.
+    fn chosen(&self, key: Key) -> Option<&'a RawValue> {
+        self.get(key).filter(|value| value.get() != "null")
+    }
+
     fn string(&self, key: Key) -> Option<Cow<'a, str>> {
         self.get(key).and_then(string)
     }
@@ -274,10 +329,13 @@ enum Key {
     Muted,
     Authority,
     Recording,
+    Role,
+    InviteToken,
+    InviteRole,
 }
 
 impl Key {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Type,
         Self::RequestId,
         Self::PeerId,
@@ -289,6 +347,9 @@ impl Key {
         Self::Muted,
         Self::Authority,
         Self::Recording,
+        Self::Role,
+        Self::InviteToken,
+        Self::InviteRole,
     ];
 
     fn name(self) -> &'static str {
@@ -304,6 +365,9 @@ impl Key {
             Self::Muted => "muted",
             Self::Authority => "authority",
             Self::Recording => "recording",
+            Self::Role => "role",
+            Self::InviteToken => "inviteToken",
+            Self::InviteRole => "inviteRole",
         }
     }
 }

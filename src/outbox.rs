@@ -60,6 +60,11 @@ impl Outbox {
         self.reader.wake();
     }
 
+    /// How much waits, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Has the session end the client.
     pub fn close(&self, code: CloseCode) {
         self.lock().close(code);

@@ -10,13 +10,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::timeout;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::{Instant, timeout};
 
 use crate::events::Event;
-use crate::hub::{JoinError, NotInRoom, Registration, RelayError};
+use crate::hub::{
+    Entered, Entry, EntryError, JoinError, News, NotInRoom, Registration, RelayError,
+};
+use crate::ice::{wants_credentials, with_credentials};
+use crate::invite::Invite;
 use crate::message::{Envelope, MessageType};
 use crate::outbox::Outbox;
-use crate::protocol::{ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted};
+use crate::protocol::{
+    Access, ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted,
+};
 use crate::room::MuteError;
 use crate::state::State;
 
@@ -35,6 +42,8 @@ pub struct Peer {
     state: Arc<State>,
     client: ClientId,
     ip: IpAddr,
+    /// When it was welcomed.
+    since: Instant,
     /// From `register` on.
     registered: Option<Registered>,
     /// While it is found out whether the holder of the id lives.
@@ -65,7 +74,7 @@ struct Registered {
 impl Peer {
     /// A client that has not registered.
     pub fn new(state: Arc<State>, client: ClientId, ip: IpAddr) -> Self {
-        Self { state, client, ip, registered: None, contest: None }
+        Self { state, client, ip, since: Instant::now(), registered: None, contest: None }
     }
 
     /// What others want it to hear, once it is registered.
@@ -74,7 +83,7 @@ impl Peer {
     }
 
     /// Does what the message of type `kind` asks for. `text` is the message as it came, `say` takes the
-    /// direct reply.
+    /// direct reply. Returns what others are to hear once that reply has been sent.
     ///
     /// # Errors
     ///
@@ -85,7 +94,7 @@ impl Peer {
         envelope: &Envelope,
         text: &str,
         mut say: impl FnMut(&ServerMessage),
-    ) -> Result<(), Refusal> {
+    ) -> Result<News, Refusal> {
         let request_id = envelope.request_id();
         let hub = &self.state.hub;
         match kind {
@@ -107,7 +116,7 @@ impl Peer {
                 let host_id = self.id("Must register before creating a room")?;
                 let room_id = &hub.create_room(host_id).map_err(already_in)?;
                 self.log_entered(host_id, room_id, Role::Host);
-                say(&ServerMessage::RoomCreated { room_id, host_id, request_id });
+                say(&ServerMessage::RoomCreated { room_id, host_id, access: None, request_id });
             }
             MessageType::JoinRoom => {
                 let me = self.id("Must register before joining a room")?;
@@ -119,9 +128,29 @@ impl Peer {
                         Refusal::new(ErrorCode::RoomNotFound, why)
                     }
                 })?;
-                let (room_id, participants) = (&joined.0, &*joined.1);
-                self.log_entered(me, room_id, Role::Caller);
-                say(&ServerMessage::RoomJoined { room_id, participants, request_id });
+                self.log_entered(me, &joined.room_id, joined.role);
+                return Ok(answer(me, joined, None, request_id, say));
+            }
+            MessageType::CreateOrJoinRoom => {
+                let me = self.id("Must register before creating or joining a room")?;
+                let entered = self.enter(me, envelope)?;
+                self.log_entered(me, &entered.room_id, entered.role);
+                let token = self.state.tokens.room(me, &entered.room_id, entered.role, unix_s());
+                let ice = self.ice(me);
+                let access = Access { role: entered.role, token: &token, ice: &ice };
+                return Ok(answer(me, entered, Some(access), request_id, say));
+            }
+            MessageType::RequestInvite => {
+                let me = self.id("Must register first")?;
+                let (room_id, role) = &self.invite(me, envelope)?;
+                let invite_token = &self.state.tokens.invite(room_id, *role, unix_s());
+                self.state.journal.log(Event::InviteMade {
+                    client_id: self.client,
+                    peer_id: me,
+                    room_id: room_id.clone(),
+                    role: *role,
+                });
+                say(&ServerMessage::InviteToken { invite_token, room_id, role: *role, request_id });
             }
             MessageType::LeaveRoom => {
                 let me = self.id("Not in a room").map_err(|_| not_in_room(NotInRoom))?;
@@ -135,9 +164,7 @@ impl Peer {
             }
             MessageType::RecordingState => {
                 let from = self.id("Must register before sending recording state")?;
-                if !hub.is_in_room(from) {
-                    return Err(not_in_room(NotInRoom));
-                }
+                hub.seat_of(from).map_err(not_in_room)?;
                 let recording = envelope.recording()?;
                 let message = ServerMessage::RecordingState { recording, from };
                 hub.tell_room(from, &message).map_err(not_in_room)?;
@@ -150,7 +177,7 @@ impl Peer {
                 say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
             }
         }
-        Ok(())
+        Ok(News::default())
     }
 
     /// Gives the id back: the others see the client leave. It can say nothing after that.
@@ -199,6 +226,7 @@ impl Peer {
                 holder,
             });
             self.registered = Some(Registered { id, outbox });
+            self.state.metrics.registered(self.since.elapsed());
             say(&ServerMessage::Registered { peer_id: id, request_id });
         } else {
             let Refusal { code, message } = taken(id);
@@ -230,6 +258,7 @@ impl Peer {
             }
         }
         self.registered = Some(Registered { id, outbox });
+        self.state.metrics.registered(self.since.elapsed());
         self.state.journal.log(Event::Registered {
             client_ip: self.ip,
             client_id: self.client,
@@ -250,7 +279,7 @@ impl Peer {
         text: &str,
     ) -> Result<(), Refusal> {
         let to = envelope.relay(kind, me)?;
-        self.state.hub.relay(me, &to, text).map_err(|error| match error {
+        self.state.hub.relay(kind, me, &to, text).map_err(|error| match error {
             RelayError::NotConnected => {
                 let why = format_args!(r#"Target peer "{}" is not connected"#, quoted(&to));
                 Refusal::new(ErrorCode::PeerNotConnected, why)
@@ -263,9 +292,7 @@ impl Peer {
 
     fn mute(&self, me: PeerId, envelope: &Envelope) -> Result<(), Refusal> {
         let hub = &self.state.hub;
-        if !hub.is_in_room(me) {
-            return Err(not_in_room(NotInRoom));
-        }
+        hub.seat_of(me).map_err(not_in_room)?;
         let (target, muted, authority) = envelope.mute()?;
         hub.mute(me, target, muted, authority).map_err(|error| match error {
             MuteError::NotHere => Envelope::not_a_participant(),
@@ -278,6 +305,66 @@ impl Peer {
                 Refusal::new(ErrorCode::Forbidden, why)
             }
         })
+    }
+
+    /// Takes the peer into the room that `create-or-join-room` names.
+    fn enter(&self, me: PeerId, envelope: &Envelope) -> Result<Entered, Refusal> {
+        let invite = envelope.invite_token().map(|token| self.state.tokens.check(&token, unix_s()));
+        let invite = invite.transpose();
+        let invite = invite.map_err(|why| Refusal::new(ErrorCode::InvalidInvite, why))?;
+        let room = envelope.chosen_room();
+        let (room, entry) = match invite {
+            None => {
+                let room = room.unwrap_or_else(|| Some(RoomId::random()));
+                (room, Entry::Asked(envelope.role()))
+            }
+            Some(Invite { room_id, role }) => {
+                // Who names no room is led into the one of the invite.
+                let own = RoomId::from(&*room_id);
+                if room.is_some_and(|room| room.as_ref() != Some(&own)) {
+                    let why = "Invite token is for a different room";
+                    return Err(Refusal::new(ErrorCode::InvalidInvite, why));
+                }
+                let role = Role::from_name(&role).ok_or_else(|| invalid_role(&quoted(&role)))?;
+                (Some(own), Entry::Invited(role))
+            }
+        };
+        self.state.hub.create_or_join_room(me, room, entry).map_err(|error| match error {
+            EntryError::InvalidRole(role) => invalid_role(&role),
+            EntryError::AlreadyIn(room) => already_in(room),
+            EntryError::InvalidRoom => {
+                Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
+            }
+        })
+    }
+
+    /// Where `request-invite` may let somebody in, and as what.
+    fn invite(&self, me: PeerId, envelope: &Envelope) -> Result<(RoomId, Role), Refusal> {
+        let (room, role) = self.state.hub.seat_of(me).map_err(not_in_room)?;
+        if !role.leads() {
+            let why = "Only hosts and ops can generate invite links";
+            return Err(Refusal::new(ErrorCode::Forbidden, why));
+        }
+        let invalid = |role: String| {
+            Refusal::new(ErrorCode::InvalidRole, format_args!(r#"Invalid invite role "{role}""#))
+        };
+        match envelope.invite_role().map_err(invalid)? {
+            Role::Host => Err(invalid(Role::Host.to_string())),
+            role => Ok((room, role)),
+        }
+    }
+
+    /// The `ice` object for this peer.
+    fn ice(&self, me: PeerId) -> Box<RawValue> {
+        let station = self.state.manifest.station();
+        match &self.state.config.turn_secret {
+            Some(secret) if wants_credentials(&station.ice_value) => {
+                let ttl = self.state.config.turn_ttl;
+                let ice = with_credentials(&station.ice_value, secret, me, unix_s(), ttl);
+                to_raw_value(&ice).expect("a JSON value is written as JSON")
+            }
+            _ => station.ice.clone(),
+        }
     }
 
     fn log_entered(&self, peer_id: PeerId, room_id: &RoomId, role: Role) {
@@ -304,6 +391,29 @@ impl Drop for Peer {
     }
 }
 
+/// Tells a peer where it is now: what the others are to hear then.
+fn answer(
+    me: PeerId,
+    entered: Entered,
+    access: Option<Access>,
+    request_id: Option<&str>,
+    mut say: impl FnMut(&ServerMessage),
+) -> News {
+    let room_id = &entered.room_id;
+    say(&match &entered.joined {
+        Some(participants) => {
+            ServerMessage::RoomJoined { room_id, participants, access, request_id }
+        }
+        None => ServerMessage::RoomCreated { room_id, host_id: me, access, request_id },
+    });
+    entered.news
+}
+
+fn invalid_role(role: &str) -> Refusal {
+    let why = format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#);
+    Refusal::new(ErrorCode::InvalidRole, why)
+}
+
 fn taken(id: PeerId) -> Refusal {
     let why = format_args!(r#"Peer ID "{id}" is already registered"#);
     Refusal::new(ErrorCode::AlreadyRegistered, why)
@@ -316,6 +426,10 @@ fn already_in(room: RoomId) -> Refusal {
 
 fn not_in_room(_: NotInRoom) -> Refusal {
     Refusal::new(ErrorCode::NotInRoom, "Not in a room")
+}
+
+fn unix_s() -> u64 {
+    unix_ms() / 1000
 }
 
 fn unix_ms() -> u64 {

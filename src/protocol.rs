@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use uuid::{Uuid, Variant};
 
 /// The message of the first frame to every accepted client.
@@ -56,15 +57,35 @@ impl Serialize for PeerId {
 pub struct RoomId(Arc<str>);
 
 impl RoomId {
+    /// The longest id that a client can choose, in characters.
+    pub const MAX_CHARS: usize = 128;
+
     /// A new id that nobody can guess.
     pub fn random() -> Self {
         Self(Uuid::new_v4().to_string().into())
     }
+
+    /// An id that a client chose; `None` unless it is 1 to 128 printable characters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MAX_CHARS).contains(&text.chars().count());
+        (fits && text.chars().all(is_printable)).then(|| text.into())
+    }
+}
+
+/// Neither a control character nor one that ends a line or a paragraph.
+fn is_printable(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 impl From<&str> for RoomId {
     fn from(id: &str) -> Self {
         Self(id.into())
+    }
+}
+
+impl AsRef<str> for RoomId {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -81,18 +102,49 @@ impl Serialize for RoomId {
 }
 
 /// What a peer is in its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Made the room; may mute others.
+    /// Leads the room: may mute others and invite.
     Host,
+    /// Helps the host, with the same rights.
+    Ops,
+    /// May speak.
+    Guest,
     /// Came by `join-room`; has a guest's rights.
     Caller,
 }
 
+impl Role {
+    /// The role that a client can ask for by this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Host, Self::Ops, Self::Guest].into_iter().find(|role| role.name() == name)
+    }
+
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Ops => "ops",
+            Self::Guest => "guest",
+            Self::Caller => "caller",
+        }
+    }
+
+    /// Whether it may mute others and invite.
+    pub fn leads(self) -> bool {
+        matches!(self, Self::Host | Self::Ops)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -110,7 +162,7 @@ pub struct Participant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authority {
-    /// A host mutes somebody.
+    /// A host or ops mutes somebody.
     Producer,
     /// Somebody mutes themselves.
     #[serde(rename = "self")]
@@ -134,12 +186,30 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// The server failed; reconnect.
     pub const SERVER_ERROR: Self = Self(1011);
+    /// Too many clients from one address; reconnect later.
+    pub const TOO_MANY: Self = Self(4008);
     /// A newer connection of the same peer took its place; do not reconnect.
     pub const REPLACED: Self = Self(4010);
     /// The client reads too slowly; reconnect.
     pub const TOO_SLOW: Self = Self(4102);
     /// The client did not answer pings; reconnect.
     pub const DEAD: Self = Self(4201);
+
+    /// What the close frame says beside the code, for a person; at most 123 bytes (RFC 6455 section 5.5).
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::GOING_AWAY => "Server is stopping",
+            Self::PROTOCOL => "Invalid frame",
+            Self::INVALID_DATA => "Invalid UTF-8",
+            Self::TOO_BIG => "Message too big",
+            Self::SERVER_ERROR => "Server failed",
+            Self::TOO_MANY => "Too many connections",
+            Self::REPLACED => "Replaced by a newer connection",
+            Self::TOO_SLOW => "Read too slowly",
+            Self::DEAD => "Did not answer pings",
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for CloseCode {
@@ -149,8 +219,7 @@ impl fmt::Display for CloseCode {
 }
 
 /// The stable `code` of an error reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// The message is not JSON.
     InvalidJson,
@@ -176,11 +245,15 @@ pub enum ErrorCode {
     NotInRoom,
     /// The peer's role does not allow it.
     Forbidden,
+    /// The invite token is none of this server's, not for this, or not valid now.
+    InvalidInvite,
+    /// There is no such role, or none that can be asked for.
+    InvalidRole,
 }
 
 impl ErrorCode {
     /// Every code, for the reference that documents them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidJson,
         Self::RateLimitExceeded,
         Self::InvalidMessage,
@@ -193,7 +266,35 @@ impl ErrorCode {
         Self::AlreadyInRoom,
         Self::NotInRoom,
         Self::Forbidden,
+        Self::InvalidInvite,
+        Self::InvalidRole,
     ];
+
+    /// The code on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "invalid-json",
+            Self::RateLimitExceeded => "rate-limit-exceeded",
+            Self::InvalidMessage => "invalid-message",
+            Self::UnknownType => "unknown-type",
+            Self::NotRegistered => "not-registered",
+            Self::AlreadyRegistered => "already-registered",
+            Self::PeerNotConnected => "peer-not-connected",
+            Self::DifferentRoom => "different-room",
+            Self::RoomNotFound => "room-not-found",
+            Self::AlreadyInRoom => "already-in-room",
+            Self::NotInRoom => "not-in-room",
+            Self::Forbidden => "forbidden",
+            Self::InvalidInvite => "invalid-invite",
+            Self::InvalidRole => "invalid-role",
+        }
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// Why a message is answered with an error. The connection stays open.
@@ -226,6 +327,17 @@ impl Refusal {
     }
 }
 
+/// What `create-or-join-room` gives beside the room.
+#[derive(Clone, Debug, Serialize)]
+pub struct Access<'a> {
+    /// As what the peer is in the room.
+    pub role: Role,
+    /// The room token.
+    pub token: &'a str,
+    /// Where STUN and TURN servers are.
+    pub ice: &'a RawValue,
+}
+
 /// What the server sends.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -251,22 +363,28 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
     },
-    /// The answer to `create-room`.
+    /// The answer to `create-room`, and to `create-or-join-room` where there was no room.
     RoomCreated {
         /// The new room.
         room_id: &'a RoomId,
         /// Who made it.
         host_id: PeerId,
+        /// In the answer to `create-or-join-room`.
+        #[serde(flatten)]
+        access: Option<Access<'a>>,
         /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
     },
-    /// The answer to `join-room`.
+    /// The answer to `join-room`, and to `create-or-join-room` where there was a room.
     RoomJoined {
         /// The room.
         room_id: &'a RoomId,
         /// Who is in it, in order of arrival, the joiner last.
         participants: &'a [Participant],
+        /// In the answer to `create-or-join-room`.
+        #[serde(flatten)]
+        access: Option<Access<'a>>,
         /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
@@ -278,6 +396,23 @@ pub enum ServerMessage<'a> {
         /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
+    },
+    /// The answer to `request-invite`.
+    InviteToken {
+        /// What lets somebody in.
+        invite_token: &'a str,
+        /// Where.
+        room_id: &'a RoomId,
+        /// As what.
+        role: Role,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// To everyone in a room: it has reached its age, and is gone.
+    RoomExpired {
+        /// Which room.
+        room_id: &'a RoomId,
     },
     /// To the others in a room: somebody came.
     PeerJoined(Participant),
@@ -332,6 +467,48 @@ pub enum ServerMessage<'a> {
     },
 }
 
+impl ServerMessage<'_> {
+    /// The types of message that the server makes itself; offers, answers and candidates are passed on.
+    pub const NAMES: [&'static str; 15] = [
+        "welcome",
+        "pong",
+        "registered",
+        "room-created",
+        "room-joined",
+        "room-left",
+        "invite-token",
+        "room-expired",
+        "peer-joined",
+        "peer-left",
+        "mute",
+        "recording-state",
+        "stream-error",
+        "stream-stopped",
+        "error",
+    ];
+
+    /// Where the message's type is in [`Self::NAMES`].
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Welcome { .. } => 0,
+            Self::Pong { .. } => 1,
+            Self::Registered { .. } => 2,
+            Self::RoomCreated { .. } => 3,
+            Self::RoomJoined { .. } => 4,
+            Self::RoomLeft { .. } => 5,
+            Self::InviteToken { .. } => 6,
+            Self::RoomExpired { .. } => 7,
+            Self::PeerJoined(_) => 8,
+            Self::PeerLeft { .. } => 9,
+            Self::Mute { .. } => 10,
+            Self::RecordingState { .. } => 11,
+            Self::StreamError { .. } => 12,
+            Self::StreamStopped { .. } => 13,
+            Self::Error { .. } => 14,
+        }
+    }
+}
+
 /// A client's text as a reply or a log may show it: at most 64 characters, no control characters.
 pub fn quoted(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_QUOTED).collect()
@@ -344,7 +521,7 @@ pub fn write(out: &mut Vec<u8>, message: &impl Serialize) {
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
+        f.write_str(self.name())
     }
 }
 
@@ -375,6 +552,23 @@ mod tests {
             }),
             r#"{"type":"error","message":"Invalid JSON","code":"invalid-json","requestId":"7"}"#
         );
+    }
+
+    #[test]
+    fn a_room_id_is_1_to_128_printable_characters() {
+        for good in ["a", "Morgen-Magazin 7", "käse", &"ü".repeat(128)] {
+            assert_eq!(RoomId::parse(good).unwrap().to_string(), good);
+        }
+        for bad in ["", "a\nb", "\u{7f}", "a\u{2028}b", &"u".repeat(129)] {
+            assert_eq!(RoomId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn close_reasons_fit_a_control_frame() {
+        for code in 1000..5000 {
+            assert!(CloseCode(code).reason().len() <= 123);
+        }
     }
 
     #[test]

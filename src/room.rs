@@ -56,6 +56,11 @@ impl Room {
         self.seats.iter().map(|seat| seat.participant)
     }
 
+    /// As what a peer is here, if it is.
+    pub fn role(&self, peer_id: PeerId) -> Option<Role> {
+        self.participants().find(|p| p.peer_id == peer_id).map(|p| p.role)
+    }
+
     /// Mutes `target` or ends that, on behalf of `from`.
     ///
     /// # Errors
@@ -68,7 +73,7 @@ impl Room {
         muted: bool,
         authority: Authority,
     ) -> Result<Muting, MuteError> {
-        let leads = self.participants().any(|p| p.peer_id == from && p.role == Role::Host);
+        let leads = self.role(from).is_some_and(Role::leads);
         let mut seats = self.seats.iter_mut();
         let seat = seats.find(|seat| seat.participant.peer_id == target);
         let seat = seat.ok_or(MuteError::NotHere)?;
@@ -95,7 +100,7 @@ mod tests {
         let mut room = Room::default();
         room.enter(peer(1), Role::Host);
         room.enter(peer(2), Role::Caller);
-        room.enter(peer(3), Role::Caller);
+        room.enter(peer(3), Role::Guest);
         room
     }
 
@@ -121,6 +126,9 @@ mod tests {
         assert_eq!(mute(3, 3, Authority::Producer), Ok(Muting::Changed));
         assert_eq!(mute(1, 1, Authority::Own), Ok(Muting::Changed));
         assert_eq!(mute(1, 9, Authority::Producer), Err(MuteError::NotHere));
+        room.enter(peer(4), Role::Ops);
+        let by_ops = room.mute(peer(4), peer(1), false, Authority::Producer);
+        assert_eq!(by_ops, Ok(Muting::Changed), "ops has a host's rights");
     }
 
     #[test]

@@ -6,15 +6,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
+use warp::filters::BoxedFilter;
 use warp::http::header::{HeaderMap, HeaderValue};
 use warp::http::{Response, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use crate::metrics::CONTENT_TYPE;
 use crate::shutdown::Phase;
 use crate::state::State;
-use crate::upgrade::{Refused, upgrade};
+use crate::station::Station;
+use crate::upgrade::{Refused, allows, upgrade};
+use crate::web::files;
 
 /// On every answer, the one that switches protocols included.
 const SECURITY_HEADERS: [(&str, &str); 3] = [
@@ -42,15 +47,36 @@ pub fn routes(
         let state = Arc::clone(&state);
         move || ready(&state)
     });
+    let station = station_route(&state);
+    let metrics = exactly("/metrics").and(warp::get()).map({
+        let state = Arc::clone(&state);
+        move || metrics(&state)
+    });
     // The paths of the routes are not open to upgrades, whatever the method.
-    let elsewhere = exactly("/health").or(exactly("/ready")).unify().map(not_found);
+    let elsewhere = ["/health", "/ready", "/api/station", "/metrics"]
+        .map(|path| exactly(path).boxed())
+        .into_iter()
+        .reduce(|all, path| all.or(path).unify().boxed())
+        .expect("there are routes")
+        .map(not_found);
+    let files = match &state.web_root {
+        Some(root) => files(root.clone()),
+        None => warp::any().and_then(nothing).boxed(),
+    };
     health
         .or(ready)
+        .unify()
+        .or(station)
+        .unify()
+        .or(metrics)
         .unify()
         .or(elsewhere)
         .unify()
         .or(upgrade(state))
         .unify()
+        .or(files)
+        .unify()
+        .boxed()
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
         .with(warp::reply::with::headers(headers))
@@ -85,6 +111,70 @@ fn ready(state: &State) -> Reply {
     } else {
         json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "draining" })
     }
+}
+
+/// What pages of any origin, or of those that are allowed, may know of the station (Fetch standard, CORS
+/// protocol).
+fn station_route(state: &Arc<State>) -> BoxedFilter<(Reply,)> {
+    let get = warp::get().map({
+        let state = Arc::clone(state);
+        move || station(&state)
+    });
+    let preflight = warp::options().map(preflight);
+    let state = Arc::clone(state);
+    exactly("/api/station")
+        .and(get.or(preflight).unify())
+        .and(warp::header::headers_cloned())
+        .map(move |mut reply: Reply, headers: HeaderMap| {
+            let allowed = state.config.allowed_origins.as_deref();
+            let origin = headers.get(header::ORIGIN).filter(|origin| allows(allowed, origin));
+            let origin = match allowed {
+                None => Some(HeaderValue::from_static("*")),
+                Some(_) => origin.cloned(),
+            };
+            if allowed.is_some() {
+                reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+            }
+            if let Some(origin) = origin {
+                reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            }
+            reply
+        })
+        .boxed()
+}
+
+fn station(state: &State) -> Reply {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        station_id: &'a str,
+        name: &'a str,
+        signaling: &'a RawValue,
+    }
+    let Station { station_id, name, signaling, .. } = &*state.manifest.station();
+    json(StatusCode::OK, &Answer { station_id, name, signaling })
+}
+
+fn preflight() -> Reply {
+    let reply = Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS")
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type")
+        // A day, in seconds; browsers keep it for less.
+        .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
+        .header(header::ALLOW, "GET, OPTIONS")
+        .body(String::new());
+    warp::Reply::into_response(reply.expect("its parts are constants"))
+}
+
+fn metrics(state: &State) -> Reply {
+    let text = state.metrics.text(state.hub.count(), state.journal.lost());
+    let reply = Response::builder().header(header::CONTENT_TYPE, CONTENT_TYPE).body(text);
+    warp::Reply::into_response(reply.expect("its parts are constants"))
+}
+
+async fn nothing() -> Result<Reply, Rejection> {
+    Err(warp::reject::not_found())
 }
 
 /// What a client is told where no filter had an answer.

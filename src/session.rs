@@ -21,8 +21,9 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::events::{Event, Level};
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
-use crate::hub::Seat;
+use crate::hub::{Crowded, Seat};
 use crate::message::{Envelope, MessageType};
+use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::protocol::{self, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
 use crate::shutdown::Phase;
@@ -159,7 +160,15 @@ impl Session {
     /// A session for the client that sits on `seat` and connects from `ip`.
     pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr) -> Self {
         let now = Instant::now();
-        state.journal.log(Event::ClientConnected { client_ip: ip, client_id: seat.client });
+        let (client_ip, client_id) = (ip, seat.client);
+        match seat.crowded() {
+            None => state.journal.log(Event::ClientConnected { client_ip, client_id }),
+            // Whoever tries again and again writes no line each time.
+            Some(Crowded { limit, is_news: true }) => {
+                state.journal.log(Event::AddressFull { client_ip, limit });
+            }
+            Some(_) => {}
+        }
         Self {
             decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
             peer: Peer::new(Arc::clone(&state), seat.client, ip),
@@ -198,6 +207,9 @@ impl Session {
 
     async fn talk(&mut self, stream: &TcpStream, early: &mut [u8]) -> End {
         let state = Arc::clone(&self.state);
+        if self.seat.crowded().is_some() {
+            return End::Refused(CloseCode::TOO_MANY);
+        }
         if let Some(end) = self.greet(stream, early) {
             return end;
         }
@@ -237,7 +249,7 @@ impl Session {
     fn greet(&mut self, stream: &TcpStream, early: &mut [u8]) -> Option<End> {
         with_scratch(|scratch| {
             self.say(&ServerMessage::Welcome { message: WELCOME }, &mut scratch.out);
-            let end = self.receive(early, &mut scratch.out);
+            let end = self.receive(stream, early, &mut scratch.out);
             self.flush(stream, &mut scratch.out.frames).or(end)
         })
     }
@@ -261,7 +273,7 @@ impl Session {
                 return Turn::End(End::Gone);
             };
             let read = read.unwrap_or(0);
-            let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
+            let end = self.receive(stream, &mut scratch.input[..read], &mut scratch.out);
             // Who says goodbye keeps nothing.
             if end.is_none() {
                 self.answer_challenge();
@@ -275,10 +287,10 @@ impl Session {
     /// The end of the peer's contest for an id, and then what the client has said since.
     fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
-            let said = &mut self.tally.messages_out;
-            self.peer.settle(holder_lives, |reply| put(reply, said, &mut scratch.out));
+            let (said, metrics) = (&mut self.tally.messages_out, &self.state.metrics);
+            self.peer.settle(holder_lives, |reply| put(reply, said, metrics, &mut scratch.out));
             let mut unread = std::mem::take(&mut self.unread);
-            let end = self.receive(&mut unread, &mut scratch.out);
+            let end = self.receive(stream, &mut unread, &mut scratch.out);
             let end = self.flush(stream, &mut scratch.out.frames).or(end);
             end.map_or(Turn::Busy, Turn::End)
         })
@@ -329,7 +341,12 @@ impl Session {
     }
 
     /// Takes what the client sent and puts the answers into `out`.
-    fn receive(&mut self, mut input: &mut [u8], out: &mut Output) -> Option<End> {
+    fn receive(
+        &mut self,
+        stream: &TcpStream,
+        mut input: &mut [u8],
+        out: &mut Output,
+    ) -> Option<End> {
         if input.is_empty() {
             return None;
         }
@@ -344,14 +361,25 @@ impl Session {
             match next {
                 Ok(None) => return None,
                 Err(code) => return Some(End::Refused(code)),
-                Ok(Some(Received::Text(message))) => self.message(Some(&message), out),
+                Ok(Some(Received::Text(message))) => {
+                    if let Some(end) = self.message(stream, Some(&message), out) {
+                        return Some(end);
+                    }
+                }
                 Ok(Some(Received::Binary(message))) => {
-                    self.message(std::str::from_utf8(&message).ok(), out);
+                    let text = std::str::from_utf8(&message).ok();
+                    if let Some(end) = self.message(stream, text, out) {
+                        return Some(end);
+                    }
                 }
                 Ok(Some(Received::Ping(payload))) => {
                     encode(&mut out.frames, Opcode::Pong, &payload, None)
                 }
-                Ok(Some(Received::Pong)) => {}
+                Ok(Some(Received::Pong)) => {
+                    if let Some(pinged) = self.pinged.take() {
+                        self.state.metrics.answered(now - pinged);
+                    }
+                }
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
             }
             if self.peer.is_contesting() {
@@ -363,35 +391,56 @@ impl Session {
     }
 
     /// One message: `None` stands for bytes that are no text.
-    fn message(&mut self, message: Option<&str>, out: &mut Output) {
+    fn message(
+        &mut self,
+        stream: &TcpStream,
+        message: Option<&str>,
+        out: &mut Output,
+    ) -> Option<End> {
         self.tally.messages_in += 1;
         let Some(envelope) = message.and_then(Envelope::parse) else {
-            return self.refuse(&Refusal::INVALID_JSON, None, out);
+            self.state.metrics.received(None);
+            self.refuse(&Refusal::INVALID_JSON, None, out);
+            return None;
         };
         let request_id = envelope.request_id();
+        let kind = envelope.kind();
+        self.state.metrics.received(kind.as_ref().ok().copied());
         if !self.rate.allows(envelope.is_stream_chunk(), self.heard) {
-            return self.refuse(&Refusal::RATE_LIMIT, request_id, out);
+            self.refuse(&Refusal::RATE_LIMIT, request_id, out);
+            return None;
         }
-        let said = envelope.kind().and_then(|kind| {
+        let said = kind.and_then(|kind| {
             self.log_message(kind);
-            let said = &mut self.tally.messages_out;
+            let (said, metrics) = (&mut self.tally.messages_out, &self.state.metrics);
             let text = message.unwrap_or_default();
-            self.peer.hear(kind, &envelope, text, |reply| put(reply, said, out))
+            self.peer.hear(kind, &envelope, text, |reply| put(reply, said, metrics, out))
         });
-        if let Err(refusal) = said {
-            self.refuse(&refusal, request_id, out);
+        match said {
+            Ok(news) if news.is_empty() => None,
+            Ok(news) => {
+                // The client hears where it is before the others hear of it.
+                let end = self.flush(stream, &mut out.frames);
+                news.send();
+                end
+            }
+            Err(refusal) => {
+                self.refuse(&refusal, request_id, out);
+                None
+            }
         }
     }
 
     fn refuse(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
         self.log_refusal(refusal);
+        self.state.metrics.refused(refusal.code);
         let error =
             ServerMessage::Error { message: &refusal.message, code: refusal.code, request_id };
         self.say(&error, out);
     }
 
     fn say(&mut self, message: &ServerMessage, out: &mut Output) {
-        put(message, &mut self.tally.messages_out, out);
+        put(message, &mut self.tally.messages_out, &self.state.metrics, out);
     }
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
@@ -457,20 +506,20 @@ impl Session {
     /// Ends the connection the way `end` asks for: a close frame, then the end of our side of TCP, then
     /// reading on until the client has ended its own.
     async fn leave(&mut self, stream: &TcpStream, end: End) {
-        let code = match end {
+        let (code, reason) = match end {
             End::Gone => return,
             End::Closed(code) => {
                 // 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
                 self.ended = (CloseCode(code.unwrap_or(1005)), "client");
-                code
+                (code, "")
             }
             End::Refused(code) | End::Going(code) => {
                 self.ended = (code, "server");
-                Some(code.0)
+                (Some(code.0), code.reason())
             }
         };
         let mut close = Vec::new();
-        encode_close(&mut close, code, None);
+        encode_close(&mut close, code, reason, None);
         let goodbye = async {
             if self.flush(stream, &mut close).is_some() || self.flush_all(stream).await.is_err() {
                 return;
@@ -556,6 +605,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let (close_code, closed_by) = self.ended;
+        self.state.metrics.closed(close_code);
+        if self.seat.crowded().is_some() {
+            return;
+        }
         let tally = &self.tally;
         self.state.journal.log(Event::ClientDisconnected {
             client_ip: self.ip,
@@ -572,7 +625,8 @@ impl Drop for Session {
 }
 
 /// Puts a message into `out`, and counts it.
-fn put(message: &ServerMessage, count: &mut u64, out: &mut Output) {
+fn put(message: &ServerMessage, count: &mut u64, metrics: &Metrics, out: &mut Output) {
+    metrics.sent(message.index(), 1);
     out.text.clear();
     protocol::write(&mut out.text, message);
     encode(&mut out.frames, Opcode::Text, &out.text, None);
@@ -676,7 +730,8 @@ async fn discard(stream: &TcpStream) {
 async fn guard(stream: &TcpStream, session: impl Future<Output = ()>) {
     if AssertUnwindSafe(session).catch_unwind().await.is_err() {
         let mut close = Vec::new();
-        encode_close(&mut close, Some(CloseCode::SERVER_ERROR.0), None);
+        let code = CloseCode::SERVER_ERROR;
+        encode_close(&mut close, Some(code.0), code.reason(), None);
         // If it cannot be written now, it never can: the process is about to end.
         let _ = write(stream, &close);
         hang_up(stream).await;
@@ -708,12 +763,19 @@ mod tests {
         let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
         let state = Arc::new(State {
             config: crate::config::Config::new(&settings).unwrap(),
-            hub: crate::hub::Hub::new(1),
+            hub: crate::hub::Hub::new(
+                crate::hub::Limits { clients: 1, per_party: None, room_ttl: None },
+                Arc::default(),
+            ),
+            manifest: crate::station::Manifest::new(crate::station::load(None).unwrap()),
+            web_root: None,
+            tokens: crate::invite::Tokens::new(&crate::config::Secret::new("secret")),
+            metrics: Arc::default(),
             journal,
             shutdown: crate::shutdown::Shutdown::default(),
             started: std::time::Instant::now(),
         });
-        let seat = state.hub.admit().unwrap();
+        let seat = state.hub.admit([127, 0, 0, 1].into()).unwrap();
         Session::new(state, seat, [127, 0, 0, 1].into())
     }
 
@@ -779,7 +841,9 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         guard(&stream, async { panic!("as the test asks") }).await;
         drop(stream);
-        assert_eq!(client.join().unwrap(), [0x88, 2, 0x03, 0xF3]);
+        let heard = client.join().unwrap();
+        assert_eq!(heard[..4], [0x88, 15, 0x03, 0xF3]);
+        assert_eq!(heard[4..], *b"Server failed");
     }
 
     #[test]

@@ -2,17 +2,22 @@
 //!
 //! Owns nothing but the bundle. It deliberately has no behaviour.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::invite::Tokens;
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::station::Manifest;
 
 /// Shared behind an `Arc` by all connections.
 #[derive(Debug)]
 pub struct State {
-    /// The settings as they were at the start; a reload changes the journal's level only.
+    /// The settings as they were at the start; a reload changes the journal's level and the manifest only.
     pub config: Config,
     /// Who is connected.
     pub hub: Hub,
@@ -20,6 +25,14 @@ pub struct State {
     pub journal: Journal,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// What the station is, by the manifest in force.
+    pub manifest: Manifest,
+    /// The real path of the web studio's directory.
+    pub web_root: Option<PathBuf>,
+    /// Makes and checks tokens.
+    pub tokens: Tokens,
+    /// What Prometheus can ask for.
+    pub metrics: Arc<Metrics>,
     /// When the service started, for `uptime`.
     pub started: Instant,
 }

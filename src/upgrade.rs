@@ -18,17 +18,22 @@ use warp::reject::Reject;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use crate::address;
 use crate::events::Event;
+use crate::protocol::quoted;
 use crate::session::Session;
 use crate::state::State;
 
 /// What RFC 6455 section 1.3 has every server append to the key.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// Where proxies write down for whom they ask.
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// What the accept loop puts beside each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// The client's address.
+    /// The address at the other end of TCP.
     pub ip: IpAddr,
     /// The request's HTTP version.
     pub version: Version,
@@ -51,6 +56,8 @@ pub enum Refused {
     NoKey,
     /// The key is not 16 bytes in base64, or there are several.
     MalformedKey,
+    /// The page that asks is not one of those that may.
+    Origin,
     /// As many clients as there may be are here already.
     Full,
 }
@@ -63,6 +70,7 @@ impl Refused {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::Origin => StatusCode::FORBIDDEN,
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -78,6 +86,7 @@ impl Refused {
             Self::WebSocketVersion => "Unsupported Sec-WebSocket-Version (must be 13)",
             Self::NoKey => "Missing Sec-WebSocket-Key header",
             Self::MalformedKey => "Malformed Sec-WebSocket-Key header",
+            Self::Origin => "Origin not allowed",
             Self::Full => "Too many clients",
         }
     }
@@ -119,11 +128,18 @@ fn handshake(
     }
     let key = acceptable(method, headers, caller.version)?;
     let upgrade = upgrade.ok_or(Refused::NoConnectionUpgrade)?;
-    let seat = state.hub.admit().map_err(|full| {
+    let forwarded = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
+    let client_ip = address::client(caller.ip, forwarded, &state.config.trusted_proxies);
+    let origin = headers.get(header::ORIGIN);
+    if !origin.is_none_or(|origin| allows(state.config.allowed_origins.as_deref(), origin)) {
+        let origin = origin.map(HeaderValue::as_bytes).unwrap_or_default();
+        let origin = quoted(&String::from_utf8_lossy(origin));
+        state.journal.log(Event::OriginRefused { client_ip, origin });
+        return Err(Refused::Origin.into());
+    }
+    let seat = state.hub.admit(client_ip).map_err(|full| {
         if full.is_news {
-            state
-                .journal
-                .log(Event::ClientsFull { client_ip: caller.ip, limit: state.hub.limit() });
+            state.journal.log(Event::ClientsFull { client_ip, limit: state.hub.limit() });
         }
         Refused::Full
     })?;
@@ -141,11 +157,17 @@ fn handshake(
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the seat is given back.
         if let Ok((stream, mut early)) = upgrade.await.map(into_stream) {
-            Session::new(state, seat, caller.ip).run(&stream, &mut early).await;
+            Session::new(state, seat, client_ip).run(&stream, &mut early).await;
         }
     });
     let reply = reply.body(String::new());
     Ok(warp::Reply::into_response(reply.expect("all of its parts were valid headers before")))
+}
+
+/// Whether a page of this origin may talk to the server.
+pub fn allows(allowed: Option<&[String]>, origin: &HeaderValue) -> bool {
+    let same = |allowed: &String| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes());
+    allowed.is_none_or(|allowed| allowed.iter().any(same))
 }
 
 /// The key of an upgrade that can be accepted.

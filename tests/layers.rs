@@ -7,12 +7,12 @@ use std::path::Path;
 
 /// The modules, layer by layer, lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["protocol", "message", "frame", "events", "config", "shutdown"],
-    &["journal", "systemd", "room", "outbox"],
+    &["protocol", "message", "frame", "events", "config", "shutdown", "address"],
+    &["journal", "systemd", "metrics", "station", "invite", "keyfile", "ice", "room", "outbox"],
     &["hub"],
     &["state"],
     &["peer", "session"],
-    &["upgrade", "routes"],
+    &["upgrade", "web", "routes"],
     &["server", "check"],
     &["lib", "main"],
 ];
@@ -33,8 +33,9 @@ const WITHIN: &[(&str, &str)] = &[
     ("config", "events"),
     // What cannot be notified is logged.
     ("systemd", "journal"),
-    // The graph has the upgrade in it.
+    // The graph has the upgrade and the files in it.
     ("routes", "upgrade"),
+    ("routes", "web"),
 ];
 
 fn layer(module: &str) -> usize {

@@ -307,7 +307,18 @@ fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
         go.await.unwrap();
         trouble();
     });
-    let service = Service { config, settings, source, listeners, passed: false, journal, shutdown };
+    let surroundings = openstudio_signaling::surroundings(&config).unwrap();
+    let service = Service {
+        config,
+        settings,
+        source,
+        surroundings,
+        state_directory: None,
+        listeners,
+        passed: false,
+        journal,
+        shutdown,
+    };
     let outcome = runtime.block_on(serve(service)).unwrap();
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));

@@ -1,0 +1,316 @@
+//! The station manifest: what the station is called, where browsers find it, and its STUN and TURN servers.
+//!
+//! Owns what a manifest must have, and which one is in force. It deliberately does not know who asks for it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Where the package has it.
+const DEFAULT_PATH: &str = "/etc/openstudio-signaling/station-manifest.json";
+
+/// What serves where there is none: enough to try the studio on one machine.
+const SAMPLE: &str = include_str!("../packaging/station-manifest.sample.json");
+
+/// A manifest that can be.
+#[derive(Clone, Debug)]
+pub struct Station {
+    /// The station's id.
+    pub station_id: String,
+    /// The station's name.
+    pub name: String,
+    /// The `signaling` object as it is.
+    pub signaling: Box<RawValue>,
+    /// The `ice` object as it is.
+    pub ice: Box<RawValue>,
+    /// The `ice` object, to make others of.
+    pub ice_value: Value,
+    /// Where it was read.
+    pub place: Place,
+}
+
+/// Where a manifest was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this file.
+    File(PathBuf),
+    /// In this program, because this file is not there.
+    Sample(PathBuf),
+}
+
+/// The manifest in force.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Written by a reload, read by whoever answers with it; held for a clone only.
+    station: Mutex<Arc<Station>>,
+}
+
+impl Manifest {
+    /// With this station to begin with.
+    pub fn new(station: Station) -> Self {
+        Self { station: Mutex::new(Arc::new(station)) }
+    }
+
+    /// The station as it is now.
+    pub fn station(&self) -> Arc<Station> {
+        Arc::clone(&self.station.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another one in force.
+    pub fn replace(&self, station: Station) {
+        *self.station.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(station);
+    }
+}
+
+/// Reads the manifest that `named` names. Where nobody named one, it is the package's, or a sample where
+/// that is not there.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong, with the path.
+pub fn load(named: Option<&Path>) -> Result<Station, Vec<String>> {
+    let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+    let result = match fs::read_to_string(path) {
+        Ok(text) => parse(&text, Place::File(path.to_owned())),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            parse(SAMPLE, Place::Sample(path.to_owned()))
+        }
+        Err(error) => Err(vec![error.to_string()]),
+    };
+    result.map_err(|errors| {
+        let line = |error| format!("Failed to load station manifest: {}: {error}", path.display());
+        errors.into_iter().map(line).collect()
+    })
+}
+
+fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
+    /// The parts that are passed on as they are.
+    #[derive(Deserialize)]
+    struct Parts {
+        signaling: Box<RawValue>,
+        ice: Box<RawValue>,
+    }
+    let not_json = |error: serde_json::Error| vec![format!("not valid JSON: {error}")];
+    let manifest: Value = serde_json::from_str(text).map_err(not_json)?;
+    let errors = check(&manifest);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    // A key that is there twice is an error only here.
+    let Parts { signaling, ice } = serde_json::from_str(text).map_err(not_json)?;
+    let text = |key| manifest[key].as_str().unwrap_or_default().to_owned();
+    Ok(Station {
+        station_id: text("stationId"),
+        name: text("name"),
+        ice_value: serde_json::from_str(ice.get()).map_err(not_json)?,
+        signaling,
+        ice,
+        place,
+    })
+}
+
+/// Everything that is wrong with a manifest.
+fn check(manifest: &Value) -> Vec<String> {
+    if !manifest.is_object() {
+        return vec!["Manifest must be a valid JSON object".into()];
+    }
+    let mut errors = Vec::new();
+    for key in ["stationId", "name"] {
+        if text(manifest.get(key)).is_none() {
+            errors.push(format!(r#"Missing or invalid "{key}" (must be non-empty string)"#));
+        }
+    }
+    match manifest.get("signaling").filter(|signaling| signaling.is_object()) {
+        Some(signaling) => check_url(signaling, &mut errors),
+        None => errors.push(r#"Missing or invalid "signaling" object"#.into()),
+    }
+    match manifest.get("ice").filter(|ice| ice.is_object()) {
+        Some(ice) => {
+            check_stun(ice, &mut errors);
+            check_turn(ice, &mut errors);
+        }
+        None => errors.push(r#"Missing or invalid "ice" object"#.into()),
+    }
+    errors
+}
+
+fn check_url(signaling: &Value, errors: &mut Vec<String>) {
+    match text(signaling.get("url")) {
+        Some(url) if starts(url, ["ws://", "wss://"]) => {}
+        Some(_) => errors
+            .push(r#"Invalid "signaling.url" format (must start with ws:// or wss://)"#.into()),
+        None => {
+            errors.push(r#"Missing or invalid "signaling.url" (must be non-empty string)"#.into())
+        }
+    }
+}
+
+fn check_stun(ice: &Value, errors: &mut Vec<String>) {
+    let Some(servers) = ice.get("stun").and_then(Value::as_array) else {
+        errors.push(r#"Missing or invalid "ice.stun" (must be array)"#.into());
+        return;
+    };
+    if servers.is_empty() {
+        errors.push(r#"At least one STUN server required in "ice.stun""#.into());
+    }
+    for (index, url) in servers.iter().enumerate() {
+        if !url.as_str().is_some_and(|url| starts(url, ["stun:", "stuns:"])) {
+            errors.push(format!(
+                "Invalid STUN URL at ice.stun[{index}] (must start with stun: or stuns:)"
+            ));
+        }
+    }
+}
+
+fn check_turn(ice: &Value, errors: &mut Vec<String>) {
+    let Some(turn) = ice.get("turn") else {
+        return;
+    };
+    let Some(servers) = turn.as_array() else {
+        errors.push(r#"Invalid "ice.turn" (must be array if provided)"#.into());
+        return;
+    };
+    for (index, server) in servers.iter().enumerate() {
+        let urls = match server.get("urls") {
+            Some(Value::Array(urls)) => urls.iter().collect(),
+            Some(Value::String(url)) if url.is_empty() => Vec::new(),
+            Some(url @ Value::String(_)) => vec![url],
+            _ => Vec::new(),
+        };
+        let server_error = |why| format!("Invalid TURN server at ice.turn[{index}]: {why}");
+        if urls.is_empty() {
+            errors.push(server_error(r#"missing "urls""#));
+        }
+        let is_turn =
+            |url: &&Value| url.as_str().is_some_and(|url| starts(url, ["turn:", "turns:"]));
+        if !urls.iter().all(is_turn) {
+            errors.push(format!(
+                "Invalid TURN URL at ice.turn[{index}] (must start with turn: or turns:)"
+            ));
+        }
+        for (key, why) in [
+            ("username", r#""username" must be string"#),
+            ("credential", r#""credential" must be string"#),
+        ] {
+            if server.get(key).is_some_and(|value| !value.is_string()) {
+                errors.push(server_error(why));
+            }
+        }
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Whether a URL has one of these schemes, with something behind it.
+fn starts(url: &str, schemes: [&str; 2]) -> bool {
+    schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str) -> Vec<String> {
+        parse(text, Place::Sample(PathBuf::new())).err().unwrap_or_default()
+    }
+
+    /// A manifest that is right, with one text replaced by another.
+    fn with(from: &str, to: &str) -> String {
+        let right = r#"{"stationId":"a","name":"b","signaling":{"url":"wss://c/"},
+            "ice":{"stun":["stun:d"],"turn":[{"urls":"turn:e"}],"more":1},"colour":"red"}"#;
+        assert!(right.contains(from), "{from}");
+        right.replace(from, to)
+    }
+
+    #[test]
+    fn the_sample_is_right() {
+        let station = load(None).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert!(matches!(station.place, Place::Sample(_) | Place::File(_)));
+        assert_eq!(errors(SAMPLE), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_passed_on_is_kept_as_it_is() {
+        let station = parse(&with("red", "blue"), Place::Sample(PathBuf::new()));
+        let station = station.unwrap();
+        assert_eq!((station.station_id.as_str(), station.name.as_str()), ("a", "b"));
+        assert_eq!(station.signaling.get(), r#"{"url":"wss://c/"}"#);
+        let ice = r#"{"stun":["stun:d"],"turn":[{"urls":"turn:e"}],"more":1}"#;
+        assert_eq!(station.ice.get(), ice);
+    }
+
+    #[test]
+    fn each_error_has_its_line() {
+        let turn = r#"[{"urls":"turn:e"}]"#;
+        for (from, to, expected) in [
+            (
+                r#""stationId":"a""#,
+                r#""stationId":7"#,
+                r#"Missing or invalid "stationId" (must be non-empty string)"#,
+            ),
+            (
+                r#""name":"b""#,
+                r#""name":"""#,
+                r#"Missing or invalid "name" (must be non-empty string)"#,
+            ),
+            (r#"{"url":"wss://c/"}"#, r#""ws://c""#, r#"Missing or invalid "signaling" object"#),
+            (
+                r#""wss://c/""#,
+                "null",
+                r#"Missing or invalid "signaling.url" (must be non-empty string)"#,
+            ),
+            (
+                "wss://c/",
+                "https://c/",
+                r#"Invalid "signaling.url" format (must start with ws:// or wss://)"#,
+            ),
+            (r#""ice""#, r#""eis""#, r#"Missing or invalid "ice" object"#),
+            (r#"["stun:d"]"#, "{}", r#"Missing or invalid "ice.stun" (must be array)"#),
+            (r#"["stun:d"]"#, "[]", r#"At least one STUN server required in "ice.stun""#),
+            (
+                r#"["stun:d"]"#,
+                r#"["stun:d","stuns:d","http://d"]"#,
+                "Invalid STUN URL at ice.stun[2] (must start with stun: or stuns:)",
+            ),
+            (turn, "{}", r#"Invalid "ice.turn" (must be array if provided)"#),
+            (turn, "[7]", r#"Invalid TURN server at ice.turn[0]: missing "urls""#),
+            (turn, r#"[{"urls":[]}]"#, r#"Invalid TURN server at ice.turn[0]: missing "urls""#),
+            (
+                turn,
+                r#"[{"urls":["turn:e","turns:e"]},{"urls":["turn:e","stun:e"]}]"#,
+                "Invalid TURN URL at ice.turn[1] (must start with turn: or turns:)",
+            ),
+            (
+                turn,
+                r#"[{"urls":"turn:e","credential":7}]"#,
+                r#"Invalid TURN server at ice.turn[0]: "credential" must be string"#,
+            ),
+        ] {
+            assert_eq!(errors(&with(from, to)), [expected]);
+        }
+        assert_eq!(errors("[]"), ["Manifest must be a valid JSON object"]);
+        assert!(errors("{").concat().starts_with("not valid JSON: EOF"));
+        assert!(errors(&with(r#""colour""#, r#""ice""#)).concat().contains("\"ice\""));
+    }
+
+    #[test]
+    fn all_errors_are_said_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("station.json");
+        fs::write(&path, r#"{"signaling":{},"ice":{"stun":["a","stun:"],"turn":1}}"#).unwrap();
+        let errors = load(Some(&path)).unwrap_err();
+        assert_eq!(errors.len(), 6, "{errors:#?}");
+        let start = format!("Failed to load station manifest: {}: ", path.display());
+        assert!(errors.iter().all(|error| error.starts_with(&start)), "{errors:#?}");
+        let absent = directory.path().join("absent");
+        let errors = load(Some(&absent)).unwrap_err();
+        assert!(errors[0].contains("absent: No such file"), "{errors:?}");
+    }
+}

@@ -1,0 +1,80 @@
+//! The web studio's files, so that its page and the WebSocket share one origin.
+//!
+//! Owns which files under `WEB_ROOT` are seen. It deliberately does not read them: `warp::fs` does.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use warp::filters::BoxedFilter;
+use warp::http::header::{CACHE_CONTROL, HeaderValue};
+use warp::path::FullPath;
+use warp::reply::Response as Reply;
+use warp::{Filter, Rejection};
+
+/// What is sent for a directory.
+const INDEX: &str = "index.html";
+
+/// Checks that a directory can be served: its real path.
+///
+/// # Errors
+///
+/// When it is no directory, or can't be read.
+pub fn root(path: &Path) -> io::Result<PathBuf> {
+    let root = path.canonicalize()?;
+    root.read_dir()?;
+    Ok(root)
+}
+
+/// Serves what is under `root`, a real path, to GET and HEAD. Anything else is not found.
+pub fn files(root: PathBuf) -> BoxedFilter<(Reply,)> {
+    let files = warp::fs::dir(root.clone());
+    let root = Arc::new(root);
+    warp::path::full()
+        .and_then(move |path: FullPath| {
+            let root = Arc::clone(&root);
+            async move {
+                match tokio::task::spawn_blocking(move || is_seen(&root, path.as_str())).await {
+                    Ok(true) => Ok(()),
+                    _ => Err(warp::reject::not_found()),
+                }
+            }
+        })
+        .untuple_one()
+        .and(files)
+        .map(|file| {
+            let mut reply = warp::Reply::into_response(file);
+            // A studio that was upgraded is seen at the next visit; what did not change is not sent again.
+            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            Ok::<_, Rejection>(reply)
+        })
+        .and_then(std::future::ready)
+        .boxed()
+}
+
+/// Whether a request's path leads to a file under `root` with nothing hidden on the way. Links are
+/// followed first, so that none leads out.
+fn is_seen(root: &Path, path: &str) -> bool {
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    let Some(inner) = decoded.strip_prefix(b"/") else {
+        return false;
+    };
+    let parts = || inner.split(|b| *b == b'/');
+    if parts().any(|part| part.starts_with(b".") || part.contains(&b'\\')) {
+        return false;
+    }
+    let mut wanted = root.to_owned();
+    // An empty part, as behind a slash at the end, is no step.
+    wanted.extend(parts().filter(|part| !part.is_empty()).map(OsStr::from_bytes));
+    if wanted.is_dir() {
+        wanted.push(INDEX);
+    }
+    let Ok(real) = wanted.canonicalize() else {
+        return false;
+    };
+    let hidden = |part: &OsStr| part.as_bytes().starts_with(b".");
+    real.is_file() && real.strip_prefix(root).is_ok_and(|inside| !inside.iter().any(hidden))
+}
