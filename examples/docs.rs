@@ -122,7 +122,8 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGHUP",
-        "Read the settings file again and take LOG_LEVEL from it. Other settings need a restart.",
+        "Read the settings file and the station manifest again. LOG_LEVEL and the manifest take effect at \
+         once; other settings need a restart. What can't be changes nothing.",
     ),
 ];
 
@@ -135,15 +136,25 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("2", "The command line is wrong."),
     (
         "78",
-        "A setting can't be; a line names it, its value, and what is allowed. Not restarted by systemd.",
+        "A setting or the station manifest can't be; a line names it, its value, and what is allowed. Not \
+         restarted by systemd.",
     ),
 ];
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/default/openstudio-signaling", "The settings of the service."),
     (
+        "/etc/openstudio-signaling/station-manifest.json",
+        "The station's name and address, and its STUN and TURN servers.",
+    ),
+    (
+        "/var/lib/openstudio-signaling/jwt-secret",
+        "Signs invites and room tokens; made at the first start. Without it, every invite is void.",
+    ),
+    (
         "/usr/share/doc/openstudio-signaling/examples",
-        "Drop-ins for systemd: another port, a port below 1024, network of its own.",
+        "Drop-ins for systemd (another port, a port below 1024, network of its own, secrets), a station \
+         manifest, configurations for nginx and others, a Grafana dashboard, the protocol as AsyncAPI.",
     ),
 ];
 
@@ -167,7 +178,7 @@ const SEE_ALSO: &[(&str, &str)] = &[(
 fn settings_file() -> String {
     let mut text = String::from(
         "# Settings of openstudio-signaling, one NAME=value a line; see openstudio-signaling(8).\n\
-         # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL alone also with `reload`.\n\
+         # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL and STATION_MANIFEST also with `reload`.\n\
          # A comment needs a line of its own.\n\
          # The port is set in the socket unit: /usr/share/doc/openstudio-signaling/examples/port.conf\n",
     );

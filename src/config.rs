@@ -85,19 +85,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "WEB_ROOT",
-        "none",
+        "not set",
         "the path of a directory",
         "Directory of the web studio, served on the same port; hidden files and links out of it are not",
     ),
     setting(
         "ALLOWED_ORIGINS",
-        "any",
+        "any origin",
         "origins such as https://studio.example.org, with commas between them (leave it empty for any)",
         "Web pages that may connect, by origin; browsers elsewhere get HTTP 403",
     ),
     setting(
         "TRUSTED_PROXIES",
-        "none",
+        "not set",
         "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
         "Proxies whose X-Forwarded-For says who the client is",
     ),
@@ -109,7 +109,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret(
         "TURN_SECRET",
-        "none",
+        "not set",
         "turn-secret",
         "The TURN server's static-auth-secret, for credentials of each peer; better the credential turn-secret",
     ),

@@ -63,10 +63,13 @@ fn the_readme_lists_every_setting_and_every_error_and_close_code() {
     for kind in openstudio_signaling::message::MessageType::ALL {
         assert!(readme.contains(&format!(r#"{{"type":"{}""#, kind.name())), "{}", kind.name());
     }
+    for name in openstudio_signaling::protocol::ServerMessage::NAMES {
+        assert!(readme.contains(&format!(r#"{{"type":"{name}""#)), "{name}");
+    }
     for code in openstudio_signaling::protocol::ErrorCode::ALL {
         assert!(readme.contains(&format!("| `{code}` |")), "{code}");
     }
-    for code in [1001, 1002, 1007, 1009, 1011, 4010, 4102, 4201] {
+    for code in [1001, 1002, 1007, 1009, 1011, 4008, 4010, 4102, 4201] {
         assert!(readme.contains(&format!("| {code} |")), "{code}");
     }
     for module in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {

@@ -23,7 +23,7 @@ fn an_idle_server_stops_at_once() {
 #[test]
 fn two_thousand_clients_get_their_close_frame() {
     crate::support::raise_file_limit();
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
     let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();
     server.signal(Signal::TERM);
     for client in &mut clients {

@@ -2,48 +2,8 @@
 
 use std::io::Write;
 
-use crate::support::{Client, Server, frame};
-
-const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
-const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
-const C: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
-
-fn error(message: &str, code: &str) -> String {
-    let message = message.replace('"', "\\\"");
-    format!(r#"{{"type":"error","message":"{message}","code":"{code}"}}"#)
-}
-
-/// A client that has registered.
-fn peer(server: &Server, id: &str) -> Client {
-    let mut client = server.client();
-    let registered = client.ask(&format!(r#"{{"type":"register","peerId":"{id}"}}"#));
-    assert_eq!(registered, format!(r#"{{"type":"registered","peerId":"{id}"}}"#));
-    client
-}
-
-/// A room of `host` with `guests` in it; all have heard who came.
-fn room(host: (&mut Client, &str), guests: &mut [(&mut Client, &str)]) -> String {
-    let created = host.0.ask(r#"{"type":"create-room"}"#);
-    let room = created.split('"').nth(7).unwrap().to_owned();
-    let expected = format!(r#"{{"type":"room-created","roomId":"{room}","hostId":"{}"}}"#, host.1);
-    assert_eq!(created, expected);
-    for index in 0..guests.len() {
-        let id = guests[index].1;
-        let joined = guests[index].0.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#));
-        let start = format!(
-            r#"{{"type":"room-joined","roomId":"{room}","participants":[{{"peerId":"{}","role":"host"}},"#,
-            host.1
-        );
-        let end = format!(r#"{{"peerId":"{id}","role":"caller"}}]}}"#);
-        assert!(joined.starts_with(&start) && joined.ends_with(&end), "{joined}");
-        let came = format!(r#"{{"type":"peer-joined","peerId":"{id}","role":"caller"}}"#);
-        assert_eq!(host.0.text(), came);
-        for (earlier, _) in &mut guests[..index] {
-            assert_eq!(earlier.text(), came);
-        }
-    }
-    room
-}
+use crate::peers::{A, B, C, error, peer, room};
+use crate::support::{Server, frame};
 
 #[test]
 fn register_is_checked_in_order() {
@@ -361,4 +321,44 @@ fn an_id_whose_holder_leaves_meanwhile_is_free() {
     holder.leave(1000);
     assert_eq!(next.text(), format!(r#"{{"type":"registered","peerId":"{A}"}}"#));
     assert!(start.elapsed().as_millis() < 2_900, "not after the 3 s, but at once");
+}
+
+#[test]
+fn a_joiner_hears_where_it_is_before_the_others_hear_of_it() {
+    let server = Server::start(&[("RATE_LIMIT", "0")]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    let room = room((&mut a, A), &mut []);
+    let join = frame(0x81, format!(r#"{{"type":"join-room","roomId":"{room}"}}"#).as_bytes());
+    let offer = format!(r#"{{"type":"offer","from":"{B}","to":"{A}","sdp":"v=0"}}"#);
+    let both = [join, frame(0x81, offer.as_bytes())].concat();
+    for _ in 0..200 {
+        b.stream.write_all(&both).unwrap();
+        assert!(a.text().contains("peer-joined"));
+        // What the server has sent over loopback is there at once.
+        b.stream.set_nonblocking(true).unwrap();
+        let there = b.stream.peek(&mut [0; 64]);
+        b.stream.set_nonblocking(false).unwrap();
+        assert!(there.is_ok_and(|bytes| bytes > 2), "the joiner has no answer yet");
+        assert!(b.text().contains("room-joined"));
+        assert_eq!(a.text(), offer, "what it says comes behind the news of it");
+        assert!(b.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+        assert!(a.text().contains("peer-left"));
+    }
+}
+
+#[test]
+fn a_room_that_is_too_old_ends() {
+    let server = Server::start(&[("ROOM_TTL_MS", "700")]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    let start = std::time::Instant::now();
+    let old = room((&mut a, A), &mut [(&mut b, B)]);
+    let expired = format!(r#"{{"type":"room-expired","roomId":"{old}"}}"#);
+    assert_eq!((a.text(), b.text()), (expired.clone(), expired));
+    assert!(start.elapsed().as_millis() >= 700, "not before its time");
+    server.log.wait_for(&format!("Room expired: {old} is 700 ms old (ROOM_TTL_MS)"));
+    // They are still who they were, in no room.
+    assert!(a.ask(r#"{"type":"leave-room"}"#).contains("Not in a room"));
+    let gone = error(&format!(r#"Room "{old}" does not exist"#), "room-not-found");
+    assert_eq!(b.ask(&format!(r#"{{"type":"join-room","roomId":"{old}"}}"#)), gone);
+    room((&mut a, A), &mut [(&mut b, B)]);
 }

@@ -1,0 +1,172 @@
+//! The station manifest: at the start, at a reload, and by HTTP.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::peers::{A, peer};
+use crate::support::{Answer, Log, Server, binary, get, request};
+
+const MANIFEST: &str = r#"{
+  "stationId": "radio-north", "name": "Radio North", "colour": "red",
+  "signaling": {"url": "wss://studio.example.org/", "region": "eu"},
+  "ice": {"turn": [{"urls": "turn:a", "username": "u", "credential": "c"}], "stun": ["stun:a"]}
+}"#;
+
+struct Manifest {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Manifest {
+    fn new(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("station.json");
+        fs::write(&path, text).unwrap();
+        Self { path, _directory: directory }
+    }
+
+    fn server(&self) -> Server {
+        Server::start(&[("STATION_MANIFEST", self.path.to_str().unwrap())])
+    }
+}
+
+fn ice(server: &Server, room: &str) -> String {
+    let mut client = peer(server, A);
+    let answer =
+        client.ask(&format!(r#"{{"type":"create-or-join-room","roomId":"{room}","role":"host"}}"#));
+    client.leave(1000);
+    server.log.wait_for(&format!("Room left: {room}"));
+    answer.split(r#""ice":"#).nth(1).unwrap().strip_suffix('}').unwrap().to_owned()
+}
+
+#[test]
+fn pages_and_peers_get_what_the_manifest_says() {
+    let manifest = Manifest::new(MANIFEST);
+    let server = manifest.server();
+    let path = manifest.path.display();
+    let line = format!("Loaded station manifest: Radio North (radio-north) from {path}");
+    server.log.wait_for(&line);
+    let station = get(server.port, "/api/station");
+    assert_eq!(
+        (station.status, station.body.as_str()),
+        (
+            200,
+            r#"{"stationId":"radio-north","name":"Radio North","signaling":{"url": "wss://studio.example.org/", "region": "eu"}}"#
+        )
+    );
+    assert!(station.has("content-type: application/json"));
+    assert_eq!(
+        ice(&server, "a"),
+        r#"{"turn": [{"urls": "turn:a", "username": "u", "credential": "c"}], "stun": ["stun:a"]}"#
+    );
+}
+
+#[test]
+fn a_reload_reads_it_again_and_a_bad_one_changes_nothing() {
+    let manifest = Manifest::new(MANIFEST);
+    let server = manifest.server();
+    let mut client = peer(&server, crate::peers::B);
+    fs::write(&manifest.path, MANIFEST.replace("north", "south").replace("turn:a", "turn:b"))
+        .unwrap();
+    server.signal(Signal::HUP);
+    server.log.wait_for("Reloaded: log level is info (from default), station is radio-south");
+    assert!(get(server.port, "/api/station").body.contains("radio-south"));
+    assert!(ice(&server, "a").contains("turn:b"));
+    fs::write(&manifest.path, r#"{"name":"x","ice":{"stun":[]}}"#).unwrap();
+    server.signal(Signal::HUP);
+    let line = server.log.wait_for("Reload failed, the old settings stay: ");
+    let path = manifest.path.display().to_string();
+    for part in [
+        "[ERROR]",
+        &path,
+        r#"Missing or invalid "stationId" (must be non-empty string)"#,
+        r#"Missing or invalid "signaling" object"#,
+        r#"At least one STUN server required in "ice.stun""#,
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(get(server.port, "/api/station").body.contains("radio-south"));
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"), "nobody was disconnected");
+}
+
+#[test]
+fn one_that_cannot_be_stops_the_start() {
+    let manifest = Manifest::new(r#"{"stationId":"a","signaling":{"url":"http://a"},"ice":{}}"#);
+    let path = manifest.path.to_str().unwrap();
+    for (path, errors) in [
+        (
+            path,
+            &[
+                r#"Missing or invalid "name" (must be non-empty string)"#,
+                r#"Invalid "signaling.url" format (must start with ws:// or wss://)"#,
+                r#"Missing or invalid "ice.stun" (must be array)"#,
+            ][..],
+        ),
+        ("/absent/station.json", &["No such file or directory (os error 2)"]),
+        (manifest.path.parent().unwrap().to_str().unwrap(), &["Is a directory (os error 21)"]),
+    ] {
+        let mut child = binary()
+            .env("PORT", "0")
+            .env("STATION_MANIFEST", path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        assert_eq!(child.wait().unwrap().code(), Some(78));
+        for error in errors {
+            log.wait_for(&format!("[ERROR] Failed to load station manifest: {path}: {error}"));
+        }
+        assert_eq!(log.count("[ERROR]"), errors.len(), "one line each");
+        // So says `config`, which `systemctl reload` asks before it reloads.
+        let output = binary().arg("config").env("STATION_MANIFEST", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(text.lines().count(), errors.len(), "{text}");
+    }
+}
+
+#[test]
+fn without_one_the_sample_serves() {
+    let server = Server::start(&[]);
+    let line = server.log.wait_for("No station manifest at /etc/openstudio-signaling/");
+    assert!(line.contains("[WARN]") && line.contains("station-manifest.sample.json"), "{line}");
+    let station = get(server.port, "/api/station").body;
+    assert!(station.contains(r#""stationId":"openstudio-sample""#), "{station}");
+}
+
+fn ask(server: &Server, method: &str, origin: &str) -> Answer {
+    let line = format!("{method} /api/station HTTP/1.1");
+    request(server.port, &[&line, "Host: localhost", &format!("Origin: {origin}")])
+}
+
+#[test]
+fn pages_of_other_origins_may_ask_for_the_station() {
+    let server = Server::start(&[]);
+    let answer = ask(&server, "GET", "https://anywhere.example");
+    assert!(answer.has("access-control-allow-origin: *") && !answer.head.contains("vary:"));
+    let answer = ask(&server, "OPTIONS", "https://anywhere.example");
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    assert!(answer.has("access-control-allow-origin: *"));
+    assert!(answer.has("access-control-allow-methods: get, options"));
+    assert!(answer.has("x-content-type-options: nosniff"));
+    assert_eq!(ask(&server, "POST", "https://anywhere.example").status, 404);
+    assert_eq!(ask(&server, "DELETE", "https://anywhere.example").status, 404);
+
+    let allowed = "https://studio.example.org, http://localhost:8080";
+    let server = Server::start(&[("ALLOWED_ORIGINS", allowed)]);
+    for method in ["GET", "OPTIONS"] {
+        let answer = ask(&server, method, "http://localhost:8080");
+        assert!(answer.has("access-control-allow-origin: http://localhost:8080"), "{answer:?}");
+        assert!(answer.has("vary: origin"), "{answer:?}");
+        let answer = ask(&server, method, "https://evil.example");
+        assert!(!answer.head.contains("access-control-allow-origin"), "{answer:?}");
+        assert!(answer.has("vary: origin"), "{answer:?}");
+    }
+    // Without an origin it is no page that asks.
+    let answer = get(server.port, "/api/station");
+    assert_eq!(answer.status, 200);
+    assert!(!answer.head.contains("access-control-allow-origin"));
+}

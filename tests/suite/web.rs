@@ -1,0 +1,161 @@
+//! The web studio's files, and which pages may connect.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::{Answer, Server, UPGRADE, binary, get, head, request};
+
+/// A web studio with things around it that nobody may see.
+fn studio() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("web");
+    for path in ["web/js", "web/.git", "web/empty", "web/outside.d"] {
+        fs::create_dir_all(directory.path().join(path)).unwrap();
+    }
+    for (path, text) in [
+        ("web/index.html", "<!doctype html>the studio"),
+        ("web/js/main.js", "export const x = 1;"),
+        ("web/js/index.html", "a page below"),
+        ("web/with space ü.txt", "a name"),
+        ("web/.env", "secret"),
+        ("web/.git/config", "secret"),
+        ("web2.txt", "secret"),
+        ("secret.txt", "secret"),
+    ] {
+        fs::write(directory.path().join(path), text).unwrap();
+    }
+    let link = |from: &str, to: &str| symlink(from, root.join(to)).unwrap();
+    link("../secret.txt", "link.txt");
+    link("/etc", "etc");
+    link("../../secret.txt", "outside.d/index.html");
+    link(".env", "env.txt");
+    link("js/main.js", "inside.js");
+    directory
+}
+
+fn serve(directory: &Path) -> Server {
+    Server::start(&[("WEB_ROOT", directory.join("web").to_str().unwrap())])
+}
+
+#[test]
+fn the_studio_is_served_beside_the_websocket() {
+    let directory = studio();
+    let server = serve(directory.path());
+    for (path, kind, body) in [
+        ("/", "text/html", "<!doctype html>the studio"),
+        ("/index.html", "text/html", "<!doctype html>the studio"),
+        ("/?room=a", "text/html", "<!doctype html>the studio"),
+        ("/js/main.js", "text/javascript", "export const x = 1;"),
+        ("/js/", "text/html", "a page below"),
+        ("/with%20space%20%C3%BC.txt", "text/plain", "a name"),
+        ("/inside.js", "text/javascript", "export const x = 1;"),
+    ] {
+        let answer = get(server.port, path);
+        assert_eq!((answer.status, answer.body.as_str()), (200, body), "{path}");
+        assert!(answer.head.contains(&format!("content-type: {kind}")), "{path} {answer:?}");
+        assert!(
+            answer.has("x-content-type-options: nosniff") && answer.has("cache-control: no-cache")
+        );
+    }
+    let mut stream = server.connect();
+    stream.write_all(&head(&["HEAD / HTTP/1.1", "Host: localhost"])).unwrap();
+    let answer = Answer::read(&mut stream, false);
+    assert_eq!(answer.status, 200);
+    assert!(answer.has("content-length: 25"), "{answer:?}");
+    // The same path, and a WebSocket.
+    server.client();
+    // The routes come before files of their names.
+    fs::write(directory.path().join("web/health"), "a file").unwrap();
+    assert!(get(server.port, "/health").body.contains("ok"));
+}
+
+#[test]
+fn what_is_hidden_or_elsewhere_is_not_found() {
+    let directory = studio();
+    let server = serve(directory.path());
+    for path in [
+        "/../secret.txt",
+        "/js/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/%2E%2E%2Fsecret.txt",
+        "/..%2fsecret.txt",
+        "/js/..%5c..%5csecret.txt",
+        "/..\\secret.txt",
+        "//etc/passwd",
+        "/%2fetc/passwd",
+        "/link.txt",
+        "/etc/passwd",
+        "/outside.d/",
+        "/outside.d/index.html",
+        "/.env",
+        "/%2eenv",
+        "/env.txt",
+        "/.git/config",
+        "/js/./main.js",
+        "/empty",
+        "/empty/",
+        "/absent",
+        "/index.html/",
+        "/index.html%00",
+        "/%ff",
+        "/%",
+    ] {
+        let answer = get(server.port, path);
+        let expected = (404, r#"{"error":"Not found"}"#);
+        assert_eq!((answer.status, answer.body.as_str()), expected, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let line = format!("{method} /index.html HTTP/1.1");
+        assert_eq!(request(server.port, &[&line, "Host: localhost"]).status, 404, "{method}");
+    }
+    let server = Server::start(&[]);
+    assert_eq!(get(server.port, "/").status, 404, "without WEB_ROOT there is none of it");
+}
+
+#[test]
+fn a_root_that_cannot_be_served_stops_the_start() {
+    let directory = studio();
+    for root in ["absent", "secret.txt"] {
+        let root = directory.path().join(root);
+        let output = binary().env("PORT", "0").env("WEB_ROOT", &root).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        let text = String::from_utf8_lossy(&output.stderr);
+        let start = format!(r#"Invalid setting WEB_ROOT="{}": "#, root.display());
+        assert!(text.contains(&start) && text.contains("must be a directory"), "{text}");
+    }
+}
+
+#[test]
+fn only_pages_of_allowed_origins_connect() {
+    let upgrade = |server: &Server, origin: &str| {
+        let origin = format!("Origin: {origin}");
+        let lines: Vec<_> = UPGRADE.iter().copied().chain([origin.as_str()]).collect();
+        request(server.port, &lines)
+    };
+    let server = Server::start(&[]);
+    assert_eq!(upgrade(&server, "https://anywhere.example").status, 101);
+    let allowed = " https://studio.example.org ,http://localhost:8080/";
+    let server = Server::start(&[("ALLOWED_ORIGINS", allowed)]);
+    for origin in
+        ["https://studio.example.org", "http://localhost:8080", "HTTPS://Studio.example.org"]
+    {
+        assert_eq!(upgrade(&server, origin).status, 101, "{origin}");
+    }
+    for origin in [
+        "https://evil.example",
+        "http://studio.example.org",
+        "https://studio.example.org:8443",
+        "https://studio.example.org.evil.example",
+        "null",
+        "",
+    ] {
+        let answer = upgrade(&server, origin);
+        let expected = (403, r#"{"error":"Origin not allowed"}"#);
+        assert_eq!((answer.status, answer.body.as_str()), expected, "{origin}");
+    }
+    server.log.wait_for("Origin not allowed: https://evil.example from 127.0.0.1");
+    // A program that is no page has no origin.
+    server.client();
+}
