@@ -1,29 +1,23 @@
-//! Who is connected, who they are, and who is in a room with whom.
+//! Who the registered clients are, and who is in a room with whom.
 //!
-//! Owns clients, peers and rooms. It deliberately knows no socket and no session: what it has to say to a
+//! Owns peers and rooms. It deliberately knows no socket and no session: what it has to say to a
 //! client goes to that client's outbox.
 
-use std::collections::{HashMap, hash_map};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::address::party;
 use crate::frame::{Opcode, encode};
 use crate::message::MessageType;
-use crate::metrics::{Counts, Metrics, Relay};
+use crate::metrics::{Metrics, Relay};
 use crate::outbox::{Frame, Outbox};
 use crate::protocol::{
     self, Authority, ClientId, CloseCode, Participant, PeerId, Role, RoomId, ServerMessage,
 };
 use crate::room::{MuteError, Muting, Room};
-
-/// How long nobody must have been turned away for the next one to be news.
-const FULL_QUIET: Duration = Duration::from_secs(60);
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,41 +27,14 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Inner {
-    /// How many seats are taken. Written under the channel's own lock when a seat is taken or given back;
-    /// read by the status line, the drain and the watchdog.
-    clients: watch::Sender<usize>,
-    /// The number of the client that comes next.
-    next: AtomicU64,
-    limits: Limits,
-    /// When somebody was last turned away. Written and read by [`Hub::admit`] only.
-    full: Mutex<Option<Instant>>,
-    /// Who has how many clients, by [`party`]; whoever has none is not in it. Written by [`Hub::admit`] and
-    /// by seats that are given back.
-    parties: Mutex<HashMap<IpAddr, Party>>,
+    /// The age at which a room ends, or `None` for no such age.
+    room_ttl: Option<Duration>,
     /// Told when a room is made.
     made: Notify,
     metrics: Arc<Metrics>,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
     /// below; nobody sends while it is held.
     studio: Mutex<Studio>,
-}
-
-/// How many clients there may be, and how old a room.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Clients in all.
-    pub clients: usize,
-    /// Clients of one party, or `None` for any number.
-    pub per_party: Option<u32>,
-    /// The age at which a room ends, or `None` for no such age.
-    pub room_ttl: Option<Duration>,
-}
-
-#[derive(Debug, Default)]
-struct Party {
-    clients: u32,
-    /// When one was last turned away.
-    crowded: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -171,121 +138,18 @@ pub struct News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotInRoom;
 
-/// All seats are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// Whether nobody was turned away in the minute before: worth a line in the log.
-    pub is_news: bool,
-}
-
-/// A client's place in the hub, given back when it is dropped.
-#[derive(Debug)]
-pub struct Seat {
-    hub: Hub,
-    /// Whose place it is.
-    pub client: ClientId,
-    /// Who has it, or why they can't.
-    party: Result<IpAddr, Crowded>,
-}
-
-/// A party has as many clients as it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crowded {
-    /// How many that is.
-    pub limit: u32,
-    /// Whether none of its clients was turned away in the minute before.
-    pub is_news: bool,
-}
-
 impl Hub {
-    /// An empty hub.
-    pub fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                clients: watch::Sender::new(0),
-                next: AtomicU64::new(1),
-                limits,
-                full: Mutex::new(None),
-                parties: Mutex::default(),
-                made: Notify::new(),
-                metrics,
-                studio: Mutex::default(),
-            }),
-        }
+    /// An empty hub, where rooms end at an age of `room_ttl` if that is given.
+    pub fn new(room_ttl: Option<Duration>, metrics: Arc<Metrics>) -> Self {
+        let made = Notify::new();
+        Self { inner: Arc::new(Inner { room_ttl, made, metrics, studio: Mutex::default() }) }
     }
 
-    /// How many clients there may be.
-    pub fn limit(&self) -> usize {
-        self.inner.limits.clients
-    }
-
-    /// What there is, to be measured.
-    pub fn count(&self) -> Counts {
+    /// How many peers and rooms there are, and how many bytes wait for all peers together.
+    pub fn count(&self) -> (usize, usize, usize) {
         let studio = self.studio();
-        Counts {
-            clients: self.clients(),
-            peers: studio.peers.len(),
-            rooms: studio.rooms.len(),
-            outbox_bytes: studio.peers.values().map(|peer| peer.outbox.bytes()).sum(),
-        }
-    }
-
-    /// How many clients there are, those whose handshake is being answered included.
-    pub fn clients(&self) -> usize {
-        *self.inner.clients.borrow()
-    }
-
-    /// A receiver that follows the number of clients.
-    pub fn follow(&self) -> watch::Receiver<usize> {
-        self.inner.clients.subscribe()
-    }
-
-    /// Gives the next client, which connects from `ip`, a seat; one whose party has too many only until it
-    /// has been told so.
-    ///
-    /// # Errors
-    ///
-    /// When all are taken.
-    pub fn admit(&self, ip: IpAddr) -> Result<Seat, Full> {
-        let limit = self.inner.limits.clients;
-        let admitted = self.inner.clients.send_if_modified(|clients| {
-            let free = *clients < limit;
-            *clients += usize::from(free);
-            free
-        });
-        if !admitted {
-            return Err(self.turn_away());
-        }
-        Ok(Seat {
-            hub: self.clone(),
-            client: ClientId(self.inner.next.fetch_add(1, Ordering::Relaxed)),
-            party: self.admit_party(party(ip)),
-        })
-    }
-
-    fn admit_party(&self, party: IpAddr) -> Result<IpAddr, Crowded> {
-        let Some(limit) = self.inner.limits.per_party else {
-            return Ok(party);
-        };
-        let mut parties = self.parties();
-        let found = parties.entry(party).or_default();
-        if found.clients < limit {
-            found.clients += 1;
-            return Ok(party);
-        }
-        let before = found.crowded.replace(Instant::now());
-        Err(Crowded { limit, is_news: before.is_none_or(|before| before.elapsed() >= FULL_QUIET) })
-    }
-
-    /// One that no place was counted for is not in the table.
-    fn leave_party(&self, party: IpAddr) {
-        let mut parties = self.parties();
-        if let hash_map::Entry::Occupied(mut found) = parties.entry(party) {
-            found.get_mut().clients -= 1;
-            if found.get().clients == 0 {
-                found.remove();
-            }
-        }
+        let waiting = studio.peers.values().map(|peer| peer.outbox.bytes()).sum();
+        (studio.peers.len(), studio.rooms.len(), waiting)
     }
 
     /// Gives `client` the id `peer`, if nobody has it; else whoever has it is asked for a sign of life.
@@ -450,7 +314,7 @@ impl Hub {
 
     /// Ends the rooms that are too old, and tells who is in them. Returns which, and when the next one will be.
     pub fn expire(&self, now: Instant) -> (Vec<RoomId>, Option<Instant>) {
-        let Some(ttl) = self.inner.limits.room_ttl else {
+        let Some(ttl) = self.inner.room_ttl else {
             return (Vec::new(), None);
         };
         let mut studio = self.studio();
@@ -551,19 +415,9 @@ impl Hub {
         News { receivers, frame: Some(Frame::from(frame)) }
     }
 
-    fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, Party>> {
-        self.inner.parties.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A panic elsewhere ends the process; until then what is there is told goodbye.
     fn studio(&self) -> MutexGuard<'_, Studio> {
         self.inner.studio.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn_away(&self) -> Full {
-        let mut last = self.inner.full.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.replace(Instant::now());
-        Full { is_news: before.is_none_or(|before| before.elapsed() >= FULL_QUIET) }
     }
 }
 
@@ -629,65 +483,11 @@ impl News {
     }
 }
 
-impl Seat {
-    /// Why the client can't stay, if it can't.
-    pub fn crowded(&self) -> Option<Crowded> {
-        self.party.err()
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if let Ok(party) = self.party {
-            self.hub.leave_party(party);
-        }
-        self.hub.inner.clients.send_modify(|clients| *clients -= 1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hub(clients: usize, per_party: u32, room_ttl: Duration) -> Hub {
-        let limits = Limits { clients, per_party: Some(per_party), room_ttl: Some(room_ttl) };
-        Hub::new(limits, Arc::default())
-    }
-
     const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn seats_are_limited_and_given_back() {
-        let hub = hub(2, 2, HOUR);
-        let admit = || hub.admit([127, 0, 0, 1].into());
-        let first = admit().unwrap();
-        let second = admit().unwrap();
-        assert_ne!(first.client, second.client);
-        assert_eq!(admit().unwrap_err(), Full { is_news: true });
-        assert_eq!(admit().unwrap_err(), Full { is_news: false });
-        assert_eq!(hub.clients(), 2);
-        drop(first);
-        assert_eq!(hub.clients(), 1);
-        assert!(admit().is_ok());
-    }
-
-    #[test]
-    fn a_party_has_its_limit() {
-        let hub = hub(100, 2, HOUR);
-        let admit = |ip: &str| hub.admit(ip.parse().unwrap()).unwrap();
-        let first = admit("2001:db8::1");
-        let second = admit("2001:db8::2");
-        assert_eq!((first.crowded(), second.crowded()), (None, None));
-        let third = admit("2001:db8::3");
-        assert_eq!(third.crowded(), Some(Crowded { limit: 2, is_news: true }));
-        assert_eq!(admit("2001:db8::3").crowded(), Some(Crowded { limit: 2, is_news: false }));
-        assert_eq!(admit("2001:db8:0:1::3").crowded(), None, "another /64");
-        assert_eq!(admit("192.0.2.1").crowded(), None);
-        drop((first, third));
-        assert_eq!(admit("2001:db8::3").crowded(), None);
-        drop(second);
-        assert!(hub.parties().is_empty(), "nothing is kept for those who have gone");
-    }
 
     fn peer(hub: &Hub, number: u8) -> PeerId {
         let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}");
@@ -700,7 +500,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rooms_end_at_their_age() {
-        let hub = hub(100, 100, HOUR);
+        let hub = Hub::new(Some(HOUR), Arc::default());
         let (first, second) = (peer(&hub, 1), peer(&hub, 2));
         assert_eq!(hub.expire(Instant::now()), (vec![], None));
         let old = hub.create_room(first).unwrap();

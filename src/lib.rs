@@ -5,8 +5,8 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends · [`address`] which address a client has |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`room`] one room's rules · [`outbox`] what others say to a client |
-//! | 2 | [`hub`] clients, peers, rooms |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`room`] one room's rules · [`outbox`] what others say to a client |
+//! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`peer`] what a client may say, and what comes of it · [`session`] one client's connection |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
@@ -32,6 +32,7 @@ pub mod peer;
 pub mod protocol;
 pub mod room;
 pub mod routes;
+pub mod seats;
 pub mod server;
 pub mod session;
 pub mod shutdown;
@@ -54,12 +55,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Invalid, Secret, Settings, Source};
 use crate::events::Event;
-use crate::hub::{Hub, Limits};
+use crate::hub::Hub;
 use crate::invite::Tokens;
 use crate::journal::Journal;
 use crate::keyfile::Kept;
 use crate::metrics::Metrics;
 use crate::protocol::quoted;
+use crate::seats::Seats;
 use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
@@ -151,14 +153,10 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
         &journal,
     ));
     let metrics = Arc::new(Metrics::default());
-    let limits = Limits {
-        clients: limit,
-        per_party: config.max_connections_per_ip,
-        room_ttl: config.room_ttl,
-    };
     let state = Arc::new(State {
+        seats: Seats::new(limit, config.max_connections_per_ip),
+        hub: Hub::new(config.room_ttl, Arc::clone(&metrics)),
         config,
-        hub: Hub::new(limits, Arc::clone(&metrics)),
         manifest: Manifest::new(station),
         web_root,
         tokens,
@@ -184,7 +182,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();
     let touch = move || {
-        hub.clients();
+        hub.count();
     };
     tasks.spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), touch));
     let watching = watchdog.start(journal.clone())?;
@@ -214,7 +212,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
         break;
     }
     shutdown.enter(Phase::Draining);
-    notifier.stopping(&status("Draining", state.hub.clients()));
+    notifier.stopping(&status("Draining", state.seats.taken()));
     let again = async {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -267,7 +265,7 @@ async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
 /// Keeps the line of `systemctl status` up to date while the service serves.
 async fn keep_status(state: Arc<State>, notifier: Notifier) {
     let follow = async {
-        let mut clients = state.hub.follow();
+        let mut clients = state.seats.follow();
         while clients.changed().await.is_ok() {
             let clients = *clients.borrow_and_update();
             notifier.status(&status("Serving", clients));
@@ -370,7 +368,7 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
         }
         Err(reason) => state.journal.log(Event::ReloadFailed { reason }),
     }
-    notifier.ready(&status("Serving", state.hub.clients()));
+    notifier.ready(&status("Serving", state.seats.taken()));
 }
 
 /// Warns of names in the settings file that mean nothing.

@@ -14,7 +14,7 @@ use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::{CONTENT_TYPE, Counts};
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
@@ -168,7 +168,9 @@ fn preflight() -> Reply {
 }
 
 fn metrics(state: &State) -> Reply {
-    let text = state.metrics.text(state.hub.count(), state.journal.lost());
+    let (peers, rooms, outbox_bytes) = state.hub.count();
+    let counts = Counts { clients: state.seats.taken(), peers, rooms, outbox_bytes };
+    let text = state.metrics.text(counts, state.journal.lost());
     let reply = Response::builder().header(header::CONTENT_TYPE, CONTENT_TYPE).body(text);
     warp::Reply::into_response(reply.expect("its parts are constants"))
 }

@@ -274,10 +274,10 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
     let grace = if failed { grace.min(FAILED_GRACE) } else { grace };
     state
         .journal
-        .log(Event::Draining { clients: state.hub.clients(), grace_ms: grace.as_millis() as u64 });
-    let mut clients = state.hub.follow();
+        .log(Event::Draining { clients: state.seats.taken(), grace_ms: grace.as_millis() as u64 });
+    let mut clients = state.seats.follow();
     let everybody = async {
-        // The hub lives as long as the state.
+        // The seats live as long as the state.
         let _ = clients.wait_for(|clients| *clients == 0).await;
         shutdown.enter(Phase::Closing);
         shutdown.tasks.close();
@@ -291,7 +291,7 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
         never = report(state, notifier) => match never {},
     };
     if let Some(reason) = reason {
-        let clients = state.hub.clients();
+        let clients = state.seats.taken();
         state.journal.log(Event::Forced {
             clients,
             connections: shutdown.tasks.len().saturating_sub(clients),
@@ -307,7 +307,7 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
 /// Tells systemd how the drain goes, and never ends.
 async fn report(state: &State, notifier: &Notifier) -> Infallible {
     loop {
-        notifier.extend(DRAIN_EXTENSION, &status("Draining", state.hub.clients()));
+        notifier.extend(DRAIN_EXTENSION, &status("Draining", state.seats.taken()));
         sleep(DRAIN_REPORT).await;
     }
 }

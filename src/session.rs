@@ -21,11 +21,11 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::events::{Event, Level};
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
-use crate::hub::{Crowded, Seat};
 use crate::message::{Envelope, MessageType};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::protocol::{self, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
+use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
 use crate::state::State;
 
@@ -763,10 +763,8 @@ mod tests {
         let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
         let state = Arc::new(State {
             config: crate::config::Config::new(&settings).unwrap(),
-            hub: crate::hub::Hub::new(
-                crate::hub::Limits { clients: 1, per_party: None, room_ttl: None },
-                Arc::default(),
-            ),
+            seats: crate::seats::Seats::new(1, None),
+            hub: crate::hub::Hub::new(None, Arc::default()),
             manifest: crate::station::Manifest::new(crate::station::load(None).unwrap()),
             web_root: None,
             tokens: crate::invite::Tokens::new(&crate::config::Secret::new("secret")),
@@ -775,7 +773,7 @@ mod tests {
             shutdown: crate::shutdown::Shutdown::default(),
             started: std::time::Instant::now(),
         });
-        let seat = state.hub.admit([127, 0, 0, 1].into()).unwrap();
+        let seat = state.seats.admit([127, 0, 0, 1].into()).unwrap();
         Session::new(state, seat, [127, 0, 0, 1].into())
     }
 

@@ -11,6 +11,7 @@ use crate::hub::Hub;
 use crate::invite::Tokens;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::seats::Seats;
 use crate::shutdown::Shutdown;
 use crate::station::Manifest;
 
@@ -19,7 +20,9 @@ use crate::station::Manifest;
 pub struct State {
     /// The settings as they were at the start; a reload changes the journal's level and the manifest only.
     pub config: Config,
-    /// Who is connected.
+    /// How many are connected.
+    pub seats: Seats,
+    /// Who they are, and who is in a room with whom.
     pub hub: Hub,
     /// Where events go.
     pub journal: Journal,

@@ -137,9 +137,9 @@ fn handshake(
         state.journal.log(Event::OriginRefused { client_ip, origin });
         return Err(Refused::Origin.into());
     }
-    let seat = state.hub.admit(client_ip).map_err(|full| {
+    let seat = state.seats.admit(client_ip).map_err(|full| {
         if full.is_news {
-            state.journal.log(Event::ClientsFull { client_ip, limit: state.hub.limit() });
+            state.journal.log(Event::ClientsFull { client_ip, limit: state.seats.limit() });
         }
         Refused::Full
     })?;

@@ -8,7 +8,10 @@ use std::path::Path;
 /// The modules, layer by layer, lowest first.
 const LAYERS: &[&[&str]] = &[
     &["protocol", "message", "frame", "events", "config", "shutdown", "address"],
-    &["journal", "systemd", "metrics", "station", "invite", "keyfile", "ice", "room", "outbox"],
+    &[
+        "journal", "systemd", "metrics", "station", "invite", "keyfile", "ice", "seats", "room",
+        "outbox",
+    ],
     &["hub"],
     &["state"],
     &["peer", "session"],

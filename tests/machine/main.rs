@@ -8,6 +8,7 @@
 mod booted;
 mod browser;
 mod load;
+mod station;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
 mod support;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use booted::{Machine, SERVICE};
 use load::ConnectLoop;
+use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 
 /// Makes a test of each scenario on each release.
 macro_rules! on_both_releases {
@@ -39,6 +41,8 @@ on_both_releases! {
     a_long_drain_gets_the_time_it_asks_for
     a_stopped_journal_holds_nobody_up
     the_drop_in_examples_work
+    invites_survive_a_restart
+    secrets_and_the_manifest_are_set
     it_starts_where_unshare_is_blocked
     it_serves_ipv4_where_there_is_no_ipv6
     purge_leaves_nothing_behind
