@@ -18,4 +18,5 @@ mod station;
 mod studio;
 mod support;
 mod systemd;
+mod turn;
 mod web;
