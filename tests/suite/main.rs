@@ -11,6 +11,7 @@ mod invites;
 mod limits;
 mod logs;
 mod messages;
+mod metrics;
 mod packaging;
 mod peers;
 mod shutdown;
