@@ -4,6 +4,7 @@
 
 mod cli;
 mod closing;
+mod dashboard;
 mod frames;
 mod handshake;
 mod http;
