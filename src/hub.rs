@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::frame::{Opcode, encode};
 use crate::message::MessageType;
 use crate::metrics::{Metrics, Relay};
-use crate::outbox::{Frame, Outbox};
+use crate::outbox::{Frame, Outbox, RoomNumber};
 use crate::protocol::{
     self, Authority, ClientId, CloseCode, Participant, PeerId, Role, RoomId, ServerMessage,
 };
@@ -42,6 +42,8 @@ struct Studio {
     peers: HashMap<PeerId, Peer>,
     /// Every room has somebody in it.
     rooms: HashMap<RoomId, Held>,
+    /// How many rooms there have been.
+    numbers: RoomNumber,
 }
 
 /// A room, and since when it is held.
@@ -49,6 +51,15 @@ struct Studio {
 struct Held {
     room: Room,
     since: Instant,
+    number: RoomNumber,
+}
+
+/// Who is to hear something about a room, collected under the lock and sent to after it.
+#[derive(Debug, Default)]
+struct Audience {
+    receivers: Vec<Arc<Outbox>>,
+    /// Whoever has left it meanwhile hears nothing; `None` where that does not matter.
+    room: Option<RoomNumber>,
 }
 
 /// A registered client.
@@ -130,7 +141,7 @@ pub struct Entered {
 #[derive(Debug, Default)]
 #[must_use = "somebody is to hear it"]
 pub struct News {
-    receivers: Vec<Arc<Outbox>>,
+    audience: Audience,
     frame: Option<Frame>,
 }
 
@@ -185,7 +196,9 @@ impl Hub {
             return false;
         }
         found.client = client;
-        let old = std::mem::replace(&mut found.outbox, outbox);
+        let room = found.room.clone();
+        let old = std::mem::replace(&mut found.outbox, Arc::clone(&outbox));
+        outbox.enter(room.and_then(|room| studio.rooms.get(&room)).map(|held| held.number));
         drop(studio);
         old.close(CloseCode::REPLACED);
         true
@@ -221,14 +234,19 @@ impl Hub {
             Err(RelayError::NotConnected) => Relay::NotConnected,
             Err(RelayError::DifferentRoom) => Relay::DifferentRoom,
         });
-        let outbox = receiver?;
+        let (outbox, room) = receiver?;
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
-        outbox.push(&Frame::from(frame));
+        outbox.push(&Frame::from(frame), room);
         Ok(())
     }
 
-    fn receiver(&self, from: PeerId, to: &str) -> Result<Arc<Outbox>, RelayError> {
+    /// Where a relay goes, and in which room both are.
+    fn receiver(
+        &self,
+        from: PeerId,
+        to: &str,
+    ) -> Result<(Arc<Outbox>, Option<RoomNumber>), RelayError> {
         let studio = self.studio();
         let receiver = PeerId::parse(to).and_then(|to| studio.peers.get(&to));
         let receiver = receiver.ok_or(RelayError::NotConnected)?;
@@ -236,7 +254,8 @@ impl Hub {
         if sender.room != receiver.room {
             return Err(RelayError::DifferentRoom);
         }
-        Ok(Arc::clone(&receiver.outbox))
+        let room = receiver.room.as_ref().and_then(|room| studio.rooms.get(room));
+        Ok((Arc::clone(&receiver.outbox), room.map(|held| held.number)))
     }
 
     /// Makes a room with `peer` as its host.
@@ -305,7 +324,7 @@ impl Hub {
     }
 
     fn join(&self, studio: &mut Studio, peer: PeerId, room_id: RoomId, role: Role) -> Entered {
-        let others = studio.outboxes(&room_id);
+        let others = studio.audience(&room_id);
         let participants = studio.enter(peer, &room_id, role);
         let came = ServerMessage::PeerJoined(Participant { peer_id: peer, role });
         let news = self.news(others, &came);
@@ -374,7 +393,7 @@ impl Hub {
             let id = studio.room_of(from).ok_or(MuteError::NotHere)?;
             let held = studio.rooms.get_mut(&id).ok_or(MuteError::NotHere)?;
             match held.room.mute(from, target, muted, authority)? {
-                Muting::Changed => studio.outboxes(&id),
+                Muting::Changed => studio.audience(&id),
                 Muting::Unchanged => return Ok(()),
             }
         };
@@ -391,28 +410,28 @@ impl Hub {
         let everyone = {
             let studio = self.studio();
             let room = studio.room_of(from).ok_or(NotInRoom)?;
-            studio.outboxes(&room)
+            studio.audience(&room)
         };
         self.tell(everyone, message);
         Ok(())
     }
 
     /// Sends one message to many.
-    fn tell(&self, receivers: Vec<Arc<Outbox>>, message: &ServerMessage) {
-        self.news(receivers, message).send();
+    fn tell(&self, audience: Audience, message: &ServerMessage) {
+        self.news(audience, message).send();
     }
 
     /// One message to many: written once, shared by all.
-    fn news(&self, receivers: Vec<Arc<Outbox>>, message: &ServerMessage) -> News {
-        if receivers.is_empty() {
+    fn news(&self, audience: Audience, message: &ServerMessage) -> News {
+        if audience.receivers.is_empty() {
             return News::default();
         }
-        self.inner.metrics.sent(message.index(), receivers.len() as u64);
+        self.inner.metrics.sent(message.index(), audience.receivers.len() as u64);
         let mut text = Vec::new();
         protocol::write(&mut text, message);
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, &text, None);
-        News { receivers, frame: Some(Frame::from(frame)) }
+        News { audience, frame: Some(Frame::from(frame)) }
     }
 
     /// A panic elsewhere ends the process; until then what is there is told goodbye.
@@ -428,42 +447,51 @@ impl Studio {
 
     /// Puts a peer into a room, which is made where it is not there: who is in it now.
     fn enter(&mut self, peer: PeerId, id: &RoomId, role: Role) -> Vec<Participant> {
+        let numbers = &mut self.numbers;
+        let held = self.rooms.entry(id.clone()).or_insert_with(|| {
+            *numbers += 1;
+            Held { room: Room::default(), since: Instant::now(), number: *numbers }
+        });
+        held.room.enter(peer, role);
         if let Some(found) = self.peers.get_mut(&peer) {
             found.room = Some(id.clone());
+            found.outbox.enter(Some(held.number));
         }
-        let new = || Held { room: Room::default(), since: Instant::now() };
-        let held = self.rooms.entry(id.clone()).or_insert_with(new);
-        held.room.enter(peer, role);
         held.room.participants().collect()
     }
 
     /// Takes a peer out of its room: which, and whom to tell. The last one out ends the room.
-    fn leave(&mut self, peer: PeerId) -> Option<(RoomId, Vec<Arc<Outbox>>)> {
-        let id = self.peers.get_mut(&peer)?.room.take()?;
-        if self.rooms.get_mut(&id)?.room.leave(peer) {
+    fn leave(&mut self, peer: PeerId) -> Option<(RoomId, Audience)> {
+        let leaver = self.peers.get_mut(&peer)?;
+        let id = leaver.room.take()?;
+        leaver.outbox.enter(None);
+        let is_empty = self.rooms.get_mut(&id)?.room.leave(peer);
+        let others = self.audience(&id);
+        if is_empty {
             self.rooms.remove(&id);
         }
-        let others = self.outboxes(&id);
         Some((id, others))
     }
 
     /// Ends a room: whom to tell.
-    fn expire(&mut self, id: &RoomId) -> Vec<Arc<Outbox>> {
-        let everyone = self.outboxes(id);
+    fn expire(&mut self, id: &RoomId) -> Audience {
+        let everyone = Audience { room: None, ..self.audience(id) };
         let held = self.rooms.remove(id);
         for participant in held.iter().flat_map(|held| held.room.participants()) {
             if let Some(peer) = self.peers.get_mut(&participant.peer_id) {
                 peer.room = None;
+                peer.outbox.enter(None);
             }
         }
         everyone
     }
 
-    fn outboxes(&self, room: &RoomId) -> Vec<Arc<Outbox>> {
+    fn audience(&self, room: &RoomId) -> Audience {
         let participants =
             self.rooms.get(room).into_iter().flat_map(|held| held.room.participants());
         let peers = participants.filter_map(|p| self.peers.get(&p.peer_id));
-        peers.map(|peer| Arc::clone(&peer.outbox)).collect()
+        let receivers = peers.map(|peer| Arc::clone(&peer.outbox)).collect();
+        Audience { receivers, room: self.rooms.get(room).map(|held| held.number) }
     }
 }
 
@@ -471,8 +499,8 @@ impl News {
     /// Says it.
     pub fn send(self) {
         if let Some(frame) = self.frame {
-            for outbox in self.receivers {
-                outbox.push(&frame);
+            for outbox in self.audience.receivers {
+                outbox.push(&frame, self.audience.room);
             }
         }
     }

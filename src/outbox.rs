@@ -14,6 +14,9 @@ use crate::protocol::CloseCode;
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
 pub type Frame = Arc<[u8]>;
 
+/// A room, told apart from another one that had the same id before.
+pub type RoomNumber = u64;
+
 /// A queue that is bounded by bytes. When a frame does not fit, all of it is dropped and nothing more is
 /// taken: the client reads too slowly, and its session ends it with 4102.
 #[derive(Debug)]
@@ -28,8 +31,11 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Frame>,
+    /// Each with the room that it is about, if it is about one.
+    frames: VecDeque<(Frame, Option<RoomNumber>)>,
     bytes: usize,
+    /// Where the client is. What is about another room is not for it any longer.
+    room: Option<RoomNumber>,
     /// Why the session is to end the client, once it is.
     closed: Option<CloseCode>,
     /// Somebody wants to know whether the client lives.
@@ -44,20 +50,29 @@ impl Outbox {
         Self { queue: Mutex::default(), reader: AtomicWaker::new(), limit }
     }
 
-    /// Adds a frame, or marks the overflow.
-    pub fn push(&self, frame: &Frame) {
+    /// Adds a frame that is about `room`, or about none, or marks the overflow. Whoever collected the receivers
+    /// of a room sends to them later: one that has left it meanwhile does not get the frame.
+    pub fn push(&self, frame: &Frame, room: Option<RoomNumber>) {
         let mut queue = self.lock();
-        if queue.closed.is_some() {
+        if queue.closed.is_some() || (room.is_some() && room != queue.room) {
             return;
         }
         if queue.bytes + frame.len() > self.limit {
             queue.close(CloseCode::TOO_SLOW);
         } else {
             queue.bytes += frame.len();
-            queue.frames.push_back(Arc::clone(frame));
+            queue.frames.push_back((Arc::clone(frame), room));
         }
         drop(queue);
         self.reader.wake();
+    }
+
+    /// The client is in `room` from here on, or in none: what waits about the room before is dropped.
+    pub fn enter(&self, room: Option<RoomNumber>) {
+        let mut queue = self.lock();
+        queue.room = room;
+        queue.frames.retain(|(_, about)| about.is_none() || *about == room);
+        queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum();
     }
 
     /// How much waits, in bytes.
@@ -115,7 +130,7 @@ impl Outbox {
         }
         let mut taken = 0;
         while out.len() < enough {
-            let Some(frame) = queue.frames.pop_front() else {
+            let Some((frame, _)) = queue.frames.pop_front() else {
                 // An idle client owns no queue.
                 queue.frames = VecDeque::new();
                 break;
@@ -171,17 +186,17 @@ mod tests {
     #[test]
     fn bytes_are_bounded_on_both_sides() {
         let outbox = Outbox::new(10);
-        outbox.push(&Frame::from([1; 6]));
-        outbox.push(&Frame::from([2; 4]));
+        outbox.push(&Frame::from([1; 6]), None);
+        outbox.push(&Frame::from([2; 4]), None);
         let mut out = Vec::new();
         assert_eq!(outbox.take(&mut out, 1), Ok(1));
         assert_eq!(out, [1; 6], "a frame is never cut");
-        outbox.push(&Frame::from([3; 6]));
+        outbox.push(&Frame::from([3; 6]), None);
         assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
         assert_eq!(out.len(), 16, "what was taken does not count any longer");
-        outbox.push(&Frame::from([4; 11]));
+        outbox.push(&Frame::from([4; 11]), None);
         assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
-        outbox.push(&Frame::from([5; 1]));
+        outbox.push(&Frame::from([5; 1]), None);
         assert_eq!(
             outbox.take(&mut out, usize::MAX),
             Err(CloseCode::TOO_SLOW),
@@ -197,11 +212,33 @@ mod tests {
             async move { poll_fn(|cx| outbox.poll_ready(cx)).await }
         });
         tokio::task::yield_now().await;
-        outbox.push(&Frame::from([1; 2]));
+        outbox.push(&Frame::from([1; 2]), None);
         waiting.await.unwrap();
         poll_fn(|cx| outbox.poll_ready(cx)).await;
         assert!(poll_fn(|cx| Poll::Ready(outbox.poll_urgent(cx))).await.is_pending());
-        outbox.push(&Frame::from([1; 9]));
+        outbox.push(&Frame::from([1; 9]), None);
         poll_fn(|cx| outbox.poll_urgent(cx)).await;
+    }
+
+    #[test]
+    fn who_has_left_a_room_hears_no_more_of_it() {
+        let outbox = Outbox::new(100);
+        let taken = || {
+            let mut out = Vec::new();
+            outbox.take(&mut out, usize::MAX).unwrap();
+            out
+        };
+        outbox.push(&Frame::from([1]), Some(7));
+        assert!(taken().is_empty(), "it is in no room");
+        outbox.enter(Some(7));
+        outbox.push(&Frame::from([2]), Some(7));
+        outbox.push(&Frame::from([3]), None);
+        outbox.push(&Frame::from([4]), Some(6));
+        assert_eq!(outbox.bytes(), 2);
+        outbox.enter(Some(8));
+        outbox.push(&Frame::from([5]), Some(7));
+        outbox.push(&Frame::from([6]), Some(8));
+        assert_eq!(taken(), [3, 6]);
+        assert_eq!(outbox.bytes(), 0);
     }
 }

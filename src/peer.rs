@@ -209,13 +209,13 @@ impl Peer {
         }
     }
 
-    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the seat. `say`
-    /// takes the reply to the `register`.
-    pub fn settle(&mut self, holder_lives: bool, say: impl FnOnce(&ServerMessage)) {
-        let Some(Contest { id, holder, request_id, .. }) = self.contest.take() else {
-            return;
-        };
-        let request_id = request_id.as_deref();
+    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the seat. Returns
+    /// the id or the refusal, for the reply to the `register`, and the `requestId` of that.
+    pub fn settle(
+        &mut self,
+        holder_lives: bool,
+    ) -> Option<(Result<PeerId, Refusal>, Option<String>)> {
+        let Contest { id, holder, request_id, .. } = self.contest.take()?;
         let outbox = self.new_outbox();
         let hub = &self.state.hub;
         if !holder_lives && hub.take_over(id, holder, self.client, Arc::clone(&outbox)) {
@@ -227,11 +227,9 @@ impl Peer {
             });
             self.registered = Some(Registered { id, outbox });
             self.state.metrics.registered(self.since.elapsed());
-            say(&ServerMessage::Registered { peer_id: id, request_id });
-        } else {
-            let Refusal { code, message } = taken(id);
-            say(&ServerMessage::Error { message: &message, code, request_id });
+            return Some((Ok(id), request_id));
         }
+        Some((Err(taken(id)), request_id))
     }
 
     /// The id, or nothing where it has to be found out first whether its holder lives.

@@ -287,8 +287,15 @@ impl Session {
     /// The end of the peer's contest for an id, and then what the client has said since.
     fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
-            let (said, metrics) = (&mut self.tally.messages_out, &self.state.metrics);
-            self.peer.settle(holder_lives, |reply| put(reply, said, metrics, &mut scratch.out));
+            if let Some((registered, request_id)) = self.peer.settle(holder_lives) {
+                let (request_id, out) = (request_id.as_deref(), &mut scratch.out);
+                match registered {
+                    Ok(peer_id) => {
+                        self.say(&ServerMessage::Registered { peer_id, request_id }, out)
+                    }
+                    Err(refusal) => self.refuse(&refusal, request_id, out),
+                }
+            }
             let mut unread = std::mem::take(&mut self.unread);
             let end = self.receive(stream, &mut unread, &mut scratch.out);
             let end = self.flush(stream, &mut scratch.out.frames).or(end);

@@ -175,3 +175,20 @@ fn clients_make_no_new_series() {
     assert_eq!(all[r#"closes_total{code="other"}"#], 1_000.0);
     assert_eq!(names(&text), before);
 }
+
+#[test]
+fn every_error_that_is_sent_is_counted_by_its_code() {
+    let server = Server::start(&[]);
+    let (mut holder, mut other) = (server.client(), server.client());
+    register(&mut holder, A);
+    // Who has the id is asked for a sign of life, and gives it; the error comes after that.
+    other.say(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    assert_eq!(holder.frame().unwrap().opcode, 9);
+    holder.send(0x8A, b"");
+    assert!(other.text().contains("already-registered"));
+    assert!(other.ask(r#"{"type":"ping"}"#).contains("pong"));
+    let text = scrape(&server);
+    let all = series(&text);
+    assert_eq!(all[r#"messages_total{direction="sent",type="error"}"#], 1.0);
+    assert_eq!(all[r#"errors_total{code="already-registered"}"#], 1.0);
+}

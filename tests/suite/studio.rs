@@ -362,3 +362,69 @@ fn a_room_that_is_too_old_ends() {
     assert_eq!(b.ask(&format!(r#"{{"type":"join-room","roomId":"{old}"}}"#)), gone);
     room((&mut a, A), &mut [(&mut b, B)]);
 }
+
+#[test]
+fn a_room_that_was_left_is_not_heard_again() {
+    let server = Server::start(&[("RATE_LIMIT", "0")]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    let enter = r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#;
+    let leave = r#"{"type":"leave-room"}"#;
+    for _ in 0..300 {
+        a.say(enter);
+        while !a.text().contains(r#""type":"room-"#) {}
+        b.say(enter);
+        while !b.text().contains(r#""type":"room-"#) {}
+        // Both at once: the news that the other has left may be under way when one's own answer is.
+        a.say(leave);
+        b.say(leave);
+        for client in [&mut a, &mut b] {
+            while !client.text().contains("room-left") {}
+            let next = client.ask(r#"{"type":"ping"}"#);
+            assert!(next.contains("pong"), "{next}");
+        }
+    }
+}
+
+#[test]
+fn in_a_room_of_fifty_one_who_stops_reading_concerns_nobody() {
+    let server = Server::start(&[("RATE_LIMIT", "0"), ("MAX_OUTBOX_BYTES", "200000")]);
+    let id = |number: usize| format!("f47ac10b-58cc-4372-a567-0e02b2c3{number:04x}");
+    let enter = r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#;
+    let mut clients: Vec<_> = (0..50).map(|number| peer(&server, &id(number))).collect();
+    for client in &mut clients {
+        client.say(enter);
+    }
+    // The one who came last never reads, and is sent offers until neither the sockets nor the outbox take more.
+    let deaf = clients.pop().unwrap();
+    let sdp = "x".repeat(60_000);
+    let gone = format!(r#"{{"type":"peer-left","peerId":"{}"}}"#, id(49));
+    let mut rounds = 0;
+    loop {
+        let says = rounds % 49;
+        let (from, to) = (id(says), id(49));
+        clients[says]
+            .say(&format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"{sdp}"}}"#));
+        clients[says]
+            .say(&format!(r#"{{"type":"recording-state","recording":{}}}"#, rounds % 2 == 0));
+        rounds += 1;
+        let from = format!(r#""from":"{}""#, id(says));
+        let mut left = 0;
+        for client in &mut clients {
+            // What came before it is of the joining, or the news of the deaf one.
+            loop {
+                let text = client.text();
+                left += usize::from(text == gone);
+                if text.contains("recording-state") {
+                    assert!(text.contains(&from), "each hears each, in order: {text}");
+                    break;
+                }
+            }
+        }
+        if left > 0 {
+            break;
+        }
+        assert!(rounds < 2_000, "120 MB wait for somebody who does not read");
+    }
+    server.log.wait_for("reads too slowly: more than 200000 bytes wait for it");
+    drop(deaf);
+}
