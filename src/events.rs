@@ -245,6 +245,10 @@ events! {
     StationSample { path: String } Warn "ba22918f203a44bd92256e29f189bf48"
     "No station manifest at {path}: using a sample that fits this machine only; copy /usr/share/doc/openstudio-signaling/examples/station-manifest.sample.json there, edit it and reload"
 
+    /// A TURN server has no credential, and none can be made.
+    TurnWithoutSecret { path: String } Warn "d795d82554174ba6ac960f2f945079ce"
+    "A TURN server in {path} has no credential, and there is no TURN_SECRET to make one: browsers refuse it; add either, or take the server out"
+
     /// The secret for tokens was made.
     SecretMade { path: String } Info "b62277a17c2844239f74b6329ed989d6"
     "Made a secret for invites and room tokens: {path}"

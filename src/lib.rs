@@ -56,6 +56,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Invalid, Secret, Settings, Source};
 use crate::events::Event;
 use crate::hub::Hub;
+use crate::ice::wants_credentials;
 use crate::invite::Tokens;
 use crate::journal::Journal;
 use crate::keyfile::Kept;
@@ -145,7 +146,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
     if limit > carries {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
-    log_station(&journal, &station);
+    log_station(&journal, &station, config.turn_secret.as_ref());
     let tokens = Tokens::new(&signing_secret(
         &config,
         &settings,
@@ -329,8 +330,8 @@ fn signing_secret(
     secret
 }
 
-fn log_station(journal: &Journal, station: &Station) {
-    let Station { station_id, name, place, .. } = station;
+fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret>) {
+    let Station { station_id, name, place, ice_value, .. } = station;
     journal.log(match place {
         Place::Sample(path) => Event::StationSample { path: path.display().to_string() },
         Place::File(path) => Event::StationLoaded {
@@ -339,6 +340,9 @@ fn log_station(journal: &Journal, station: &Station) {
             path: path.display().to_string(),
         },
     });
+    if let (Place::File(path), None, true) = (place, turn_secret, wants_credentials(ice_value)) {
+        journal.log(Event::TurnWithoutSecret { path: path.display().to_string() });
+    }
 }
 
 /// What SIGHUP does: reads the settings and the manifest again, and takes the log level and the station
@@ -353,7 +357,7 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
     match loaded {
         Ok((config, settings, station)) => {
             state.journal.set_level(config.log_level);
-            log_station(&state.journal, &station);
+            log_station(&state.journal, &station, state.config.turn_secret.as_ref());
             let station_id = quoted(&station.station_id);
             state.manifest.replace(station);
             warn_unknown(&state.journal, &settings);

@@ -7,15 +7,19 @@
 
 mod booted;
 mod browser;
+mod call;
+mod forwarder;
 mod load;
 mod station;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
 mod support;
+mod webdriver;
 
 use std::time::{Duration, Instant};
 
 use booted::{Machine, SERVICE};
+use call::two_browsers_call_and_one_comes_back;
 use load::ConnectLoop;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 
@@ -49,6 +53,7 @@ on_both_releases! {
     the_as_installed_tests_pass
     the_readme_can_be_followed
     a_browser_gets_its_pong
+    two_browsers_call_and_one_comes_back
 }
 
 fn install_starts_a_service_that_explains_itself(suite: &str) {

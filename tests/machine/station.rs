@@ -65,7 +65,8 @@ pub fn secrets_and_the_manifest_are_set(suite: &str) {
         printf 'north\\n' > turn-secret");
     let drop_ins = "/etc/systemd/system/openstudio-signaling.service.d";
     sh(&format!("mkdir -p {drop_ins}; cp {EXAMPLES}/secrets.conf {drop_ins}"));
-    sh(&format!("cp {EXAMPLES}/station-manifest.sample.json {MANIFEST}"));
+    let turn = r#""turn": [{"urls": "turn:localhost:3478"}], "stun""#;
+    sh(&format!("sed 's/\"stun\"/{turn}/' {EXAMPLES}/station-manifest.sample.json > {MANIFEST}"));
     machine.ok(&["systemctl", "daemon-reload"]);
     machine.ok(&["systemctl", "restart", SERVICE]);
     machine.wait_for_log("Loaded station manifest: OpenStudio Sample Station (openstudio-sample)");

@@ -129,6 +129,22 @@ fn one_that_cannot_be_stops_the_start() {
 }
 
 #[test]
+fn a_turn_server_that_browsers_refuse_is_warned_of() {
+    let manifest = Manifest::new(&MANIFEST.replace(r#", "credential": "c""#, ""));
+    let server = manifest.server();
+    let line = server.log.wait_for("has no credential, and there is no TURN_SECRET");
+    assert!(line.contains("[WARN]") && line.contains(manifest.path.to_str().unwrap()), "{line}");
+    let path = manifest.path.to_str().unwrap();
+    let server = Server::start(&[("STATION_MANIFEST", path), ("TURN_SECRET", "north")]);
+    fs::write(&manifest.path, MANIFEST).unwrap();
+    let with_its_own = manifest.server();
+    for server in [server, with_its_own] {
+        get(server.port, "/api/station");
+        assert_eq!(server.log.count("has no credential"), 0);
+    }
+}
+
+#[test]
 fn without_one_the_sample_serves() {
     let server = Server::start(&[]);
     let line = server.log.wait_for("No station manifest at /etc/openstudio-signaling/");

@@ -393,6 +393,7 @@ fn in_a_room_of_fifty_one_who_stops_reading_concerns_nobody() {
     let mut clients: Vec<_> = (0..50).map(|number| peer(&server, &id(number))).collect();
     for client in &mut clients {
         client.say(enter);
+        while !client.text().contains(r#""type":"room-"#) {}
     }
     // The one who came last never reads, and is sent offers until neither the sockets nor the outbox take more.
     let deaf = clients.pop().unwrap();

@@ -1,0 +1,142 @@
+//! Two pages that call each other by way of the installed service. It deliberately does not know how WebRTC
+//! works: call.html is an app's own client, and the test only asks it what it sees.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, header};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::booted::{Machine, SERVICE};
+use crate::forwarder::Forwarder;
+use crate::webdriver::{Driver, Page};
+
+/// The types of what a page hears from the server, part by part.
+type Heard = &'static [&'static [&'static str]];
+
+const HOST_HEARS: &[&str] =
+    &["welcome", "registered", "room-created", "peer-joined", "answer", "ice-candidate"];
+const GUEST_HEARS: &[&str] = &["welcome", "registered", "room-joined", "offer", "ice-candidate"];
+
+/// When the host is back and offers anew; that it was away, the guest does not hear.
+const HOST_HEARS_AGAIN: &[&str] = &["welcome", "registered", "answer", "ice-candidate"];
+const GUEST_HEARS_AGAIN: &[&str] = &["offer", "ice-candidate"];
+
+/// Who comes last, to see who is there.
+const THIRD: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
+
+/// Two pages meet and talk; then the connection of one to the server is cut, and it takes its seat back.
+pub fn two_browsers_call_and_one_comes_back(suite: &str) {
+    let machine = Machine::with_package(suite);
+    // The page passes its ICE servers on as they are, and a browser takes no TURN server without credentials.
+    let secret = "echo TURN_SECRET=secret >> /etc/default/openstudio-signaling";
+    machine.ok(&["sh", "-c", secret]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    // The runtime's thread is in the machine's network, as the thread that makes it is.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let driver = Driver::start();
+    runtime.block_on(call(suite, &machine, &driver));
+}
+
+async fn call(suite: &str, machine: &Machine, driver: &Driver) {
+    let start = Instant::now();
+    let url = serve(include_str!("call.html")).await;
+    let (host, guest) = tokio::join!(driver.open("host", &url), driver.open("guest", &url));
+    let network = Forwarder::to(3000).await;
+    let by_network = format!("ws://localhost:{}/", network.port);
+    host.call("enter", &[&by_network, "call", "host"]).await;
+    guest.call("enter", &["ws://localhost:3000/", "call", "guest"]).await;
+    let before = [host.call("connected", &[]).await, guest.call("connected", &[]).await];
+    println!("{suite}: a call after {:?}", start.elapsed());
+    talk(suite, &host, &guest, "Do you hear me?").await;
+    let [host_id, guest_id] = ids(&host, &guest, &[HOST_HEARS], &[GUEST_HEARS]).await;
+
+    network.cut();
+    talk(suite, &host, &guest, "We need no server to go on.").await;
+    let cut = Instant::now();
+    host.call("connect", &[&by_network]).await;
+    let took = cut.elapsed();
+    println!("{suite}: the id is back after {took:?}");
+    // So long the server waits for a sign of life on the old connection.
+    assert!(took >= Duration::from_secs(3), "nothing was cut: {took:?}");
+
+    host.call("restart", &[]).await;
+    for (page, before) in [&host, &guest].into_iter().zip(&before) {
+        page.call("connected", &[before["theirs"].as_str().unwrap()]).await;
+    }
+    println!("{suite}: agreed anew after {:?}", cut.elapsed());
+    talk(suite, &host, &guest, "Welcome back.").await;
+    let hears = [&[HOST_HEARS, HOST_HEARS_AGAIN], &[GUEST_HEARS, GUEST_HEARS_AGAIN]];
+    assert_eq!(ids(&host, &guest, hears[0], hears[1]).await, [host_id.clone(), guest_id.clone()]);
+
+    // The old connection's end takes nothing with it: who comes now finds both in their seats.
+    let back =
+        format!("Peer {host_id} is back as client 3, 127.0.0.1: client 1 showed no sign of life");
+    machine.wait_for_log(&back);
+    machine.wait_for_log("(client 1, close 4010 by server, ");
+    let mut third = machine.client();
+    third.ask(&format!(r#"{{"type":"register","peerId":"{THIRD}"}}"#));
+    let joined = third.ask(r#"{"type":"create-or-join-room","roomId":"call"}"#);
+    let seat = |id: &str, role| json!({ "peerId": id, "role": role });
+    let seats = [seat(&host_id, "host"), seat(&guest_id, "guest"), seat(THIRD, "guest")];
+    let joined: Value = serde_json::from_str(&joined).unwrap();
+    assert_eq!(joined["participants"], json!(seats));
+    third.leave(1000);
+    host.close().await;
+    guest.close().await;
+    println!("{suite}: all of it took {:?}", start.elapsed());
+}
+
+/// Each sends the other a text, and packets of both tracks come in at both.
+async fn talk(suite: &str, host: &Page, guest: &Page, text: &str) {
+    for (from, to) in [(host, guest), (guest, host)] {
+        from.call("channel.send", &[text]).await;
+        to.call("text", &[text]).await;
+    }
+    let packets = [host.call("flow", &[]).await, guest.call("flow", &[]).await];
+    println!("{suite}: {text:?} {}", json!(packets));
+}
+
+/// The ids of both, who have heard from the server what they should have, and nothing else.
+async fn ids(host: &Page, guest: &Page, host_hears: Heard, guest_hears: Heard) -> [String; 2] {
+    let [host, guest] = [host.call("state", &[]).await, guest.call("state", &[]).await];
+    for (mine, theirs, hears) in [(&host, &guest, host_hears), (&guest, &host, guest_hears)] {
+        assert_eq!(mine["failures"], json!([]));
+        assert_eq!(mine["agreed"]["mine"], theirs["agreed"]["theirs"]);
+        assert_eq!(mine["tracks"], json!(["audio", "video"]));
+        let heard = mine["heard"].as_array().unwrap();
+        let mut types: Vec<_> =
+            heard.iter().map(|message| message["type"].as_str().unwrap()).collect();
+        // There are as many candidates as there are addresses.
+        types.dedup();
+        assert_eq!(types, hears.concat());
+        for relayed in heard.iter().filter(|message| message["from"].is_string()) {
+            assert_eq!(relayed["from"], theirs["me"]);
+            assert_eq!(relayed["to"], mine["me"]);
+        }
+    }
+    [host, guest].map(|page| page["me"].as_str().unwrap().to_owned())
+}
+
+/// Serves a page, for as long as the runtime lives: its URL.
+async fn serve(page: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Cameras are for pages from a secure place only, and this machine itself is one.
+    let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(async |_| {
+                let html = Response::builder().header(header::CONTENT_TYPE, "text/html");
+                Ok::<_, Infallible>(html.body(page.to_owned()).unwrap())
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+        }
+    });
+    url
+}
