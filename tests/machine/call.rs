@@ -32,9 +32,14 @@ const THIRD: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
 /// Two pages meet and talk; then the connection of one to the server is cut, and it takes its seat back.
 pub fn two_browsers_call_and_one_comes_back(suite: &str) {
     let machine = Machine::with_package(suite);
-    // The page passes its ICE servers on as they are, and a browser takes no TURN server without credentials.
-    let secret = "echo TURN_SECRET=secret >> /etc/default/openstudio-signaling";
-    machine.ok(&["sh", "-c", secret]);
+    // The page passes its ICE servers on as they are, and a browser takes no TURN server without credentials:
+    // this one gets them from the service.
+    let turn = r#"
+        cd /etc/openstudio-signaling
+        sed 's/"stun"/"turn": [{"urls": "turn:localhost:3478"}], "stun"/' \
+            /usr/share/doc/openstudio-signaling/examples/station-manifest.sample.json > station-manifest.json
+        echo TURN_SECRET=secret >> /etc/default/openstudio-signaling"#;
+    machine.ok(&["sh", "-ec", turn]);
     machine.ok(&["systemctl", "restart", SERVICE]);
     // The runtime's thread is in the machine's network, as the thread that makes it is.
     let runtime =
