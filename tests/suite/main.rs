@@ -11,6 +11,7 @@ mod limits;
 mod logs;
 mod messages;
 mod packaging;
+mod proxies;
 mod shutdown;
 mod studio;
 mod support;
