@@ -24,7 +24,7 @@ use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::message::{Envelope, MessageType};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
-use crate::protocol::{self, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
+use crate::protocol::{self, ClientId, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
 use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
 use crate::state::State;
@@ -74,8 +74,12 @@ struct Output {
 #[derive(Debug)]
 pub struct Session {
     state: Arc<State>,
-    seat: Seat,
+    /// Until it ends.
+    seat: Option<Seat>,
+    client: ClientId,
     ip: IpAddr,
+    /// Whether the client's party has too many: it is only told so.
+    crowded: bool,
     decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
     pending: Vec<u8>,
@@ -176,7 +180,9 @@ impl Session {
             unread: Vec::new(),
             challenged: None,
             state,
-            seat,
+            client: seat.client,
+            crowded: seat.crowded().is_some(),
+            seat: Some(seat),
             ip,
             pending: Vec::new(),
             heard: now,
@@ -207,7 +213,7 @@ impl Session {
 
     async fn talk(&mut self, stream: &TcpStream, early: &mut [u8]) -> End {
         let state = Arc::clone(&self.state);
-        if self.seat.crowded().is_some() {
+        if self.crowded {
             return End::Refused(CloseCode::TOO_MANY);
         }
         if let Some(end) = self.greet(stream, early) {
@@ -338,7 +344,7 @@ impl Session {
                 if code == CloseCode::TOO_SLOW {
                     self.state.journal.log(Event::ReadsTooSlowly {
                         client_ip: self.ip,
-                        client_id: self.seat.client,
+                        client_id: self.client,
                         limit: self.state.config.max_outbox_bytes,
                     });
                 }
@@ -489,12 +495,13 @@ impl Session {
         let silent = now - self.heard;
         if let Some(pinged) = self.pinged.filter(|pinged| self.heard <= *pinged) {
             if now < pinged + PONG_TIME {
-                timer.reset(pinged + PONG_TIME);
+                // Where heartbeats are short, the next one is due before this one's time is over.
+                timer.reset((now + heartbeat).min(pinged + PONG_TIME));
                 return None;
             }
             self.state.journal.log(Event::ClientDead {
                 client_ip: self.ip,
-                client_id: self.seat.client,
+                client_id: self.client,
                 silent_ms: silent.as_millis() as u64,
             });
             return Some(End::Refused(CloseCode::DEAD));
@@ -584,7 +591,7 @@ impl Session {
     fn log_message(&mut self, kind: MessageType) {
         let first = first_time(&mut self.seen_types, kind as u32);
         let journal = &self.state.journal;
-        let (client_ip, client_id, message_type) = (self.ip, self.seat.client, kind.name());
+        let (client_ip, client_id, message_type) = (self.ip, self.client, kind.name());
         if first {
             journal.log(Event::FirstMessage { client_ip, client_id, message_type });
         } else if journal.logs(Level::Debug) {
@@ -595,7 +602,7 @@ impl Session {
     fn log_refusal(&mut self, refusal: &Refusal) {
         let first = first_time(&mut self.seen_errors, refusal.code as u32);
         let journal = &self.state.journal;
-        let (client_ip, client_id, error_code) = (self.ip, self.seat.client, refusal.code);
+        let (client_ip, client_id, error_code) = (self.ip, self.client, refusal.code);
         if first && error_code == ErrorCode::RateLimitExceeded {
             let limit = self.state.config.rate_limit.unwrap_or_default();
             journal.log(Event::RateLimited { client_ip, client_id, limit });
@@ -611,15 +618,17 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Whoever reads that the client has gone can count on its place.
+        self.seat = None;
         let (close_code, closed_by) = self.ended;
         self.state.metrics.closed(close_code);
-        if self.seat.crowded().is_some() {
+        if self.crowded {
             return;
         }
         let tally = &self.tally;
         self.state.journal.log(Event::ClientDisconnected {
             client_ip: self.ip,
-            client_id: self.seat.client,
+            client_id: self.client,
             close_code,
             closed_by,
             seconds: tally.since.elapsed().as_secs(),

@@ -106,3 +106,22 @@ fn a_client_that_does_not_answer_is_dead_after_ten_seconds() {
     server.log.wait_for("is dead: nothing heard for 10");
     server.log.wait_for("close 4201 by server");
 }
+
+#[test]
+fn a_late_pong_does_not_hold_the_next_ping_up() {
+    let server = Server::start(&[("HEARTBEAT_MS", "200")]);
+    let mut client = server.client();
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    // Later than the next heartbeat would have been.
+    let since = std::time::Instant::now();
+    while since.elapsed().as_millis() < 700 {
+        std::thread::yield_now();
+    }
+    client.send(0x8A, b"");
+    let answered = std::time::Instant::now();
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    assert!(
+        answered.elapsed().as_secs() < 5,
+        "not when the time for the first pong is over, at 10 s"
+    );
+}

@@ -16,6 +16,7 @@ mod messages;
 mod metrics;
 mod packaging;
 mod peers;
+mod proxies;
 mod shutdown;
 mod station;
 mod studio;
