@@ -10,13 +10,14 @@ use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use openstudio_signaling::config::{self, SETTINGS};
+use openstudio_signaling::command::command;
+use openstudio_signaling::settings::SETTINGS;
 
 fn main() -> io::Result<()> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);
     let directory = directory.ok_or_else(|| io::Error::other("usage: docs DIRECTORY"))?;
     fs::create_dir_all(&directory)?;
-    let mut command = config::command();
+    let mut command = command();
     command.build();
     fs::write(directory.join("openstudio-signaling.8"), main_page(&command)?)?;
     for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
@@ -29,7 +30,7 @@ fn main() -> io::Result<()> {
 
 fn completions(directory: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut config::command(), "openstudio-signaling", directory)?;
+        generate_to(shell, &mut command(), "openstudio-signaling", directory)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`config`] settings · [`shutdown`] how the process ends · [`address`] which address a client has |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has |
 //! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`room`] one room's rules · [`outbox`] what others say to a client |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod check;
+pub mod command;
 pub mod config;
 pub mod events;
 pub mod frame;
@@ -35,6 +36,7 @@ pub mod routes;
 pub mod seats;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod shutdown;
 pub mod state;
 pub mod station;
@@ -53,7 +55,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Invalid, Secret, Settings, Source};
+use crate::config::{Config, Secret, Source};
 use crate::events::Event;
 use crate::hub::Hub;
 use crate::ice::wants_credentials;
@@ -64,6 +66,7 @@ use crate::metrics::Metrics;
 use crate::protocol::quoted;
 use crate::seats::Seats;
 use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
+use crate::settings::{Invalid, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
 use crate::station::{Manifest, Place, Station};

@@ -9,11 +9,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use openstudio_signaling::config::{Config, Invalid, SETTINGS_FILE, Settings, Source, command};
+use openstudio_signaling::command::command;
+use openstudio_signaling::config::{Config, Source};
 use openstudio_signaling::events::{Event, Level};
 use openstudio_signaling::journal::Journal;
 use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
+use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Settings};
 use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::{
     Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd, warn_unknown,

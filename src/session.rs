@@ -774,8 +774,8 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        let matches = crate::config::command().get_matches_from(["openstudio-signaling"]);
-        let settings = crate::config::Settings::collect(&matches, |_| None, None).unwrap();
+        let matches = crate::command::command().get_matches_from(["openstudio-signaling"]);
+        let settings = crate::settings::Settings::collect(&matches, |_| None, None).unwrap();
         let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
         let state = Arc::new(State {
             config: crate::config::Config::new(&settings).unwrap(),

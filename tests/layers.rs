@@ -7,7 +7,10 @@ use std::path::Path;
 
 /// The modules, layer by layer, lowest first.
 const LAYERS: &[&[&str]] = &[
-    &["protocol", "message", "frame", "events", "config", "shutdown", "address"],
+    &[
+        "protocol", "message", "frame", "events", "settings", "config", "command", "shutdown",
+        "address",
+    ],
     &[
         "journal", "systemd", "metrics", "station", "invite", "keyfile", "ice", "seats", "room",
         "outbox",
@@ -31,7 +34,11 @@ const WITHIN: &[(&str, &str)] = &[
     // Events name clients and codes.
     ("events", "protocol"),
     // A bad line is quoted as clients' texts are.
-    ("config", "protocol"),
+    ("settings", "protocol"),
+    // Texts become values.
+    ("config", "settings"),
+    // Each setting is a flag.
+    ("command", "settings"),
     // LOG_LEVEL is a level.
     ("config", "events"),
     // What cannot be notified is logged.

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use openstudio_signaling::config::{Source, command};
+use openstudio_signaling::command::command;
+use openstudio_signaling::config::Source;
 use openstudio_signaling::events::Level;
 use openstudio_signaling::journal::Journal;
 use openstudio_signaling::server::{self, Outcome};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use openstudio_signaling::config::SETTINGS;
 use openstudio_signaling::events::Event;
+use openstudio_signaling::settings::SETTINGS;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -1,0 +1,77 @@
+//! The command line.
+//!
+//! Owns the program's commands and flags, of which the man pages and the completions are made. It
+//! deliberately runs none of them.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::settings::args;
+
+/// The command line: the source of `--help`, the man pages and the completions.
+pub fn command() -> Command {
+    let settings = |command: Command, file: &'static str| {
+        command.args(args()).arg(
+            Arg::new("settings-file")
+                .long("settings-file")
+                .value_name("FILE")
+                .allow_hyphen_values(true)
+                .help(file)
+                .help_heading("Settings"),
+        )
+    };
+    let file = "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first; -FILE \
+                may be absent";
+    let root = Command::new("openstudio-signaling")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("WebRTC signaling server of the OpenStudio broadcast studio")
+        .after_help(
+            "Each setting can also be given in the environment (PORT for --port). Under systemd they are \
+             in /etc/default/openstudio-signaling. The service is described in openstudio-signaling(8).",
+        )
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(settings(
+            Command::new("serve").about("Run the server (what happens without a command)"),
+            file,
+        ))
+        .subcommand(check_command())
+        .subcommand(settings(
+            Command::new("config").about("Print the effective settings and where each came from"),
+            "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]",
+        ));
+    settings(root, file)
+}
+
+fn check_command() -> Command {
+    Command::new("check")
+        .about("Try a running server step by step: health, WebSocket handshake, welcome, ping")
+        .arg(Arg::new("url").value_name("URL").help(
+            "Where the server is: ws://HOST:PORT/ or http://HOST:PORT/ [default: the local server]",
+        ))
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("SECONDS")
+                .default_value("5")
+                .help("How long each step may take, 0.1 to 3600"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print one JSON object a step"),
+        )
+        .after_help(
+            "Exit status: 0 when every step worked, 1 when one did not, 2 for a bad command line.",
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+}
