@@ -8,7 +8,7 @@
 //! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`room`] one room's rules · [`outbox`] what others say to a client |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
-//! | 4 | [`peer`] what a client may say, and what comes of it · [`session`] one client's connection |
+//! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`session`] one client's connection |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
 //! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
@@ -26,6 +26,7 @@ pub mod ice;
 pub mod invite;
 pub mod journal;
 pub mod keyfile;
+pub mod member;
 pub mod message;
 pub mod metrics;
 pub mod outbox;

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["hub"],
     &["state"],
-    &["peer", "session"],
+    &["member", "peer", "session"],
     &["upgrade", "web", "routes"],
     &["server", "check"],
     &["lib", "main"],
@@ -27,6 +27,8 @@ const LAYERS: &[&[&str]] = &[
 const WITHIN: &[(&str, &str)] = &[
     // A message has ids in it, and is refused in the protocol's words.
     ("message", "protocol"),
+    // Once it is registered, a peer is a member.
+    ("peer", "member"),
     // The session brings the peer what its client says.
     ("session", "peer"),
     // A violation of the framing is a close code.
