@@ -80,6 +80,11 @@ impl Outbox {
         self.lock().bytes
     }
 
+    /// Whether the client is being ended, so that what it says no longer counts.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
     /// Has the session end the client.
     pub fn close(&self, code: CloseCode) {
         self.lock().close(code);
@@ -195,6 +200,7 @@ mod tests {
         assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
         assert_eq!(out.len(), 16, "what was taken does not count any longer");
         outbox.push(&Frame::from([4; 11]), None);
+        assert!(outbox.is_closed());
         assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
         outbox.push(&Frame::from([5; 1]), None);
         assert_eq!(

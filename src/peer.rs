@@ -152,7 +152,9 @@ impl Peer {
 
     /// The client among others, or a refusal with this text.
     fn member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
-        let id = self.registered.as_ref().map(|registered| registered.id);
+        // A client that was replaced may have spoken on before it heard of that.
+        let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
+        let id = registered.map(|registered| registered.id);
         let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
         Ok(Member { state: &self.state, client: self.client, id })
     }
