@@ -226,7 +226,15 @@ fn origin(text: &str) -> Option<String> {
 
 /// A network, or an address as the network of one.
 fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))
+    let network: Option<IpNet> = text.parse().ok();
+    let network = network.or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))?;
+    // An IPv4-mapped IPv6 address is its IPv4 address everywhere.
+    match network.addr().to_canonical() {
+        IpAddr::V4(address) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
 }
 
 #[cfg(test)]
@@ -343,7 +351,10 @@ mod tests {
         let proxies = |text| config(&[], &[("TRUSTED_PROXIES", text)]);
         let read = proxies("127.0.0.1, ::1,10.0.0.0/8").unwrap();
         assert_eq!(read.trusted_proxies.len(), 3);
-        for bad in ["proxy", "10.0.0.0/33", "10.0.0.1;10.0.0.2"] {
+        let mapped = proxies("::ffff:127.0.0.1,::ffff:10.0.0.0/104").unwrap();
+        let expected = ["127.0.0.1/32", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        assert_eq!(mapped.trusted_proxies, expected);
+        for bad in ["proxy", "10.0.0.0/33", "::ffff:0.0.0.0/90", "10.0.0.1;10.0.0.2"] {
             assert!(proxies(bad).is_err(), "{bad}");
         }
     }

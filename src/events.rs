@@ -217,6 +217,10 @@ events! {
     RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn "7a96a54d769742c5954e67ae682fc529"
     "Rate limit hit by client {client_id}, {client_ip}: more than {limit} messages in 10 s (RATE_LIMIT); the surplus is dropped"
 
+    /// A client sent more pieces of a stream than anybody may, for the first time.
+    StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
+    "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"
+
     /// A WebSocket client is gone.
     ClientDisconnected { client_ip: IpAddr, client_id: ClientId, close_code: CloseCode, closed_by: &'static str, seconds: u64, messages_in: u64, messages_out: u64, bytes_in: u64, bytes_out: u64 } Info "040ca47a44cb48f28ff47e91e7fc369d"
     "WebSocket client disconnected: {client_ip} (client {client_id}, close {close_code} by {closed_by}, {seconds} s, messages {messages_in} in {messages_out} out, bytes {bytes_in} in {bytes_out} out)"
@@ -252,6 +256,10 @@ events! {
     /// The secret for tokens was made.
     SecretMade { path: String } Info "b62277a17c2844239f74b6329ed989d6"
     "Made a secret for invites and room tokens: {path}"
+
+    /// The secret for tokens is readable by others.
+    SecretExposed { path: String } Warn "4f0a8fd2b6c14e0bb1a4b8a5d7c3e916"
+    "Others can read the secret for invites, and that could not be changed: chmod 600 {path}"
 
     /// The secret for tokens can't be kept.
     SecretRandom { reason: String } Warn "835136f396094f288446e93aaca65c25"

@@ -58,8 +58,10 @@ struct Held {
 #[derive(Debug, Default)]
 struct Audience {
     receivers: Vec<Arc<Outbox>>,
-    /// Whoever has left it meanwhile hears nothing; `None` where that does not matter.
-    room: Option<RoomNumber>,
+    /// Whoever has left it meanwhile hears nothing.
+    room: RoomNumber,
+    /// Whether it is the last that they hear of it.
+    ends: bool,
 }
 
 /// A registered client.
@@ -84,6 +86,17 @@ pub enum Registration {
     },
     /// Somebody has the id, and somebody else is finding out whether they live.
     Contested,
+}
+
+/// What came of a wish for an id that somebody had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeOver {
+    /// The holder had gone by itself: the id is the client's.
+    Free,
+    /// The holder was replaced: the id is the client's, with the seat in the room.
+    Replaced,
+    /// Somebody else has it meanwhile.
+    Held,
 }
 
 /// Why a message does not reach its receiver.
@@ -142,7 +155,8 @@ pub struct Entered {
 #[must_use = "somebody is to hear it"]
 pub struct News {
     audience: Audience,
-    frame: Option<Frame>,
+    /// Its type, as [`ServerMessage::index`] has it, and its frame.
+    message: Option<(usize, Frame)>,
 }
 
 /// The peer is in no room.
@@ -186,14 +200,14 @@ impl Hub {
         holder: ClientId,
         client: ClientId,
         outbox: Arc<Outbox>,
-    ) -> bool {
+    ) -> TakeOver {
         let mut studio = self.studio();
         let Some(found) = studio.peers.get_mut(&peer) else {
             studio.peers.insert(peer, Peer { client, outbox, room: None });
-            return true;
+            return TakeOver::Free;
         };
         if found.client != holder {
-            return false;
+            return TakeOver::Held;
         }
         found.client = client;
         let room = found.room.clone();
@@ -201,7 +215,7 @@ impl Hub {
         outbox.enter(room.and_then(|room| studio.rooms.get(&room)).map(|held| held.number));
         drop(studio);
         old.close(CloseCode::REPLACED);
-        true
+        TakeOver::Replaced
     }
 
     /// Takes `peer` out, and out of its room, if it is still `client` that has the id. Returns the room.
@@ -228,16 +242,19 @@ impl Hub {
         to: &str,
         text: &str,
     ) -> Result<(), RelayError> {
+        let metrics = &self.inner.metrics;
         let receiver = self.receiver(from, to);
-        self.inner.metrics.relayed(match receiver {
-            Ok(_) => Relay::Passed(kind),
-            Err(RelayError::NotConnected) => Relay::NotConnected,
-            Err(RelayError::DifferentRoom) => Relay::DifferentRoom,
-        });
-        let (outbox, room) = receiver?;
+        let (outbox, room) = receiver.inspect_err(|error| {
+            metrics.relayed(match error {
+                RelayError::NotConnected => Relay::NotConnected,
+                RelayError::DifferentRoom => Relay::DifferentRoom,
+            });
+        })?;
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
-        outbox.push(&Frame::from(frame), room);
+        if outbox.push(&Frame::from(frame), room) {
+            metrics.relayed(Relay::Passed(kind));
+        }
         Ok(())
     }
 
@@ -418,7 +435,7 @@ impl Hub {
 
     /// Sends one message to many.
     fn tell(&self, audience: Audience, message: &ServerMessage) {
-        self.news(audience, message).send();
+        self.news(audience, message).send(&self.inner.metrics);
     }
 
     /// One message to many: written once, shared by all.
@@ -426,12 +443,11 @@ impl Hub {
         if audience.receivers.is_empty() {
             return News::default();
         }
-        self.inner.metrics.sent(message.index(), audience.receivers.len() as u64);
         let mut text = Vec::new();
         protocol::write(&mut text, message);
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, &text, None);
-        News { audience, frame: Some(Frame::from(frame)) }
+        News { audience, message: Some((message.index(), Frame::from(frame))) }
     }
 
     /// A panic elsewhere ends the process; until then what is there is told goodbye.
@@ -475,12 +491,11 @@ impl Studio {
 
     /// Ends a room: whom to tell.
     fn expire(&mut self, id: &RoomId) -> Audience {
-        let everyone = Audience { room: None, ..self.audience(id) };
+        let everyone = Audience { ends: true, ..self.audience(id) };
         let held = self.rooms.remove(id);
         for participant in held.iter().flat_map(|held| held.room.participants()) {
             if let Some(peer) = self.peers.get_mut(&participant.peer_id) {
                 peer.room = None;
-                peer.outbox.enter(None);
             }
         }
         everyone
@@ -491,23 +506,28 @@ impl Studio {
             self.rooms.get(room).into_iter().flat_map(|held| held.room.participants());
         let peers = participants.filter_map(|p| self.peers.get(&p.peer_id));
         let receivers = peers.map(|peer| Arc::clone(&peer.outbox)).collect();
-        Audience { receivers, room: self.rooms.get(room).map(|held| held.number) }
+        let room = self.rooms.get(room).map_or(0, |held| held.number);
+        Audience { receivers, room, ends: false }
     }
 }
 
 impl News {
     /// Says it.
-    pub fn send(self) {
-        if let Some(frame) = self.frame {
-            for outbox in self.audience.receivers {
-                outbox.push(&frame, self.audience.room);
-            }
-        }
+    pub fn send(self, metrics: &Metrics) {
+        let Some((index, frame)) = self.message else {
+            return;
+        };
+        let Audience { receivers, room, ends } = self.audience;
+        let push = |outbox: &&Arc<Outbox>| match ends {
+            true => outbox.push_last(&frame, room),
+            false => outbox.push(&frame, Some(room)),
+        };
+        metrics.sent(index, receivers.iter().filter(push).count() as u64);
     }
 
     /// Whether anybody is to hear it.
     pub fn is_empty(&self) -> bool {
-        self.frame.is_none()
+        self.message.is_none()
     }
 }
 

@@ -25,6 +25,8 @@ const MODE: u32 = 0o600;
 pub enum Kept {
     /// It was there.
     Found,
+    /// It was there, others can read it, and that could not be changed.
+    Exposed(PathBuf),
     /// It was made now.
     Made(PathBuf),
     /// It can't be kept, for this reason, and ends with the process.
@@ -39,7 +41,8 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
     };
     let path = directory.join(NAME);
     match find(&path) {
-        Ok(Some(secret)) => (secret, Kept::Found),
+        Ok(Some(secret)) if protect(&path).is_ok() => (secret, Kept::Found),
+        Ok(Some(secret)) => (secret, Kept::Exposed(path)),
         Ok(None) => {
             let secret = random();
             let kept = match keep(&secret, &path) {
@@ -55,15 +58,19 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
 
 fn find(path: &Path) -> io::Result<Option<Secret>> {
     match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= BYTES => {
-            // Others may have been able to read it after a copy from a backup.
-            fs::set_permissions(path, Permissions::from_mode(MODE))?;
-            Ok(Some(Secret::new(text.trim())))
-        }
+        Ok(text) if text.trim().len() >= BYTES => Ok(Some(Secret::new(text.trim()))),
         Ok(_) => Err(io::Error::other("it is too short to be a secret; remove it")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Sees to it that nobody else reads the secret: after a copy from a backup others may be able to.
+fn protect(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(MODE))
 }
 
 /// Writes the secret beside its place and moves it there, so that a crash leaves all of it or nothing.

@@ -328,6 +328,9 @@ fn signing_secret(
     let (secret, kept) = keyfile::secret(state_directory);
     match kept {
         Kept::Found => {}
+        Kept::Exposed(path) => {
+            journal.log(Event::SecretExposed { path: path.display().to_string() });
+        }
         Kept::Made(path) => journal.log(Event::SecretMade { path: path.display().to_string() }),
         Kept::Not(reason) => journal.log(Event::SecretRandom { reason }),
     }

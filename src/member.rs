@@ -11,7 +11,7 @@ use crate::events::Event;
 use crate::hub::{Entered, Entry, EntryError, JoinError, News, NotInRoom, RelayError};
 use crate::ice::{wants_credentials, with_credentials};
 use crate::invite::Invite;
-use crate::message::{Envelope, MessageType};
+use crate::message::{Envelope, MessageType, no_such_room};
 use crate::protocol::{
     Access, ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted,
 };
@@ -77,10 +77,7 @@ impl Member<'_> {
         let room = envelope.room_id()?;
         let joined = self.state.hub.join_room(self.id, &room).map_err(|error| match error {
             JoinError::AlreadyIn(room) => already_in(room),
-            JoinError::NoSuchRoom => {
-                let why = format_args!(r#"Room "{}" does not exist"#, quoted(&room));
-                Refusal::new(ErrorCode::RoomNotFound, why)
-            }
+            JoinError::NoSuchRoom => no_such_room(&room),
         })?;
         Ok(self.entered(joined, None, envelope.request_id(), say))
     }
@@ -116,7 +113,7 @@ impl Member<'_> {
             }
             Some(Invite { room_id, role }) => {
                 // Who names no room is led into the one of the invite.
-                let own = RoomId::from(&*room_id);
+                let own = RoomId::parse(&room_id).ok_or_else(invalid_room)?;
                 if room.is_some_and(|room| room.as_ref() != Some(&own)) {
                     let why = "Invite token is for a different room";
                     return Err(Refusal::new(ErrorCode::InvalidInvite, why));
@@ -128,9 +125,7 @@ impl Member<'_> {
         self.state.hub.create_or_join_room(self.id, room, entry).map_err(|error| match error {
             EntryError::InvalidRole(role) => invalid_role(&role),
             EntryError::AlreadyIn(room) => already_in(room),
-            EntryError::InvalidRoom => {
-                Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
-            }
+            EntryError::InvalidRoom => invalid_room(),
         })
     }
 
@@ -263,6 +258,10 @@ impl Member<'_> {
             room_id: room_id.clone(),
         });
     }
+}
+
+fn invalid_room() -> Refusal {
+    Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
 }
 
 fn invalid_role(role: &str) -> Refusal {

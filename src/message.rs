@@ -184,7 +184,7 @@ impl<'a> Envelope<'a> {
         });
         let to = self.text(Key::To);
         let content = if kind == MessageType::IceCandidate {
-            match self.get(Key::Candidate).map(RawValue::get) {
+            match self.get(Key::Candidate).map(RawValue::get).filter(|value| !is_nothing(value)) {
                 None => Err(r#"Missing "candidate" field"#.to_owned()),
                 Some(candidate) if candidate.starts_with('{') => Ok(()),
                 Some(_) => Err(r#"Field "candidate" must be an object"#.to_owned()),
@@ -204,10 +204,12 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     ///
-    /// A `roomId` that is absent or no string.
+    /// A `roomId` that is absent, or no string, which no room is called.
     pub fn room_id(&self) -> Result<Cow<'a, str>, Refusal> {
+        let value = self.get(Key::RoomId).filter(|value| !is_nothing(value.get()));
         let missing = || Refusal::new(ErrorCode::InvalidMessage, "Missing roomId field");
-        self.string(Key::RoomId).filter(|id| !id.is_empty()).ok_or_else(missing)
+        let value = value.ok_or_else(missing)?;
+        string(value).ok_or_else(|| no_such_room(value.get()))
     }
 
     /// The room that `create-or-join-room` names: the outer `None` where it names none, the inner where no
@@ -420,6 +422,17 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 /// A JSON string, borrowed where it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The refusal of a room that is not there.
+pub fn no_such_room(id: &str) -> Refusal {
+    let why = format_args!(r#"Room "{}" does not exist"#, quoted(id));
+    Refusal::new(ErrorCode::RoomNotFound, why)
+}
+
+/// Whether a value is what JavaScript takes for nothing, as the studio's first server did.
+fn is_nothing(value: &str) -> bool {
+    matches!(value, "null" | "false" | "0" | r#""""#)
+}
 
 /// The string that a value is, if it is one.
 fn string(value: &RawValue) -> Option<Cow<'_, str>> {

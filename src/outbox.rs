@@ -14,6 +14,9 @@ use crate::protocol::CloseCode;
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
 pub type Frame = Arc<[u8]>;
 
+/// How many may wait to hear whether a client lives: tabs and devices of one person, who has one id.
+const MAX_CHALLENGES: usize = 8;
+
 /// A room, told apart from another one that had the same id before.
 pub type RoomNumber = u64;
 
@@ -38,8 +41,8 @@ struct Queue {
     room: Option<RoomNumber>,
     /// Why the session is to end the client, once it is.
     closed: Option<CloseCode>,
-    /// Somebody wants to know whether the client lives.
-    challenge: Option<oneshot::Sender<()>>,
+    /// Who wants to know whether the client lives; at most [`MAX_CHALLENGES`].
+    challenges: Vec<oneshot::Sender<()>>,
     /// The session knows of the challenge.
     asked: bool,
 }
@@ -52,10 +55,11 @@ impl Outbox {
 
     /// Adds a frame that is about `room`, or about none, or marks the overflow. Whoever collected the receivers
     /// of a room sends to them later: one that has left it meanwhile does not get the frame.
-    pub fn push(&self, frame: &Frame, room: Option<RoomNumber>) {
+    /// Returns whether the client is to get it.
+    pub fn push(&self, frame: &Frame, room: Option<RoomNumber>) -> bool {
         let mut queue = self.lock();
         if queue.closed.is_some() || (room.is_some() && room != queue.room) {
-            return;
+            return false;
         }
         if queue.bytes + frame.len() > self.limit {
             queue.close(CloseCode::TOO_SLOW);
@@ -63,8 +67,21 @@ impl Outbox {
             queue.bytes += frame.len();
             queue.frames.push_back((Arc::clone(frame), room));
         }
+        let is_taken = queue.closed.is_none();
         drop(queue);
         self.reader.wake();
+        is_taken
+    }
+
+    /// Adds a frame about the end of `room`, if the client has not been told to be elsewhere since; it is in
+    /// none from here on. Returns whether the client is to get it.
+    pub fn push_last(&self, frame: &Frame, room: RoomNumber) -> bool {
+        let is_taken = self.push(frame, Some(room));
+        let mut queue = self.lock();
+        if queue.room == Some(room) {
+            queue.room = None;
+        }
+        is_taken
     }
 
     /// The client is in `room` from here on, or in none: what waits about the room before is dropped.
@@ -92,15 +109,15 @@ impl Outbox {
     }
 
     /// Has the session find out whether the client lives. The receiver gets an answer when it does, and an
-    /// error when its session has ended; `None` where somebody else is asking already.
+    /// error when its session has ended; `None` where too many ask already.
     pub fn challenge(&self) -> Option<oneshot::Receiver<()>> {
         let mut queue = self.lock();
-        if queue.closed.is_some() || queue.challenge.as_ref().is_some_and(|asks| !asks.is_closed())
-        {
+        queue.challenges.retain(|asks| !asks.is_closed());
+        if queue.closed.is_some() || queue.challenges.len() == MAX_CHALLENGES {
             return None;
         }
         let (answer, answered) = oneshot::channel();
-        queue.challenge = Some(answer);
+        queue.challenges.push(answer);
         queue.asked = false;
         drop(queue);
         self.reader.wake();
@@ -110,14 +127,14 @@ impl Outbox {
     /// Whether the session has to find out now whether the client lives; true once for each question.
     pub fn is_challenged(&self) -> bool {
         let mut queue = self.lock();
-        let news = queue.challenge.is_some() && !queue.asked;
+        let news = !queue.challenges.is_empty() && !queue.asked;
         queue.asked |= news;
         news
     }
 
     /// The client lives.
     pub fn answer_challenge(&self) {
-        if let Some(answer) = self.lock().challenge.take() {
+        for answer in std::mem::take(&mut self.lock().challenges) {
             // Who asked may have gone.
             let _ = answer.send(());
         }
@@ -178,7 +195,7 @@ impl Queue {
     }
 
     fn is_urgent(&self) -> bool {
-        self.closed.is_some() || (self.challenge.is_some() && !self.asked)
+        self.closed.is_some() || (!self.challenges.is_empty() && !self.asked)
     }
 }
 

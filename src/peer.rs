@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::events::Event;
-use crate::hub::{News, NotInRoom, Registration};
+use crate::hub::{News, NotInRoom, Registration, TakeOver};
 use crate::member::{Member, not_in_room, unix_ms};
 use crate::message::{Envelope, MessageType};
 use crate::outbox::Outbox;
@@ -182,13 +182,19 @@ impl Peer {
         let Contest { id, holder, request_id, .. } = self.contest.take()?;
         let outbox = self.new_outbox();
         let hub = &self.state.hub;
-        if !holder_lives && hub.take_over(id, holder, self.client, Arc::clone(&outbox)) {
-            self.state.journal.log(Event::TakenOver {
-                client_ip: self.ip,
-                client_id: self.client,
-                peer_id: id,
-                holder,
-            });
+        let taken_over = if holder_lives {
+            TakeOver::Held
+        } else {
+            hub.take_over(id, holder, self.client, Arc::clone(&outbox))
+        };
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
+        let event = match taken_over {
+            TakeOver::Replaced => Some(Event::TakenOver { client_ip, client_id, peer_id, holder }),
+            TakeOver::Free => Some(Event::Registered { client_ip, client_id, peer_id }),
+            TakeOver::Held => None,
+        };
+        if let Some(event) = event {
+            self.state.journal.log(event);
             self.registered = Some(Registered { id, outbox });
             self.state.metrics.registered(self.since.elapsed());
             return Some((Ok(id), request_id));

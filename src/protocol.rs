@@ -72,9 +72,14 @@ impl RoomId {
     }
 }
 
-/// Neither a control character nor one that ends a line or a paragraph.
+/// Whether a character shows as itself: none that controls, ends a line, hides, or turns the direction of what
+/// is around it (Unicode's categories Cc, Zl, Zp and, as far as they can deceive, Cf).
 fn is_printable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
+    let deceives = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
+        | '\u{e0000}'..='\u{e007f}');
+    !c.is_control() && !deceives
 }
 
 impl From<&str> for RoomId {
@@ -509,9 +514,9 @@ impl ServerMessage<'_> {
     }
 }
 
-/// A client's text as a reply or a log may show it: at most 64 characters, no control characters.
+/// A client's text as a reply or a log may show it: at most 64 characters, all of them printable.
 pub fn quoted(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_QUOTED).collect()
+    text.chars().filter(|c| is_printable(*c)).take(MAX_QUOTED).collect()
 }
 
 /// Writes `message` as JSON behind what is in `out`.
@@ -559,7 +564,16 @@ mod tests {
         for good in ["a", "Morgen-Magazin 7", "käse", &"ü".repeat(128)] {
             assert_eq!(RoomId::parse(good).unwrap().to_string(), good);
         }
-        for bad in ["", "a\nb", "\u{7f}", "a\u{2028}b", &"u".repeat(129)] {
+        for bad in [
+            "",
+            "a\nb",
+            "\u{7f}",
+            "a\u{2028}b",
+            "a\u{202e}b",
+            "\u{200b}",
+            "\u{feff}a",
+            &"u".repeat(129),
+        ] {
             assert_eq!(RoomId::parse(bad), None, "{bad:?}");
         }
     }

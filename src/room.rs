@@ -77,14 +77,19 @@ impl Room {
         let mut seats = self.seats.iter_mut();
         let seat = seats.find(|seat| seat.participant.peer_id == target);
         let seat = seat.ok_or(MuteError::NotHere)?;
+        // First of all: the web studio alerts its user to every error, and would be told one for each mute of
+        // somebody else that it sends again.
+        if seat.muted == muted {
+            return Ok(Muting::Unchanged);
+        }
         match authority {
             _ if from == target => {}
             Authority::Producer if leads => {}
             Authority::Producer => return Err(MuteError::NotALeader),
             Authority::Own => return Err(MuteError::NotOneself),
         }
-        let unchanged = std::mem::replace(&mut seat.muted, muted) == muted;
-        Ok(if unchanged { Muting::Unchanged } else { Muting::Changed })
+        seat.muted = muted;
+        Ok(Muting::Changed)
     }
 }
 
@@ -138,6 +143,11 @@ mod tests {
         assert_eq!(mute(false, Authority::Own), Muting::Unchanged);
         assert_eq!(mute(true, Authority::Own), Muting::Changed);
         assert_eq!(mute(true, Authority::Producer), Muting::Unchanged);
+        for authority in [Authority::Producer, Authority::Own] {
+            let echo = room.mute(peer(3), peer(2), true, authority);
+            assert_eq!(echo, Ok(Muting::Unchanged), "what a guest hears and sends again");
+        }
+        let mut mute = |muted, authority| room.mute(peer(2), peer(2), muted, authority).unwrap();
         assert_eq!(mute(false, Authority::Own), Muting::Changed);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use warp::filters::BoxedFilter;
-use warp::http::header::{HeaderMap, HeaderValue};
+use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Response, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response as Reply;
@@ -18,7 +18,7 @@ use crate::metrics::{CONTENT_TYPE, Counts};
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
-use crate::upgrade::{Refused, allows, upgrade};
+use crate::upgrade::{Refused, allows, asks_for_websocket, upgrade};
 use crate::web::files;
 
 /// On every answer, the one that switches protocols included.
@@ -32,12 +32,6 @@ const SECURITY_HEADERS: [(&str, &str); 3] = [
 pub fn routes(
     state: Arc<State>,
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
-    let headers: HeaderMap = SECURITY_HEADERS
-        .into_iter()
-        .map(|(name, value)| {
-            (name.parse().expect("a header name"), HeaderValue::from_static(value))
-        })
-        .collect();
     let read = || warp::get().or(warp::head()).unify();
     let health = exactly("/health").and(read()).map({
         let state = Arc::clone(&state);
@@ -74,12 +68,19 @@ pub fn routes(
         .unify()
         .or(upgrade(state))
         .unify()
-        .or(files)
+        .or(no_upgrade().and(files))
         .unify()
         .boxed()
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
-        .with(warp::reply::with::headers(headers))
+        .with(warp::reply::with::headers(security_headers()))
+}
+
+fn security_headers() -> HeaderMap {
+    let headers = SECURITY_HEADERS.into_iter();
+    let headers = headers
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    headers.collect()
 }
 
 /// A path to the letter: `warp::path!` would let a slash behind it pass.
@@ -175,6 +176,18 @@ fn metrics(state: &State) -> Reply {
     warp::Reply::into_response(reply.expect("its parts are constants"))
 }
 
+/// A refused upgrade is answered as such, also where there is a file of that path.
+fn no_upgrade() -> BoxedFilter<()> {
+    warp::header::headers_cloned()
+        .and_then(|headers: HeaderMap| {
+            let result =
+                if asks_for_websocket(&headers) { Err(warp::reject::not_found()) } else { Ok(()) };
+            std::future::ready(result)
+        })
+        .untuple_one()
+        .boxed()
+}
+
 async fn nothing() -> Result<Reply, Rejection> {
     Err(warp::reject::not_found())
 }
@@ -191,8 +204,11 @@ fn recover(rejection: &Rejection) -> Result<Reply, Infallible> {
     Ok(reply)
 }
 
-fn not_found() -> Reply {
-    error(StatusCode::NOT_FOUND, "Not found")
+/// What anything else gets that is no route.
+pub fn not_found() -> Reply {
+    let mut reply = error(StatusCode::NOT_FOUND, "Not found");
+    reply.headers_mut().extend(security_headers());
+    reply
 }
 
 fn error(status: StatusCode, reason: &str) -> Reply {

@@ -23,7 +23,7 @@ use warp::reply::Response as Reply;
 
 use crate::config::Config;
 use crate::events::Event;
-use crate::routes::routes;
+use crate::routes::{not_found, routes};
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::systemd::{Notifier, Probe};
@@ -230,7 +230,16 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         let version = request.version();
         request.extensions_mut().insert(Caller { ip, version });
-        filters.call(request)
+        // What names a host and no path (CONNECT, RFC 9112 section 3.2.3) is for proxies, and more than warp's
+        // filters can take: `warp::path::full` panics at it.
+        let has_path = request.uri().path_and_query().is_some();
+        let answer = has_path.then(|| filters.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(not_found()),
+            }
+        }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()

@@ -36,6 +36,10 @@ const PONG_TIME: Duration = Duration::from_secs(10);
 /// reset the connection, and the reset could overtake the close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a client that has not read everything may take to read up to its close frame. It holds at most
+/// what `MAX_OUTBOX_BYTES` allows.
+const SLOW_GOODBYE: Duration = Duration::from_secs(10);
+
 /// How many `stream-chunk` a client may send in the window of `RATE_LIMIT`.
 const MAX_CHUNKS: u32 = 500;
 
@@ -45,6 +49,10 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// How much is read at once, in bytes. What one read holds is answered before the next, so the answers
 /// that wait for a slow client are bounded by what 16 KiB of messages can ask for.
 const READ: usize = 16 * 1024;
+
+/// How much of what a client says while it waits for an id is looked at before it gets the id, in bytes: enough
+/// to find the end of TCP behind what a page says at its start.
+const UNREAD: usize = 4 * READ;
 
 /// The largest output buffer that a thread keeps, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -94,7 +102,8 @@ pub struct Session {
     /// Since when somebody wants to know whether the client lives.
     challenged: Option<Instant>,
     rate: RateWindow,
-    /// Bit sets of the types and the error codes that have been logged once.
+    /// Bit sets of the types and the error codes that have been logged once; the last bit of the codes is for
+    /// pieces of a stream.
     seen_types: u32,
     seen_errors: u32,
     tally: Tally,
@@ -293,6 +302,14 @@ impl Session {
     /// The end of the peer's contest for an id, and then what the client has said since.
     fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
+            // One that has gone meanwhile must not take an id that somebody else waits for as well.
+            while self.unread.len() < UNREAD {
+                match read(stream, &mut scratch.input) {
+                    Ok(Some(read)) => self.unread.extend_from_slice(&scratch.input[..read]),
+                    Ok(None) => break,
+                    Err(_) => return Turn::End(End::Gone),
+                }
+            }
             if let Some((registered, request_id)) = self.peer.settle(holder_lives) {
                 let (request_id, out) = (request_id.as_deref(), &mut scratch.out);
                 match registered {
@@ -419,9 +436,19 @@ impl Session {
         let request_id = envelope.request_id();
         let kind = envelope.kind();
         self.state.metrics.received(kind.as_ref().ok().copied());
-        if !self.rate.allows(envelope.is_stream_chunk(), self.heard) {
-            self.refuse(&Refusal::RATE_LIMIT, request_id, out);
+        let is_chunk = envelope.is_stream_chunk();
+        if !self.rate.allows(is_chunk, self.heard) {
+            if is_chunk {
+                self.log_chunks();
+            } else {
+                self.log_refusal(&Refusal::RATE_LIMIT);
+            }
+            self.answer_refusal(&Refusal::RATE_LIMIT, request_id, out);
             return None;
+        }
+        // What others said before comes before the answer, which may be that the client is elsewhere now.
+        if let Some(end) = self.collect(&mut out.frames, usize::MAX) {
+            return Some(end);
         }
         let said = kind.and_then(|kind| {
             self.log_message(kind);
@@ -434,7 +461,7 @@ impl Session {
             Ok(news) => {
                 // The client hears where it is before the others hear of it.
                 let end = self.flush(stream, &mut out.frames);
-                news.send();
+                news.send(&self.state.metrics);
                 end
             }
             Err(refusal) => {
@@ -446,6 +473,10 @@ impl Session {
 
     fn refuse(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
         self.log_refusal(refusal);
+        self.answer_refusal(refusal, request_id, out);
+    }
+
+    fn answer_refusal(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
         self.state.metrics.refused(refusal.code);
         let error =
             ServerMessage::Error { message: &refusal.message, code: refusal.code, request_id };
@@ -534,6 +565,8 @@ impl Session {
         };
         let mut close = Vec::new();
         encode_close(&mut close, code, reason, None);
+        // A reader that is slow gets its time to come to the close frame.
+        let patience = if self.pending.is_empty() { LINGER } else { SLOW_GOODBYE };
         let goodbye = async {
             if self.flush(stream, &mut close).is_some() || self.flush_all(stream).await.is_err() {
                 return;
@@ -546,7 +579,7 @@ impl Session {
             // The drain's grace period bounds this one.
             goodbye.await;
         } else {
-            let _ = timeout(LINGER, goodbye).await;
+            let _ = timeout(patience, goodbye).await;
         }
         hang_up(stream).await;
     }
@@ -596,6 +629,14 @@ impl Session {
             journal.log(Event::FirstMessage { client_ip, client_id, message_type });
         } else if journal.logs(Level::Debug) {
             journal.log(Event::Message { client_ip, client_id, message_type });
+        }
+    }
+
+    /// Pieces of a stream have a limit that no setting raises.
+    fn log_chunks(&mut self) {
+        if first_time(&mut self.seen_errors, u32::BITS - 1) {
+            let (client_ip, client_id, limit) = (self.ip, self.client, MAX_CHUNKS);
+            self.state.journal.log(Event::StreamLimited { client_ip, client_id, limit });
         }
     }
 

@@ -123,7 +123,7 @@ fn handshake(
     caller: Caller,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Reply, Rejection> {
-    if !has_token(headers, header::UPGRADE, "websocket") {
+    if !asks_for_websocket(headers) {
         return Err(warp::reject::not_found());
     }
     let key = acceptable(method, headers, caller.version)?;
@@ -198,6 +198,11 @@ fn acceptable<'h>(
         (Some(key), None) if is_key(key.as_bytes()) => Ok(key.as_bytes()),
         _ => Err(Refused::MalformedKey),
     }
+}
+
+/// Whether a request asks for a WebSocket.
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    has_token(headers, header::UPGRADE, "websocket")
 }
 
 /// Whether a header that is a list of tokens has this one, in any case.

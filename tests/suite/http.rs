@@ -41,6 +41,33 @@ fn head_has_the_head_only() {
 }
 
 #[test]
+fn a_request_for_a_proxy_is_not_found() {
+    let directory = tempfile::tempdir().unwrap();
+    for root in ["", directory.path().to_str().unwrap()] {
+        let server = Server::start(&[("WEB_ROOT", root)]);
+        for line in [
+            "CONNECT example.org:443 HTTP/1.1",
+            "CONNECT example.org:443 HTTP/1.0",
+            "GET foo HTTP/1.1",
+            "GET example.org:80 HTTP/1.1",
+            "HEAD [::1] HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+            "GET http://example.org HTTP/1.1",
+            "GET http://example.org/absent HTTP/1.1",
+            "GET ?x HTTP/1.1",
+        ] {
+            let answer = request(server.port, &[line, "Host: localhost"]);
+            assert!(matches!(answer.status, 400 | 404), "{line} {answer:?}");
+            assert!(answer.status == 400 || has_security_headers(&answer), "{line}");
+        }
+        let upgrade = ["GET foo HTTP/1.1"].iter().chain(&crate::support::UPGRADE[1..]).copied();
+        let upgrade: Vec<_> = upgrade.collect();
+        assert_eq!(request(server.port, &upgrade).status, 404);
+        assert_eq!(get(server.port, "/health").status, 200, "it is still there");
+    }
+}
+
+#[test]
 fn anything_else_is_not_found() {
     let server = Server::start(&[]);
     for line in [

@@ -196,6 +196,13 @@ fn tokens_that_fail_are_refused() {
     assert_eq!(b.ask(&text), different);
     // The check of the token comes before the one of the seat.
     assert_eq!(a.ask(&text), different);
+    for room in ["", r"a\nb", &"x".repeat(129)] {
+        let token = sign(&format!(
+            r#"{{"roomId":"{room}","role":"ops","type":"invite","exp":4102444800}}"#
+        ));
+        let text = format!(r#"{{"type":"create-or-join-room","inviteToken":"{token}"}}"#);
+        assert_eq!(b.ask(&text), error(r#"Invalid "roomId" field"#, "invalid-message"), "{room}");
+    }
     let hand_made =
         sign(r#"{"roomId":"show","role":"guest","type":"invite","iat":1,"exp":4102444800}"#);
     assert_eq!(enter(&mut b, &format!(r#","inviteToken":"{hand_made}""#))["role"], "guest");
@@ -274,6 +281,37 @@ fn each_source_of_the_secret_has_its_place() {
     assert!(line.contains("JWT_SECRET (from environment)") && !line.contains("hunter2"), "{line}");
 }
 
+/// The server as somebody who owns nothing, as far as that can be.
+fn as_nobody() -> std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = binary();
+    command.env("PORT", "0");
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_used_and_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jwt-secret");
+    std::fs::write(&path, SECRET).unwrap();
+    for path in [directory.path(), &path] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let server = Server::spawn(as_nobody().env("STATE_DIRECTORY", directory.path()));
+    let token = sign(r#"{"roomId":"show","role":"ops","type":"invite","exp":4102444800}"#);
+    let entered = enter(&mut peer(&server, A), &format!(r#","inviteToken":"{token}""#));
+    assert_eq!(entered["role"], "ops", "{entered}");
+    if rustix::process::geteuid().is_root() {
+        // It is root's, so the server may not change who reads it.
+        server.log.wait_for(&format!("could not be changed: chmod 600 {}", path.display()));
+    } else {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
 #[test]
 fn a_secret_is_shown_nowhere() {
     let output = binary()
@@ -288,15 +326,7 @@ fn a_secret_is_shown_nowhere() {
     // What a debugger or a core dump would see belongs to root alone: the process can't be dumped.
     let server = Server::start(&[("JWT_SECRET", SECRET)]);
     let process = format!("/proc/{}", server.child.id());
-    let mut limits = binary();
-    limits.env("PORT", "0").env("JWT_SECRET", SECRET);
-    {
-        use std::os::unix::process::CommandExt;
-        if rustix::process::geteuid().is_root() {
-            limits.uid(65_534).gid(65_534);
-        }
-    }
-    let other = Server::spawn(&mut limits);
+    let other = Server::spawn(as_nobody().env("JWT_SECRET", SECRET));
     let owner = |process: &str| {
         use std::os::unix::fs::MetadataExt;
         Path::new(process).join("environ").metadata().unwrap().uid()

@@ -115,6 +115,52 @@ fn what_is_hidden_or_elsewhere_is_not_found() {
 }
 
 #[test]
+fn a_refused_upgrade_gets_its_reason_and_no_page() {
+    let directory = studio();
+    let root = directory.path().join("web");
+    let server = Server::start(&[
+        ("WEB_ROOT", root.to_str().unwrap()),
+        ("ALLOWED_ORIGINS", "https://studio.example.org"),
+        ("MAX_CONNECTIONS", "1"),
+    ]);
+    let ask = |change: &str, to: &str| {
+        let lines: Vec<_> = UPGRADE
+            .iter()
+            .map(|line| line.replace(change, to))
+            .filter(|line| !line.is_empty())
+            .collect();
+        request(server.port, &lines).status
+    };
+    assert_eq!(ask("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ""), 400);
+    assert_eq!(ask("Version: 13", "Version: 8"), 426);
+    assert_eq!(ask("Host: localhost", "Host: localhost\r\nOrigin: https://evil.example"), 403);
+    assert_eq!(ask("GET /", "POST /"), 405);
+    assert_eq!(ask("Connection: Upgrade", ""), 400);
+    let _full = server.client();
+    assert_eq!(ask("", ""), 503);
+    assert_eq!(get(server.port, "/").status, 200);
+}
+
+#[test]
+fn a_range_that_no_file_has_harms_nobody() {
+    let directory = studio();
+    let server = serve(directory.path());
+    let ask = |range: &str| {
+        let range = format!("Range: bytes={range}");
+        request(server.port, &["GET /index.html HTTP/1.1", "Host: localhost", &range])
+    };
+    let answer = ask("2-8");
+    assert_eq!((answer.status, answer.body.as_str()), (206, "doctype"));
+    for range in
+        ["0-18446744073709551615", "18446744073709551615-", "-18446744073709551615", "99-98"]
+    {
+        let answer = ask(range);
+        assert!([200, 206, 400, 404, 416].contains(&answer.status), "{range} {answer:?}");
+    }
+    assert_eq!(get(server.port, "/health").status, 200, "it is still there");
+}
+
+#[test]
 fn a_root_that_cannot_be_served_stops_the_start() {
     let directory = studio();
     for root in ["absent", "secret.txt"] {
