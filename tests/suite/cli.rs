@@ -231,9 +231,10 @@ fn stranger(answer: &'static str) -> u16 {
 
 #[test]
 fn check_says_which_step_failed_and_what_to_do() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let down = free.local_addr().unwrap().port();
-    drop(free);
+    // Bound, so that nobody else gets the port, and deaf.
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let down = deaf.local_addr().unwrap().as_socket().unwrap().port();
     let health = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"status\":\"ok\",\"uptime\":12}";
     for (port, failed, words, fix) in [
         (down, "✗ health", "nothing listens on", "systemctl start openstudio-signaling"),

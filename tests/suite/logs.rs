@@ -1,6 +1,6 @@
 //! What a person reads on the terminal, and that the log never holds anybody up.
 
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use crate::support::{Log, Server, binary};
 
@@ -43,17 +43,34 @@ fn debug_has_every_message_and_error_next_to_none() {
     assert_eq!(server.log.count("Rejected message: Invalid JSON"), 3);
 }
 
-#[test]
-fn error_has_nothing_of_the_usual_course() {
+/// A server that does not say its port; `None` where somebody else took the port before it.
+fn start_quietly(command: &mut Command) -> Option<(Child, u16)> {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let environment = [("PORT", port.to_string()), ("LOG_LEVEL", "error".to_owned())];
-    let mut child = binary().envs(environment).stderr(Stdio::piped()).spawn().unwrap();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::yield_now();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let notifications = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    notifications.set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
+    let command = command.env("PORT", port.to_string()).env("NOTIFY_SOCKET", &path);
+    let mut child = command.spawn().unwrap();
+    // Not by trying to connect: as long as nobody listens, a connection can come out at its own other end,
+    // and the port is taken then.
+    loop {
+        let mut text = [0; 256];
+        match notifications.recv(&mut text) {
+            Ok(length) if text[..length].starts_with(b"READY=1") => return Some((child, port)),
+            _ if child.try_wait().unwrap().is_some() => return None,
+            _ => {}
+        }
     }
+}
+
+#[test]
+fn error_has_nothing_of_the_usual_course() {
+    let (child, port) = (0..20)
+        .find_map(|_| start_quietly(binary().env("LOG_LEVEL", "error").stderr(Stdio::piped())))
+        .unwrap();
     let mut client = crate::support::Client::open(port);
     client.text();
     client.ask("no JSON");
@@ -68,18 +85,10 @@ fn error_has_nothing_of_the_usual_course() {
 #[test]
 fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
     let (reader, writer) = std::io::pipe().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let mut child = binary()
-        .envs([("PORT", port.to_string().as_str()), ("LOG_LEVEL", "debug"), ("RATE_LIMIT", "0")])
-        .stderr(Stdio::from(writer))
-        .spawn()
-        .unwrap();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::yield_now();
-    }
+    let mut command = binary();
+    command.envs([("LOG_LEVEL", "debug"), ("RATE_LIMIT", "0")]).stderr(Stdio::from(writer));
+    let (mut child, port) = (0..20).find_map(|_| start_quietly(&mut command)).unwrap();
+    drop(command);
     // Nobody reads the pipe: it takes 64 KiB, the queue 4096 events and the writer as many.
     let mut client = crate::support::Client::open(port);
     client.text();
