@@ -294,7 +294,8 @@ fn as_nobody() -> std::process::Command {
 
 #[test]
 fn a_secret_that_others_can_read_is_used_and_warned_of() {
-    let directory = tempfile::tempdir().unwrap();
+    // TMPDIR may be somewhere that nobody else comes to.
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
     let path = directory.path().join("jwt-secret");
     std::fs::write(&path, SECRET).unwrap();
     for path in [directory.path(), &path] {
