@@ -19,6 +19,7 @@ use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
 use crate::address;
+use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::protocol::quoted;
 use crate::session::Session;
@@ -104,19 +105,22 @@ impl Refused {
     }
 }
 
-/// Takes every request that asks for a WebSocket, and turns away ones that don't as not found.
-pub fn upgrade(state: Arc<State>) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
+/// Takes every request that asks for a WebSocket, for conversations of one kind, and turns away ones that
+/// don't as not found.
+pub fn upgrade<C: Conversation>(
+    state: Arc<State>,
+) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
     warp::method()
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Caller>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and_then(move |method, headers, caller, upgrade| {
-            let reply = handshake(&state, &method, &headers, caller, upgrade);
+            let reply = handshake::<C>(&state, &method, &headers, caller, upgrade);
             std::future::ready(reply)
         })
 }
 
-fn handshake(
+fn handshake<C: Conversation>(
     state: &Arc<State>,
     method: &Method,
     headers: &HeaderMap,
@@ -157,7 +161,7 @@ fn handshake(
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the seat is given back.
         if let Ok((stream, mut early)) = upgrade.await.map(into_stream) {
-            Session::new(state, seat, client_ip).run(&stream, &mut early).await;
+            Session::<C>::new(state, seat, client_ip).run(&stream, &mut early).await;
         }
     });
     let reply = reply.body(String::new());
