@@ -8,7 +8,7 @@
 //! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`room`] one room's rules · [`outbox`] what others say to a client |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
-//! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`session`] one client's connection |
+//! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
 //! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
@@ -19,6 +19,7 @@ pub mod address;
 pub mod check;
 pub mod command;
 pub mod config;
+pub mod conversation;
 pub mod events;
 pub mod frame;
 pub mod hub;
@@ -39,6 +40,7 @@ pub mod server;
 pub mod session;
 pub mod settings;
 pub mod shutdown;
+pub mod signaling;
 pub mod state;
 pub mod station;
 pub mod systemd;
@@ -57,6 +59,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Secret, Source};
+use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::hub::Hub;
 use crate::ice::wants_credentials;
@@ -133,12 +136,12 @@ pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
     }
 }
 
-/// Serves until a signal or a failure, then drains.
+/// Serves until a signal or a failure, then drains. What is said on the WebSockets is `C`'s business.
 ///
 /// # Errors
 ///
 /// When the system gives no signal handler, no thread, or does not take the sockets.
-pub async fn serve(service: Service) -> io::Result<Outcome> {
+pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
     let Surroundings { station, web_root } = service.surroundings;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -182,7 +185,7 @@ pub async fn serve(service: Service) -> io::Result<Outcome> {
         address.get_or_insert(local);
         announce(&journal, &state.config, local, passed);
         let probe = watchdog.watch("the accept loop");
-        tasks.spawn(accept(listener, Arc::clone(&state), probe, file_limit));
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, file_limit));
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();

@@ -17,6 +17,7 @@ use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
 use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Settings};
 use openstudio_signaling::shutdown::Shutdown;
+use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{
     Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd, warn_unknown,
 };
@@ -177,8 +178,9 @@ fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<O
         .enable_all()
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
-    let outcome =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(serve(service))));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runtime.block_on(serve::<Signaling>(service))
+    }));
     // Whoever is left is cut off here.
     runtime.shutdown_timeout(LOG_TIME);
     match outcome {

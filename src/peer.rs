@@ -69,6 +69,16 @@ impl Peer {
         Self { state, client, ip, since: Instant::now(), registered: None, contest: None }
     }
 
+    /// What all clients share.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Where the client connects from, and its number.
+    pub fn client(&self) -> (IpAddr, ClientId) {
+        (self.ip, self.client)
+    }
+
     /// What others want it to hear, once it is registered.
     pub fn outbox(&self) -> Option<&Outbox> {
         self.registered.as_ref().map(|registered| &*registered.outbox)

@@ -14,6 +14,7 @@ use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use crate::conversation::Conversation;
 use crate::metrics::{CONTENT_TYPE, Counts};
 use crate::shutdown::Phase;
 use crate::state::State;
@@ -28,8 +29,8 @@ const SECURITY_HEADERS: [(&str, &str); 3] = [
     ("referrer-policy", "strict-origin-when-cross-origin"),
 ];
 
-/// Everything that the port answers.
-pub fn routes(
+/// Everything that the port answers, with conversations of one kind on its WebSockets.
+pub fn routes<C: Conversation>(
     state: Arc<State>,
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
     let read = || warp::get().or(warp::head()).unify();
@@ -66,7 +67,7 @@ pub fn routes(
         .unify()
         .or(elsewhere)
         .unify()
-        .or(upgrade(state))
+        .or(upgrade::<C>(state))
         .unify()
         .or(no_upgrade().and(files))
         .unify()

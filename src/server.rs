@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warp::reply::Response as Reply;
 
 use crate::config::Config;
+use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::routes::{not_found, routes};
 use crate::shutdown::Phase;
@@ -130,21 +131,26 @@ pub fn prepare(listener: StdListener) -> io::Result<TcpListener> {
 
 /// Accepts connections until the drain begins, and answers the watchdog until everything closes.
 /// `file_limit` is for the log.
-pub async fn accept(listener: TcpListener, state: Arc<State>, mut probe: Probe, file_limit: u64) {
-    accept_until_drain(listener, &state, &mut probe, file_limit).await;
+pub async fn accept<C: Conversation>(
+    listener: TcpListener,
+    state: Arc<State>,
+    mut probe: Probe,
+    file_limit: u64,
+) {
+    accept_until_drain::<C>(listener, &state, &mut probe, file_limit).await;
     tokio::select! {
         never = probe.answer_always(|| ()) => match never {},
         () = state.shutdown.reached(Phase::Closing) => {}
     }
 }
 
-async fn accept_until_drain(
+async fn accept_until_drain<C: Conversation>(
     listener: TcpListener,
     state: &Arc<State>,
     probe: &mut Probe,
     file_limit: u64,
 ) {
-    let filters = TowerToHyperService::new(warp::service(routes(Arc::clone(state))));
+    let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
     let mut trouble: Option<Instant> = None;
     loop {

@@ -19,12 +19,10 @@ use tokio::net::TcpStream;
 use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::events::{Event, Level};
+use crate::conversation::{Conversation, Message, Output, Replies};
+use crate::events::Event;
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
-use crate::message::{Envelope, MessageType};
-use crate::metrics::Metrics;
-use crate::peer::Peer;
-use crate::protocol::{self, ClientId, CloseCode, ErrorCode, Refusal, ServerMessage, WELCOME};
+use crate::protocol::{ClientId, CloseCode};
 use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
 use crate::state::State;
@@ -39,12 +37,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a client that has not read everything may take to read up to its close frame. It holds at most
 /// what `MAX_OUTBOX_BYTES` allows.
 const SLOW_GOODBYE: Duration = Duration::from_secs(10);
-
-/// How many `stream-chunk` a client may send in the window of `RATE_LIMIT`.
-const MAX_CHUNKS: u32 = 500;
-
-/// The window of `RATE_LIMIT`.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// How much is read at once, in bytes. What one read holds is answered before the next, so the answers
 /// that wait for a slow client are bounded by what 16 KiB of messages can ask for.
@@ -70,17 +62,9 @@ struct Scratch {
     out: Output,
 }
 
-/// Frames on their way to the socket.
-#[derive(Default)]
-struct Output {
-    frames: Vec<u8>,
-    /// One message, before its frame is around it.
-    text: Vec<u8>,
-}
-
 /// A connected client. Between two turns it is plain data.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<C> {
     state: Arc<State>,
     /// Until it ends.
     seat: Option<Seat>,
@@ -95,17 +79,12 @@ pub struct Session {
     heard: Instant,
     /// When a heartbeat was sent that no sign of life has answered yet.
     pinged: Option<Instant>,
-    /// What it may say, and what others say to it.
-    peer: Peer,
-    /// What was read and has to wait until the peer's contest is settled.
+    /// What it says, and what is said to it.
+    conversation: C,
+    /// What was read and has to wait until a contest is settled.
     unread: Vec<u8>,
     /// Since when somebody wants to know whether the client lives.
     challenged: Option<Instant>,
-    rate: RateWindow,
-    /// Bit sets of the types and the error codes that have been logged once; the last bit of the codes is for
-    /// pieces of a stream.
-    seen_types: u32,
-    seen_errors: u32,
     tally: Tally,
     /// How it ended, once it did: the close code, and whose it was.
     ended: (CloseCode, &'static str),
@@ -150,7 +129,7 @@ enum Turn {
 enum Ready {
     /// The socket or the outbox.
     Usual,
-    /// It is known now whether the holder of the wanted id lives.
+    /// A contest is over: whether the holder of what was wanted lives.
     Settled { holder_lives: bool },
 }
 
@@ -169,7 +148,7 @@ impl Turn {
     }
 }
 
-impl Session {
+impl<C: Conversation> Session<C> {
     /// A session for the client that sits on `seat` and connects from `ip`.
     pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr) -> Self {
         let now = Instant::now();
@@ -184,8 +163,7 @@ impl Session {
         }
         Self {
             decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
-            peer: Peer::new(Arc::clone(&state), seat.client, ip),
-            rate: RateWindow::new(state.config.rate_limit, now),
+            conversation: C::new(Arc::clone(&state), seat.client, ip),
             unread: Vec::new(),
             challenged: None,
             state,
@@ -196,8 +174,6 @@ impl Session {
             pending: Vec::new(),
             heard: now,
             pinged: None,
-            seen_types: 0,
-            seen_errors: 0,
             tally: Tally { since: now, messages_in: 0, messages_out: 0, bytes_in: 0, bytes_out: 0 },
             ended: (CloseCode::ABNORMAL, "nobody"),
         }
@@ -216,7 +192,7 @@ impl Session {
         let end = self.talk(stream, early).await;
         *early = Vec::new();
         // The others need not wait for the goodbye.
-        self.peer.leave();
+        self.conversation.leave();
         self.leave(stream, end).await;
     }
 
@@ -236,7 +212,7 @@ impl Session {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
                 ready = poll_fn(|cx| {
-                    poll_ready(stream, self.pending.is_empty(), &mut self.peer, cx)
+                    poll_ready(stream, self.pending.is_empty(), &mut self.conversation, cx)
                 }) => {
                     match ready.map_or(Turn::End(End::Gone), |ready| self.turn(stream, ready)) {
                         Turn::End(end) => return end,
@@ -263,7 +239,7 @@ impl Session {
     /// The welcome, and the answers to what came with the handshake.
     fn greet(&mut self, stream: &TcpStream, early: &mut [u8]) -> Option<End> {
         with_scratch(|scratch| {
-            self.say(&ServerMessage::Welcome { message: WELCOME }, &mut scratch.out);
+            self.with_replies(&mut scratch.out, C::greet);
             let end = self.receive(stream, early, &mut scratch.out);
             self.flush(stream, &mut scratch.out.frames).or(end)
         })
@@ -299,7 +275,7 @@ impl Session {
         })
     }
 
-    /// The end of the peer's contest for an id, and then what the client has said since.
+    /// The end of a contest, and then what the client has said since.
     fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
             // One that has gone meanwhile must not take an id that somebody else waits for as well.
@@ -310,15 +286,9 @@ impl Session {
                     Err(_) => return Turn::End(End::Gone),
                 }
             }
-            if let Some((registered, request_id)) = self.peer.settle(holder_lives) {
-                let (request_id, out) = (request_id.as_deref(), &mut scratch.out);
-                match registered {
-                    Ok(peer_id) => {
-                        self.say(&ServerMessage::Registered { peer_id, request_id }, out)
-                    }
-                    Err(refusal) => self.refuse(&refusal, request_id, out),
-                }
-            }
+            self.with_replies(&mut scratch.out, |conversation, replies| {
+                conversation.settle(holder_lives, replies);
+            });
             let mut unread = std::mem::take(&mut self.unread);
             let end = self.receive(stream, &mut unread, &mut scratch.out);
             let end = self.flush(stream, &mut scratch.out.frames).or(end);
@@ -328,7 +298,7 @@ impl Session {
 
     /// Where somebody wants to know whether the client lives, it is asked.
     fn take_challenge(&mut self, stream: &TcpStream) -> Option<End> {
-        if !self.peer.outbox()?.is_challenged() {
+        if !self.conversation.outbox()?.is_challenged() {
             return None;
         }
         self.challenged = Some(Instant::now());
@@ -344,7 +314,7 @@ impl Session {
     /// Answers the challenge, if the client has shown a sign of life since.
     fn answer_challenge(&mut self) {
         if self.challenged.take_if(|since| self.heard > *since).is_some() {
-            if let Some(outbox) = self.peer.outbox() {
+            if let Some(outbox) = self.conversation.outbox() {
                 outbox.answer_challenge();
             }
         }
@@ -352,7 +322,7 @@ impl Session {
 
     /// Puts what others have to say behind the answers, until there is `enough`, in bytes.
     fn collect(&mut self, out: &mut Vec<u8>, enough: usize) -> Option<End> {
-        match self.peer.outbox()?.take(out, enough) {
+        match self.conversation.outbox()?.take(out, enough) {
             Ok(taken) => {
                 self.tally.messages_out += taken;
                 None
@@ -391,14 +361,13 @@ impl Session {
             match next {
                 Ok(None) => return None,
                 Err(code) => return Some(End::Refused(code)),
-                Ok(Some(Received::Text(message))) => {
-                    if let Some(end) = self.message(stream, Some(&message), out) {
+                Ok(Some(Received::Text(text))) => {
+                    if let Some(end) = self.message(stream, Message::Text(&text), out) {
                         return Some(end);
                     }
                 }
-                Ok(Some(Received::Binary(message))) => {
-                    let text = std::str::from_utf8(&message).ok();
-                    if let Some(end) = self.message(stream, text, out) {
+                Ok(Some(Received::Binary(bytes))) => {
+                    if let Some(end) = self.message(stream, Message::Binary(&bytes), out) {
                         return Some(end);
                     }
                 }
@@ -412,7 +381,7 @@ impl Session {
                 }
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
             }
-            if self.peer.is_contesting() {
+            if self.conversation.is_contesting() {
                 self.tally.bytes_in -= input.len() as u64;
                 self.unread = input.to_vec();
                 return None;
@@ -420,71 +389,38 @@ impl Session {
         }
     }
 
-    /// One message: `None` stands for bytes that are no text.
+    /// One message, and what comes of it.
     fn message(
         &mut self,
         stream: &TcpStream,
-        message: Option<&str>,
+        message: Message<'_>,
         out: &mut Output,
     ) -> Option<End> {
         self.tally.messages_in += 1;
-        let Some(envelope) = message.and_then(Envelope::parse) else {
-            self.state.metrics.received(None);
-            self.refuse(&Refusal::INVALID_JSON, None, out);
-            return None;
-        };
-        let request_id = envelope.request_id();
-        let kind = envelope.kind();
-        self.state.metrics.received(kind.as_ref().ok().copied());
-        let is_chunk = envelope.is_stream_chunk();
-        if !self.rate.allows(is_chunk, self.heard) {
-            if is_chunk {
-                self.log_chunks();
-            } else {
-                self.log_refusal(&Refusal::RATE_LIMIT);
-            }
-            self.answer_refusal(&Refusal::RATE_LIMIT, request_id, out);
-            return None;
-        }
         // What others said before comes before the answer, which may be that the client is elsewhere now.
         if let Some(end) = self.collect(&mut out.frames, usize::MAX) {
             return Some(end);
         }
-        let said = kind.and_then(|kind| {
-            self.log_message(kind);
-            let (said, metrics) = (&mut self.tally.messages_out, &self.state.metrics);
-            let text = message.unwrap_or_default();
-            self.peer.hear(kind, &envelope, text, |reply| put(reply, said, metrics, out))
-        });
-        match said {
-            Ok(news) if news.is_empty() => None,
-            Ok(news) => {
-                // The client hears where it is before the others hear of it.
-                let end = self.flush(stream, &mut out.frames);
-                news.send(&self.state.metrics);
-                end
-            }
-            Err(refusal) => {
-                self.refuse(&refusal, request_id, out);
-                None
-            }
+        let heard = self.heard;
+        let news = self
+            .with_replies(out, |conversation, replies| conversation.hear(message, heard, replies));
+        if news.is_empty() {
+            return None;
         }
+        // The client hears where it is before the others hear of it.
+        let end = self.flush(stream, &mut out.frames);
+        news.send(&self.state.metrics);
+        end
     }
 
-    fn refuse(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
-        self.log_refusal(refusal);
-        self.answer_refusal(refusal, request_id, out);
-    }
-
-    fn answer_refusal(&mut self, refusal: &Refusal, request_id: Option<&str>, out: &mut Output) {
-        self.state.metrics.refused(refusal.code);
-        let error =
-            ServerMessage::Error { message: &refusal.message, code: refusal.code, request_id };
-        self.say(&error, out);
-    }
-
-    fn say(&mut self, message: &ServerMessage, out: &mut Output) {
-        put(message, &mut self.tally.messages_out, &self.state.metrics, out);
+    fn with_replies<T>(
+        &mut self,
+        out: &mut Output,
+        talk: impl FnOnce(&mut C, &mut Replies<'_>) -> T,
+    ) -> T {
+        let count = &mut self.tally.messages_out;
+        let mut replies = Replies::new(out, count, &self.state.metrics);
+        talk(&mut self.conversation, &mut replies)
     }
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
@@ -620,44 +556,9 @@ impl Session {
             }
         }
     }
-
-    fn log_message(&mut self, kind: MessageType) {
-        let first = first_time(&mut self.seen_types, kind as u32);
-        let journal = &self.state.journal;
-        let (client_ip, client_id, message_type) = (self.ip, self.client, kind.name());
-        if first {
-            journal.log(Event::FirstMessage { client_ip, client_id, message_type });
-        } else if journal.logs(Level::Debug) {
-            journal.log(Event::Message { client_ip, client_id, message_type });
-        }
-    }
-
-    /// Pieces of a stream have a limit that no setting raises.
-    fn log_chunks(&mut self) {
-        if first_time(&mut self.seen_errors, u32::BITS - 1) {
-            let (client_ip, client_id, limit) = (self.ip, self.client, MAX_CHUNKS);
-            self.state.journal.log(Event::StreamLimited { client_ip, client_id, limit });
-        }
-    }
-
-    fn log_refusal(&mut self, refusal: &Refusal) {
-        let first = first_time(&mut self.seen_errors, refusal.code as u32);
-        let journal = &self.state.journal;
-        let (client_ip, client_id, error_code) = (self.ip, self.client, refusal.code);
-        if first && error_code == ErrorCode::RateLimitExceeded {
-            let limit = self.state.config.rate_limit.unwrap_or_default();
-            journal.log(Event::RateLimited { client_ip, client_id, limit });
-        } else if first {
-            let reason = refusal.message.to_string();
-            journal.log(Event::FirstRejected { client_ip, client_id, error_code, reason });
-        } else if journal.logs(Level::Debug) {
-            let reason = refusal.message.to_string();
-            journal.log(Event::Rejected { client_ip, client_id, error_code, reason });
-        }
-    }
 }
 
-impl Drop for Session {
+impl<C> Drop for Session<C> {
     fn drop(&mut self) {
         // Whoever reads that the client has gone can count on its place.
         self.seat = None;
@@ -681,59 +582,21 @@ impl Drop for Session {
     }
 }
 
-/// Puts a message into `out`, and counts it.
-fn put(message: &ServerMessage, count: &mut u64, metrics: &Metrics, out: &mut Output) {
-    metrics.sent(message.index(), 1);
-    out.text.clear();
-    protocol::write(&mut out.text, message);
-    encode(&mut out.frames, Opcode::Text, &out.text, None);
-    *count += 1;
-}
-
-/// Counts messages in windows that start with the first message behind the last window.
-#[derive(Debug)]
-struct RateWindow {
-    limit: Option<u32>,
-    start: Instant,
-    count: u32,
-    /// Pieces of streams, which are many by nature.
-    chunks: u32,
-}
-
-impl RateWindow {
-    fn new(limit: Option<u32>, now: Instant) -> Self {
-        Self { limit, start: now, count: 0, chunks: 0 }
-    }
-
-    fn allows(&mut self, is_chunk: bool, now: Instant) -> bool {
-        let Some(limit) = self.limit else {
-            return true;
-        };
-        if now - self.start >= RATE_WINDOW {
-            self.start = now;
-            self.count = 0;
-            self.chunks = 0;
-        }
-        let (count, limit) =
-            if is_chunk { (&mut self.chunks, MAX_CHUNKS) } else { (&mut self.count, limit) };
-        *count = count.saturating_add(1);
-        *count <= limit
-    }
-}
-
 /// Whether the socket can be read or somebody else has something to say. If there is something to write,
 /// that goes first: then whether the socket takes more, or too much has come for it. Polled by hand,
 /// because a future for each of these would be a third of what an idle client costs.
-fn poll_ready(
+fn poll_ready<C: Conversation>(
     stream: &TcpStream,
     nothing_pending: bool,
-    peer: &mut Peer,
+    conversation: &mut C,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Ready>> {
-    if peer.is_contesting() {
-        return peer.poll_contest(cx).map(|holder_lives| Ok(Ready::Settled { holder_lives }));
+    if conversation.is_contesting() {
+        return conversation
+            .poll_contest(cx)
+            .map(|holder_lives| Ok(Ready::Settled { holder_lives }));
     }
-    let from_others = peer.outbox().map_or(Poll::Pending, |outbox| {
+    let from_others = conversation.outbox().map_or(Poll::Pending, |outbox| {
         if nothing_pending { outbox.poll_ready(cx) } else { outbox.poll_urgent(cx) }
     });
     if from_others.is_ready() {
@@ -803,18 +666,13 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     })
 }
 
-/// Whether `bit` was not yet in `set`; it is now.
-fn first_time(set: &mut u32, bit: u32) -> bool {
-    let first = *set & (1 << bit) == 0;
-    *set |= 1 << bit;
-    first
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Level;
+    use crate::signaling::Signaling;
 
-    fn session() -> Session {
+    fn session() -> Session<Signaling> {
         let matches = crate::command::command().get_matches_from(["openstudio-signaling"]);
         let settings = crate::settings::Settings::collect(&matches, |_| None, None).unwrap();
         let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
@@ -899,19 +757,5 @@ mod tests {
         let heard = client.join().unwrap();
         assert_eq!(heard[..4], [0x88, 15, 0x03, 0xF3]);
         assert_eq!(heard[4..], *b"Server failed");
-    }
-
-    #[test]
-    fn the_rate_limit_counts_in_windows_of_ten_seconds() {
-        let start = Instant::now();
-        let mut rate = RateWindow::new(Some(2), start);
-        let late = start + Duration::from_millis(9_999);
-        assert!(rate.allows(false, start) && rate.allows(false, late) && !rate.allows(false, late));
-        let next = start + RATE_WINDOW;
-        assert!(rate.allows(false, next) && rate.allows(false, next) && !rate.allows(false, next));
-        // Pieces of streams are counted apart.
-        assert!((0..500).all(|_| rate.allows(true, next)) && !rate.allows(true, next));
-        let mut unlimited = RateWindow::new(None, start);
-        assert!((0..1_000).all(|_| unlimited.allows(false, start)));
     }
 }

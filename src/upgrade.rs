@@ -19,6 +19,7 @@ use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
 use crate::address;
+use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::protocol::quoted;
 use crate::session::Session;
@@ -48,14 +49,20 @@ pub enum Refused {
     HttpVersion,
     /// A proxy took `Connection: Upgrade` away.
     NoConnectionUpgrade,
+    /// A body has no place between the request and the first frame.
+    Body,
     /// HTTP/1.1 demands a Host.
     NoHost,
-    /// The version of the WebSocket protocol is not 13.
+    /// What is there is no host, or there are several (RFC 9112 section 3.2).
+    MalformedHost,
+    /// The version of the WebSocket protocol is not 13, or there are several.
     WebSocketVersion,
     /// There is no key.
     NoKey,
     /// The key is not 16 bytes in base64, or there are several.
     MalformedKey,
+    /// An offered subprotocol is no token.
+    MalformedProtocol,
     /// The page that asks is not one of those that may.
     Origin,
     /// As many clients as there may be are here already.
@@ -82,10 +89,13 @@ impl Refused {
             Self::Method => "A WebSocket upgrade must be a GET request",
             Self::HttpVersion => "A WebSocket upgrade needs HTTP/1.1",
             Self::NoConnectionUpgrade => "Missing \"Connection: Upgrade\" header",
+            Self::Body => "A WebSocket upgrade must not have a body",
             Self::NoHost => "Missing Host header",
+            Self::MalformedHost => "Malformed Host header",
             Self::WebSocketVersion => "Unsupported Sec-WebSocket-Version (must be 13)",
             Self::NoKey => "Missing Sec-WebSocket-Key header",
             Self::MalformedKey => "Malformed Sec-WebSocket-Key header",
+            Self::MalformedProtocol => "Malformed Sec-WebSocket-Protocol header",
             Self::Origin => "Origin not allowed",
             Self::Full => "Too many clients",
         }
@@ -104,19 +114,22 @@ impl Refused {
     }
 }
 
-/// Takes every request that asks for a WebSocket, and turns away ones that don't as not found.
-pub fn upgrade(state: Arc<State>) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
+/// Takes every request that asks for a WebSocket, for conversations of one kind, and turns away ones that
+/// don't as not found.
+pub fn upgrade<C: Conversation>(
+    state: Arc<State>,
+) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
     warp::method()
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Caller>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and_then(move |method, headers, caller, upgrade| {
-            let reply = handshake(&state, &method, &headers, caller, upgrade);
+            let reply = handshake::<C>(&state, &method, &headers, caller, upgrade);
             std::future::ready(reply)
         })
 }
 
-fn handshake(
+fn handshake<C: Conversation>(
     state: &Arc<State>,
     method: &Method,
     headers: &HeaderMap,
@@ -157,7 +170,7 @@ fn handshake(
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the seat is given back.
         if let Ok((stream, mut early)) = upgrade.await.map(into_stream) {
-            Session::new(state, seat, client_ip).run(&stream, &mut early).await;
+            Session::<C>::new(state, seat, client_ip).run(&stream, &mut early).await;
         }
     });
     let reply = reply.body(String::new());
@@ -185,19 +198,43 @@ fn acceptable<'h>(
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(Refused::NoConnectionUpgrade);
     }
-    if !headers.contains_key(header::HOST) {
-        return Err(Refused::NoHost);
+    let length = headers.get(header::CONTENT_LENGTH);
+    if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+    {
+        return Err(Refused::Body);
     }
-    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
-    if version.is_none_or(|version| version != "13") {
+    match only(headers, header::HOST) {
+        None => return Err(Refused::NoHost),
+        Some(Some(host)) if is_host(host) => {}
+        Some(_) => return Err(Refused::MalformedHost),
+    }
+    if only(headers, header::SEC_WEBSOCKET_VERSION) != Some(Some(b"13")) {
         return Err(Refused::WebSocketVersion);
     }
-    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-    match (keys.next(), keys.next()) {
-        (None, _) => Err(Refused::NoKey),
-        (Some(key), None) if is_key(key.as_bytes()) => Ok(key.as_bytes()),
-        _ => Err(Refused::MalformedKey),
+    let key = match only(headers, header::SEC_WEBSOCKET_KEY) {
+        None => return Err(Refused::NoKey),
+        Some(Some(key)) if is_key(key) => key,
+        Some(_) => return Err(Refused::MalformedKey),
+    };
+    if !elements(headers, header::SEC_WEBSOCKET_PROTOCOL).all(is_token) {
+        return Err(Refused::MalformedProtocol);
     }
+    Ok(key)
+}
+
+/// The value of a header that must not come twice: the outer `None` where it is absent, the inner where it
+/// does.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<Option<&[u8]>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    Some(values.next().is_none().then_some(first.as_bytes()))
+}
+
+/// The elements of a header that is a list; empty ones count for nothing (RFC 9110 section 5.6.1).
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter();
+    let elements = values.flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// Whether a request asks for a WebSocket.
@@ -207,17 +244,24 @@ pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
 
 /// Whether a header that is a list of tokens has this one, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut tokens = values.iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    tokens.any(|found| found.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    elements(headers, name).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The first subprotocol that the client offers, if it offers any.
 fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?;
-    let first = offered.as_bytes().split(|b| *b == b',').next()?.trim_ascii();
-    let first = HeaderValue::from_bytes(first).ok()?;
-    (!first.is_empty()).then_some(first)
+    let first = elements(headers, header::SEC_WEBSOCKET_PROTOCOL).next()?;
+    HeaderValue::from_bytes(first).ok()
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(element: &[u8]) -> bool {
+    element.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
+/// Whether it may be a host with or without a port, or nothing, as for a target that has none (RFC 9110
+/// section 7.2). Nothing here depends on which one: it is enough that no proxy could read it as two.
+fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\,\"<>".contains(b))
 }
 
 /// Sixteen bytes in base64: 22 digits and the padding. The last digit's spare bits are not looked at.

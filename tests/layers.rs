@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["hub"],
     &["state"],
-    &["member", "peer", "session"],
+    &["member", "peer", "conversation", "signaling", "session"],
     &["upgrade", "web", "routes"],
     &["server", "check"],
     &["lib", "main"],
@@ -29,8 +29,14 @@ const WITHIN: &[(&str, &str)] = &[
     ("message", "protocol"),
     // Once it is registered, a peer is a member.
     ("peer", "member"),
-    // The session brings the peer what its client says.
-    ("session", "peer"),
+    // The signaling brings the peer what its client says.
+    ("signaling", "peer"),
+    // It is a conversation,
+    ("signaling", "conversation"),
+    // and the session has one inside, whichever.
+    ("session", "conversation"),
+    // What tests have inside.
+    ("session", "signaling"),
     // A violation of the framing is a close code.
     ("frame", "protocol"),
     // Events name clients and codes.

@@ -11,6 +11,7 @@ use openstudio_signaling::events::Level;
 use openstudio_signaling::journal::Journal;
 use openstudio_signaling::server::{self, Outcome};
 use openstudio_signaling::shutdown::Shutdown;
+use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{Service, install_panic_hook, serve};
 use rustix::process::Signal;
 
@@ -321,7 +322,7 @@ fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
         journal,
         shutdown,
     };
-    let outcome = runtime.block_on(serve(service)).unwrap();
+    let outcome = runtime.block_on(serve::<Signaling>(service)).unwrap();
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));
     std::process::exit(i32::from(outcome != Outcome::Clean));

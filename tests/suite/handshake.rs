@@ -39,41 +39,75 @@ fn header_case_and_lists_do_not_matter() {
     let server = Server::start(&[]);
     for lines in [
         with("Connection", "connection: keep-alive, UPGRADE"),
+        with("Connection", "CONNECTION:\tx ,\tuPgRaDe\t, y"),
+        [with("Connection", "Connection: keep-alive"), vec!["Connection: Upgrade"]].concat(),
         with("Upgrade", "UPGRADE: h2c, WebSocket"),
+        [with("Upgrade", "Upgrade: h2c"), vec!["upgrade: websocket"]].concat(),
+        with("Host", "hOST: my_host:3000"),
+        with("Host", "Host: [::1]:3000"),
+        with("Host", "Host:"),
+        with("Sec-WebSocket-Version", "sec-websocket-version:   13  "),
+        with("Sec-WebSocket-Key", "SEC-WEBSOCKET-KEY:   dGhlIHNhbXBsZSBub25jZQ==  "),
+        with("GET", "GET http://elsewhere.example/path HTTP/1.1"),
+        [UPGRADE, &["Content-Length: 0"]].concat(),
+        // Extensions are offers, and none has to be taken.
+        [UPGRADE, &["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"]]
+            .concat(),
     ] {
-        assert_eq!(request(server.port, &lines).status, 101, "{lines:?}");
+        let answer = request(server.port, &lines);
+        assert_eq!(answer.status, 101, "{lines:?}");
+        assert!(!answer.head.contains("sec-websocket-extensions"));
     }
 }
 
 #[test]
 fn the_first_subprotocol_is_selected() {
     let server = Server::start(&[]);
-    let mut lines = UPGRADE.to_vec();
-    lines.push("Sec-WebSocket-Protocol: studio.v1 , other");
-    let answer = request(server.port, &lines);
-    assert_eq!(answer.status, 101);
-    assert!(answer.has("sec-websocket-protocol: studio.v1"), "{answer:?}");
+    for offered in [
+        &["Sec-WebSocket-Protocol: studio.v1 , other"][..],
+        &["Sec-WebSocket-Protocol: , studio.v1"],
+        &["sec-websocket-protocol: studio.v1", "sec-websocket-protocol: other"],
+        &["Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: studio.v1"],
+    ] {
+        let answer = request(server.port, &[UPGRADE, offered].concat());
+        assert_eq!(answer.status, 101);
+        assert!(answer.has("sec-websocket-protocol: studio.v1"), "{answer:?}");
+    }
+    let none = request(server.port, &[UPGRADE, &["Sec-WebSocket-Protocol:"]].concat());
+    assert_eq!(none.status, 101);
+    assert!(!none.head.contains("sec-websocket-protocol"), "{none:?}");
 }
 
 #[test]
 fn bad_handshakes_are_told_why() {
     let server = Server::start(&[]);
-    let twice = [UPGRADE, &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]].concat();
+    let and = |line| [UPGRADE, &[line]].concat();
+    let version = "Unsupported Sec-WebSocket-Version (must be 13)";
+    let key = "Malformed Sec-WebSocket-Key header";
+    let host = "Malformed Host header";
+    let body = "A WebSocket upgrade must not have a body";
+    let protocol = "Malformed Sec-WebSocket-Protocol header";
+    let method = "A WebSocket upgrade must be a GET request";
     for (lines, status, why) in [
         (with("Sec-WebSocket-Key", ""), 400, "Missing Sec-WebSocket-Key header"),
-        (
-            with("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="),
-            400,
-            "Malformed Sec-WebSocket-Key header",
-        ),
-        (twice, 400, "Malformed Sec-WebSocket-Key header"),
-        (
-            with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
-            426,
-            "Unsupported Sec-WebSocket-Version (must be 13)",
-        ),
-        (with("Sec-WebSocket-Version", ""), 426, "Unsupported Sec-WebSocket-Version (must be 13)"),
-        (with("GET", "POST / HTTP/1.1"), 405, "A WebSocket upgrade must be a GET request"),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="), 400, key),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key:"), 400, key),
+        // Fifteen bytes and seventeen, no padding, the alphabet of base64url, a space in the middle.
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA"), 400, key),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA="), 400, key),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"), 400, key),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: -_hlIHNhbXBsZSBub25jZQ=="), 400, key),
+        (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: dGhlIHNhb BsZSBub25jZQ=="), 400, key),
+        (and("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400, key),
+        (with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), 426, version),
+        (with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13, 8"), 426, version),
+        (with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 013"), 426, version),
+        (with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 14"), 426, version),
+        (with("Sec-WebSocket-Version", "Sec-WebSocket-Version:"), 426, version),
+        (with("Sec-WebSocket-Version", ""), 426, version),
+        (and("Sec-WebSocket-Version: 8"), 426, version),
+        (with("GET", "POST / HTTP/1.1"), 405, method),
+        (with("GET", "get / HTTP/1.1"), 405, method),
         (with("GET", "GET / HTTP/1.0"), 400, "A WebSocket upgrade needs HTTP/1.1"),
         (
             with("Connection", "Connection: keep-alive"),
@@ -81,6 +115,13 @@ fn bad_handshakes_are_told_why() {
             r#"Missing \"Connection: Upgrade\" header"#,
         ),
         (with("Host", ""), 400, "Missing Host header"),
+        (with("Host", "Host: a b"), 400, host),
+        (with("Host", "Host: somebody@localhost"), 400, host),
+        (and("Host: elsewhere"), 400, host),
+        (and("Content-Length: 5"), 400, body),
+        (and("Transfer-Encoding: chunked"), 400, body),
+        (and("Sec-WebSocket-Protocol: studio v1"), 400, protocol),
+        (and("Sec-WebSocket-Protocol: studio, v{1}"), 400, protocol),
     ] {
         let answer = request(server.port, &lines);
         let body = format!(r#"{{"error":"{why}"}}"#);
@@ -121,6 +162,43 @@ fn bytes_behind_the_handshake_are_not_lost() {
     assert!(client.text().contains("pong"));
     assert_eq!(client.close_code(), Some(1000));
     assert!(client.ends());
+}
+
+#[test]
+fn a_frame_may_begin_behind_the_handshake_and_end_later() {
+    let server = Server::start(&[]);
+    let ping = frame(0x81, br#"{"type":"ping"}"#);
+    for cut in 1..ping.len() {
+        let mut stream = server.connect();
+        stream.write_all(&[&head(UPGRADE), &ping[..cut]].concat()).unwrap();
+        assert_eq!(Answer::read(&mut stream, true).status, 101);
+        let mut client = Client { stream };
+        assert_eq!(client.text(), WELCOME);
+        client.stream.write_all(&ping[cut..]).unwrap();
+        assert!(client.text().contains("pong"), "cut at byte {cut}");
+    }
+    let mut stream = server.connect();
+    stream.write_all(&[head(UPGRADE), frame(0x83, b"")].concat()).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 101);
+    let mut client = Client { stream };
+    assert_eq!(client.text(), WELCOME);
+    assert_eq!(client.close_code(), Some(1002));
+}
+
+#[test]
+fn who_is_refused_may_try_again_on_the_same_connection() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let version = with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8");
+    stream.write_all(&head(&version)).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 426);
+    // A body is read as one, and not as frames or the next request.
+    let body = [UPGRADE, &["Content-Length: 5"]].concat();
+    stream.write_all(&[&head(&body)[..], b"hello"].concat()).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 400);
+    stream.write_all(&head(UPGRADE)).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 101);
+    assert_eq!(Client { stream }.text(), WELCOME);
 }
 
 #[test]
