@@ -161,7 +161,7 @@ impl Pool {
         epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)).context("epoll")?;
         for event in &events {
             let id = event.data.u64() as usize;
-            self.ready(id, &mut buffer, &mut on).with_context(|| format!("client {id}"))?;
+            self.ready(id, &mut buffer, &mut on)?;
         }
         self.events = events;
         self.buffer = buffer;
@@ -174,19 +174,25 @@ impl Pool {
         buffer: &mut [u8],
         on: &mut impl FnMut(&mut Self, usize, Event<'_>) -> Result<()>,
     ) -> Result<()> {
+        // What `on` says names its client itself, who need not be this one.
+        let who = || format!("client {id}");
         if self.clients[id].connecting() {
-            self.clients[id].connected()?;
+            self.clients[id].connected().with_context(who)?;
             let data = EventData::new_u64(id as u64);
             return Ok(epoll::modify(&self.epoll, &self.clients[id].stream, data, EventFlags::IN)?);
         }
         let before = self.clients[id].take_rest(buffer);
-        let length = self.clients[id].receive(&mut buffer[before..])?;
+        let length = self.clients[id].receive(&mut buffer[before..]).with_context(who)?;
         if length == 0 {
             epoll::delete(&self.epoll, &self.clients[id].stream)?;
+            // As every client does whose server has ended TCP. After a reset there is nothing left to end.
+            drop(self.clients[id].finish());
             return on(self, id, Event::End);
         }
         let mut bytes = &buffer[..before + length];
-        while let Some((event, taken)) = self.clients[id].next(self.wire, bytes)? {
+        while let Some((event, taken)) =
+            self.clients[id].next(self.wire, bytes).with_context(who)?
+        {
             bytes = &bytes[taken..];
             if let Some(Event::Open) = event {
                 self.open += 1;

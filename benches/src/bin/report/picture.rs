@@ -82,11 +82,11 @@ pub fn cpu(values: &Values) -> Option<String> {
         .iter()
         .zip(COLOURS)
         .filter_map(|((server, name), colour)| {
-            Some((*name, colour, values.summary(server, "ping_cpu_us")?.median))
+            Some((*name, colour, values.summary(server, "ping_cpu_us/64")?.median))
         })
         .collect();
     let most = bars.iter().map(|bar| bar.2).reduce(f64::max)?;
-    let ours = values.summary("ours", "ping_cpu_us")?.median;
+    let ours = values.summary("ours", "ping_cpu_us/64")?.median;
 
     let mut svg = head(
         "Server CPU a message, in µs (ping and pong, 64 clients)",

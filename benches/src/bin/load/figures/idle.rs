@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Resident memory with ever more clients that have their welcome, against none.
 pub fn memory(pool: &mut Pool, server: &Process, totals: &[usize]) -> Result<()> {
     let empty = server.resident()?;
+    say("empty_kib", empty as f64);
     say("resident_kib/0", empty as f64);
     for &total in totals {
         pool.open(total)?;

@@ -17,7 +17,8 @@ const PONG: &[u8] = br#"{"type":"pong","timestamp":"#;
 /// Bytes of a ping on the wire (2 of the head, 4 of the mask), which an echo gives back.
 pub const UNIT: usize = 6 + PING.len();
 
-/// Every client sends its next ping when it has its pong.
+/// Every client sends its next ping when it has its pong. With many clients a server finds several messages each time
+/// that it wakes up; with one it wakes up for each.
 pub fn ping(pool: &mut Pool, server: &Process, clients: usize, time: Duration) -> Result<()> {
     let ping = frame::text(PING);
     pool.open(clients)?;
@@ -34,12 +35,12 @@ pub fn ping(pool: &mut Pool, server: &Process, clients: usize, time: Duration) -
         Event::Ping => Ok(None),
         other => unexpected(id, other).map(|()| None),
     })?;
-    say("ping_cpu_us", window.cpu());
-    say("ping_rate", window.rate());
-    say("ping_p50_us", window.percentile(0.5));
-    say("ping_p99_us", window.percentile(0.99));
-    say("ping_p999_us", window.percentile(0.999));
-    say("ping_load_us", window.own());
+    say(&format!("ping_cpu_us/{clients}"), window.cpu());
+    say(&format!("ping_rate/{clients}"), window.rate());
+    say(&format!("ping_p50_us/{clients}"), window.percentile(0.5));
+    say(&format!("ping_p99_us/{clients}"), window.percentile(0.99));
+    say(&format!("ping_p999_us/{clients}"), window.percentile(0.999));
+    say(&format!("ping_load_us/{clients}"), window.own());
     Ok(())
 }
 
