@@ -72,7 +72,7 @@ pub fn rows(values: &Values) -> Result<Vec<Row>> {
     }
     let label = |(place, number, key): (usize, u32, &str)| Row {
         key: key.to_owned(),
-        label: LABELS[place].1.replace('#', &whole(number)).replace(" 1 clients", " 1 client"),
+        label: LABELS[place].1.replace('#', &whole(number)),
     };
     Ok(keys.into_iter().map(label).collect())
 }

@@ -17,8 +17,7 @@ const PONG: &[u8] = br#"{"type":"pong","timestamp":"#;
 /// Bytes of a ping on the wire (2 of the head, 4 of the mask), which an echo gives back.
 pub const UNIT: usize = 6 + PING.len();
 
-/// Every client sends its next ping when it has its pong. With many clients a server finds several messages each time
-/// that it wakes up; with one it wakes up for each.
+/// Every client sends its next ping when it has its pong.
 pub fn ping(pool: &mut Pool, server: &Process, clients: usize, time: Duration) -> Result<()> {
     let ping = frame::text(PING);
     pool.open(clients)?;
