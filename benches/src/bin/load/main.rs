@@ -1,0 +1,145 @@
+//! The load generator of the benchmark: one thread, one epoll, frames made by hand.
+//!
+//! Owns the command line and what is printed: a line for each value, `KEY<TAB>VALUE`. It deliberately does not
+//! know how many rounds there are, nor what the values are compared with.
+
+mod client;
+mod figures;
+mod frame;
+mod measure;
+mod pool;
+mod process;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::client::Wire;
+use crate::figures::{broadcast, idle, ping, relay, start};
+use crate::pool::Pool;
+use crate::process::Process;
+
+const USAGE: &str = "\
+usage: load FIGURE --pid PID --port PORT [--echo] [--seconds N] [--clients N[,N...]] [--times N]
+       load start [--notify] [--times N] --pid-file FILE -- COMMAND...
+FIGURE: memory ping handshakes relay broadcast heartbeat drain churn";
+
+/// What was asked for.
+struct Options {
+    figure: String,
+    pid: Option<i32>,
+    port: Option<u16>,
+    echo: bool,
+    notify: bool,
+    seconds: f64,
+    clients: Vec<usize>,
+    times: usize,
+    pid_file: String,
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("load: {error:#}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {}: {error:#}", options.figure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    if options.figure == "start" {
+        let Options { notify, times, pid_file, command, .. } = options;
+        return start::start(*notify, *times, pid_file, command);
+    }
+    let server = Process::new(options.pid.context("--pid is missing")?)?;
+    let address =
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
+    let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
+    let mut pool = Pool::new(address, wire)?;
+    let time = Duration::from_secs_f64(options.seconds);
+    let many = *options.clients.first().context("--clients is empty")?;
+    match options.figure.as_str() {
+        "memory" => idle::memory(&mut pool, &server, &options.clients),
+        "ping" => ping::ping(&mut pool, &server, many, time),
+        "handshakes" => ping::handshakes(&mut pool, &server, many, time),
+        "relay" => relay::relay(&mut pool, &server, &options.clients, time),
+        "broadcast" => broadcast::broadcast(&mut pool, &server, many, time),
+        "heartbeat" => idle::heartbeat(&mut pool, &server, many, time),
+        "drain" => idle::drain(&mut pool, &server, many),
+        "churn" => idle::churn(&mut pool, &server, many, options.times),
+        other => bail!("there is no figure {other}"),
+    }
+}
+
+/// Prints a value.
+fn say(key: &str, value: f64) {
+    println!("{key}\t{value:.4}");
+}
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self {
+            figure: arguments.next().context("which figure?")?,
+            pid: None,
+            port: None,
+            echo: false,
+            notify: false,
+            seconds: 3.0,
+            clients: vec![64],
+            times: 1,
+            pid_file: String::new(),
+            command: Vec::new(),
+        };
+        while let Some(name) = arguments.next() {
+            match name.as_str() {
+                "--echo" => options.echo = true,
+                "--notify" => options.notify = true,
+                "--" => {
+                    options.command = arguments.collect();
+                    break;
+                }
+                _ => {
+                    let value =
+                        arguments.next().with_context(|| format!("{name} needs a value"))?;
+                    options.set(&name, &value)?;
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        match name {
+            "--pid" => self.pid = Some(number(name, value)?),
+            "--port" => self.port = Some(number(name, value)?),
+            "--seconds" => self.seconds = number(name, value)?,
+            "--times" => self.times = number(name, value)?,
+            "--clients" => {
+                self.clients =
+                    value.split(',').map(|part| number(name, part)).collect::<Result<_>>()?;
+            }
+            "--pid-file" => self.pid_file = value.to_owned(),
+            _ => bail!("there is no option {name}"),
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    name: &str,
+    value: &str,
+) -> Result<T> {
+    value.parse().with_context(|| format!("{name} {value}"))
+}

@@ -1,0 +1,80 @@
+//! A closed loop over a stretch of time: how many exchanges, what CPU, how long each.
+//!
+//! Owns warm-up, window and percentiles. It deliberately does not know what an exchange is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::client::Event;
+use crate::pool::Pool;
+use crate::process::{Process, own_cpu};
+
+/// What a window showed.
+pub struct Window {
+    /// How long each exchange took.
+    times: Vec<Duration>,
+    seconds: f64,
+    /// ns of the server.
+    cpu: u64,
+    /// ns of this process.
+    own: u64,
+}
+
+/// Runs the loop that `on` keeps going, first for a third of `time` to warm up, then for `time`. `on` gives back
+/// how long an exchange took where one ended.
+pub fn window(
+    pool: &mut Pool,
+    server: &Process,
+    time: Duration,
+    mut on: impl FnMut(&mut Pool, usize, Event<'_>) -> Result<Option<Duration>>,
+) -> Result<Window> {
+    drive(pool, time / 3, &mut on, &mut Vec::new())?;
+    let mut times = Vec::with_capacity(1 << 20);
+    let (cpu, own, began) = (server.cpu()?, own_cpu()?, Instant::now());
+    drive(pool, time, &mut on, &mut times)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let (cpu, own) = (server.cpu()? - cpu, own_cpu()? - own);
+    ensure!(!times.is_empty(), "nothing ended within {time:?}");
+    times.sort_unstable();
+    Ok(Window { times, seconds, cpu, own })
+}
+
+fn drive(
+    pool: &mut Pool,
+    time: Duration,
+    on: &mut impl FnMut(&mut Pool, usize, Event<'_>) -> Result<Option<Duration>>,
+    times: &mut Vec<Duration>,
+) -> Result<()> {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        pool.turn(left, |pool, id, event| {
+            times.extend(on(pool, id, event)?);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+impl Window {
+    /// Exchanges a second.
+    pub fn rate(&self) -> f64 {
+        self.times.len() as f64 / self.seconds
+    }
+
+    /// µs of the server's CPU an exchange.
+    pub fn cpu(&self) -> f64 {
+        self.cpu as f64 / 1e3 / self.times.len() as f64
+    }
+
+    /// µs of the load generator's CPU an exchange.
+    pub fn own(&self) -> f64 {
+        self.own as f64 / 1e3 / self.times.len() as f64
+    }
+
+    /// The time in µs that this share of all exchanges stayed within.
+    pub fn percentile(&self, share: f64) -> f64 {
+        let index = ((self.times.len() - 1) as f64 * share).round() as usize;
+        self.times[index].as_secs_f64() * 1e6
+    }
+}

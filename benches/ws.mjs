@@ -1,0 +1,23 @@
+// Node's `ws` as it comes: welcome and pong, JSON parsed and built.
+//
+// Owns that one peer of the benchmark. It deliberately does not know rooms, limits or logs.
+// Usage: node ws.mjs DIR, with DIR the folder that ws was installed into.
+
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+
+const { WebSocketServer } = createRequire(resolve(process.argv[2], 'from-here.js'))('ws');
+
+const server = new WebSocketServer({ host: '127.0.0.1', port: 0, backlog: 4096 });
+server.on('listening', () => console.log(`Listening on 127.0.0.1:${server.address().port}`));
+server.on('connection', (socket) => {
+  // How a connection ends is the load generator's to judge.
+  socket.on('error', () => {});
+  socket.on('message', (data) => {
+    const message = JSON.parse(data);
+    if (message.type === 'ping') {
+      socket.send(JSON.stringify({ type: 'pong', timestamp: Date.now() }));
+    }
+  });
+  socket.send(JSON.stringify({ type: 'welcome', message: 'Connected to OpenStudio signaling server' }));
+});
