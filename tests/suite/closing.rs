@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use crate::support::Server;
+use crate::support::{Server, frame};
 
 #[test]
 fn the_clients_code_is_echoed() {
     let server = Server::start(&[]);
-    for code in [1000_u16, 1001, 3000, 4999] {
+    for code in (1000_u16..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
         let mut client = server.client();
         client.send(0x88, &code.to_be_bytes());
         assert_eq!(client.close_code(), Some(code));
@@ -24,15 +24,86 @@ fn the_clients_code_is_echoed() {
 }
 
 #[test]
+fn codes_that_nobody_may_send_are_refused() {
+    let server = Server::start(&[]);
+    for code in [
+        0_u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 1999, 2000, 2999, 5000, 5001, 9999,
+        65_535,
+    ] {
+        // With and without a reason, which is not even looked at.
+        for reason in ["", "why"] {
+            let mut client = server.client();
+            client.send(0x88, &[&code.to_be_bytes(), reason.as_bytes()].concat());
+            assert_eq!(client.close_code(), Some(1002), "{code} {reason}");
+            assert!(client.ends());
+        }
+    }
+    // Half a code.
+    let mut client = server.client();
+    client.send(0x88, &[0x03]);
+    assert_eq!(client.close_code(), Some(1002));
+}
+
+#[test]
+fn the_code_comes_back_without_the_reason() {
+    let server = Server::start(&[]);
+    for length in [1, 122, 123] {
+        let mut client = server.client();
+        client.send(0x88, &[&1000_u16.to_be_bytes(), &vec![b'x'; length][..]].concat());
+        let close = client.frame().unwrap();
+        assert_eq!((close.opcode, close.payload), (8, vec![0x03, 0xE8]));
+        assert!(client.ends());
+    }
+}
+
+#[test]
 fn messages_before_the_close_are_answered_and_later_ones_not() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.say(r#"{"type":"ping"}"#);
-    client.send(0x88, &1000_u16.to_be_bytes());
+    let ping = frame(0x81, br#"{"type":"ping"}"#);
+    let close = frame(0x88, &1000_u16.to_be_bytes());
+    // Another close is not answered either, nor is what breaks the protocol.
+    let late = [frame(0x89, b"late"), ping.clone(), close.clone(), vec![0xFF; 20]].concat();
+    client.stream.write_all(&[ping, close, late].concat()).unwrap();
     assert!(client.text().contains("pong"));
     let close = client.frame().unwrap();
     assert_eq!((close.opcode, close.payload), (8, vec![0x03, 0xE8]));
     assert!(client.ends());
+    drop(client);
+    server.log.wait_for("close 1000 by client");
+}
+
+#[test]
+fn a_message_under_way_is_no_reason_to_stay() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.send(0x01, b"{");
+    client.send(0x88, &3000_u16.to_be_bytes());
+    // Whoever says goodbye and ends its side of TCP gets its answer all the same.
+    client.shutdown_write();
+    assert_eq!(client.close_code(), Some(3000));
+    assert!(client.ends());
+}
+
+#[test]
+fn who_is_refused_has_a_second_to_read_why() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let start = std::time::Instant::now();
+    client.send(0x83, b"");
+    let mut writer = client.stream.try_clone().unwrap();
+    // It goes on writing until the server has gone: were that not read, TCP would be reset, and the close
+    // frame could be lost.
+    let writing = std::thread::spawn(move || {
+        let pings = frame(0x89, b"").repeat(1000);
+        while writer.write_all(&pings).is_ok() {}
+    });
+    assert_eq!(client.close_code(), Some(1002));
+    assert!(client.ends());
+    server.log.wait_for("close 1002 by server");
+    assert!(start.elapsed().as_millis() >= 900, "{:?}", start.elapsed());
+    // It ends at all: the server does not read for ever.
+    writing.join().unwrap();
 }
 
 #[test]
@@ -77,7 +148,7 @@ fn silence_is_asked_after_and_an_answer_keeps_the_client() {
 fn a_frame_that_never_ends_is_no_sign_of_life() {
     let server = Server::start(&[("HEARTBEAT_MS", "300")]);
     let mut client = server.client();
-    let whole = crate::support::frame(0x82, &[b'x'; 1000]);
+    let whole = frame(0x82, &[b'x'; 1000]);
     let (start, rest) = (&whole[..10], whole[10..].to_vec());
     let mut slow = client.stream.try_clone().unwrap();
     slow.write_all(start).unwrap();

@@ -23,4 +23,5 @@ mod studio;
 mod support;
 mod systemd;
 mod turn;
+mod utf8;
 mod web;
