@@ -20,13 +20,13 @@ pub fn memory(values: &Values) -> Option<String> {
     let most = *clients.last().filter(|most| **most > 0)?;
     const TOP: f64 = 50.0;
     const BOTTOM: f64 = 330.0;
-    const LEFT: f64 = 70.0;
+    const LEFT: f64 = 100.0;
     const RIGHT: f64 = 560.0;
     let x = |count: u32| LEFT + (RIGHT - LEFT) * f64::from(count) / f64::from(most);
     // From 1 MiB to 10 GiB, which is four decades.
     let y = |mib: f64| BOTTOM - (BOTTOM - TOP) * mib.max(1.0).log10() / 4.0;
 
-    let mut svg = head("Resident memory against connected idle clients", 370.0);
+    let mut svg = head("Resident memory against connected idle clients (logarithmic)", 370.0);
     for (mib, name) in [
         (1.0, "1 MiB"),
         (10.0, "10 MiB"),
@@ -89,7 +89,7 @@ pub fn cpu(values: &Values) -> Option<String> {
     let ours = values.summary("ours", "ping_cpu_us/64")?.median;
 
     let mut svg = head(
-        "Server CPU a message, in µs (ping and pong, 64 clients)",
+        "Server CPU a message in µs: ping and pong, 64 clients",
         50.0 + STEP * bars.len() as f64,
     );
     for (index, (name, colour, value)) in bars.iter().enumerate() {
