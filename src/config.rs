@@ -36,6 +36,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and after it those up to an issuer that browsers know: `fullchain.pem`.
+    pub cert: PathBuf,
+    /// The private key of the first certificate.
+    pub key: PathBuf,
+}
+
 /// The configuration of the service. Every value in it is one that can be.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -55,6 +64,8 @@ pub struct Config {
     pub allowed_origins: Option<Vec<String>>,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// The certificate for TLS without a proxy.
+    pub tls: Option<TlsFiles>,
     /// What signs tokens, where somebody set it.
     pub jwt_secret: Option<Secret>,
     /// What the TURN server checks credentials with.
@@ -100,6 +111,7 @@ impl Config {
             web_root: parser.set("WEB_ROOT"),
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
             trusted_proxies: parser.list("TRUSTED_PROXIES", network).unwrap_or_default(),
+            tls: parser.tls(),
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: Duration::from_millis(parser.number("TURN_TTL_MS", 1, 604_800_000)),
@@ -193,6 +205,21 @@ impl Parser<'_> {
             self.refuse(name);
         }
         value
+    }
+
+    /// Both files, or neither.
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let (given, missing) = match (self.set("TLS_CERT"), self.set("TLS_KEY")) {
+            (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+            (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
+            (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
+            (None, None) => return None,
+        };
+        let origin = self.settings.origin(given);
+        self.errors.push(Invalid(format!(
+            "Missing setting {missing}: {given} (from {origin}) is of no use without it; set both, or neither"
+        )));
+        None
     }
 
     fn parse<T: FromStr>(&self, name: &str) -> Option<T> {
@@ -337,6 +364,18 @@ mod tests {
         parser.refuse("JWT_SECRET");
         let shown = format!("{settings} {config:?} {changed:?} {:?}", parser.errors);
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        assert_eq!(config(&[], &[]).unwrap().tls, None);
+        let both = config(&[], &[("TLS_CERT", "/c"), ("TLS_KEY", "/k")]).unwrap().tls.unwrap();
+        assert_eq!(both, TlsFiles { cert: "/c".into(), key: "/k".into() });
+        for (given, missing) in [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")] {
+            let lines = errors(&[(given, "/a")]);
+            let start = format!("Missing setting {missing}: {given} (from environment) ");
+            assert!(lines.len() == 1 && lines[0].starts_with(&start), "{lines:?}");
+        }
     }
 
     #[test]

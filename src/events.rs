@@ -269,6 +269,14 @@ events! {
     SecretShort { bytes: usize, origin: String } Warn "ae8d2f4ef5fd4855b339ca794d493144"
     "JWT_SECRET (from {origin}) has {bytes} bytes: it can be guessed; take 32 or more (openssl rand -hex 32)"
 
+    /// The port speaks TLS with this certificate.
+    TlsLoaded { cert: String } Info "0f4ba5ad2f774ab6a6fd0f1f2c0e7a5b"
+    "TLS with the certificate in {cert}: wss:// and https:// only"
+
+    /// A client and the server did not agree upon TLS, for the first time in a minute.
+    TlsFailed { client_ip: IpAddr, error: String } Info "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"
+    "TLS handshake with {client_ip} failed: {error}; further ones within a minute are not logged"
+
     /// A connection could not be accepted for want of descriptors or memory.
     FilesExhausted { error: String, limit: u64 } Error "420042aaa1ff49668762e8e1a9003a38"
     "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"

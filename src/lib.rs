@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`room`] one room's rules · [`outbox`] what others say to a client |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -41,9 +41,11 @@ pub mod session;
 pub mod settings;
 pub mod shutdown;
 pub mod signaling;
+pub mod socket;
 pub mod state;
 pub mod station;
 pub mod systemd;
+pub mod tls;
 pub mod upgrade;
 pub mod web;
 
@@ -54,6 +56,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -75,6 +78,7 @@ use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
 use crate::station::{Manifest, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
+use crate::tls::Tls;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -112,6 +116,8 @@ pub struct Surroundings {
     pub station: Station,
     /// The real path of the web studio's directory.
     pub web_root: Option<PathBuf>,
+    /// The certificate for TLS without a proxy.
+    pub certified: Option<Arc<CertifiedKey>>,
 }
 
 /// Reads what the settings lead to.
@@ -128,10 +134,14 @@ pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
             format!(r#"Invalid setting WEB_ROOT="{path}": {error}; {fix}"#)
         })
     });
-    match (station, web_root.transpose()) {
-        (Ok(station), Ok(web_root)) => Ok(Surroundings { station, web_root }),
-        (station, web_root) => {
-            Err(station.err().into_iter().flatten().chain(web_root.err()).collect())
+    let certified = config.tls.as_ref().map(tls::load);
+    match (station, web_root.transpose(), certified.transpose()) {
+        (Ok(station), Ok(web_root), Ok(certified)) => {
+            Ok(Surroundings { station, web_root, certified })
+        }
+        (station, web_root, certified) => {
+            let others = web_root.err().into_iter().chain(certified.err());
+            Err(station.err().into_iter().flatten().chain(others).collect())
         }
     }
 }
@@ -143,7 +153,7 @@ pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
 /// When the system gives no signal handler, no thread, or does not take the sockets.
 pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
-    let Surroundings { station, web_root } = service.surroundings;
+    let Surroundings { station, web_root, certified } = service.surroundings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -154,6 +164,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
     log_station(&journal, &station, config.turn_secret.as_ref());
+    log_tls(&journal, &config);
     let tokens = Tokens::new(&signing_secret(
         &config,
         &settings,
@@ -167,6 +178,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         config,
         manifest: Manifest::new(station),
         web_root,
+        tls: certified.map(Tls::new),
         tokens,
         metrics,
         journal: journal.clone(),
@@ -196,11 +208,12 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let watching = watchdog.start(journal.clone())?;
 
     let base = authority(address.ok_or_else(|| io::Error::other("no socket to listen on"))?);
+    let (ws, http) = if state.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
     journal.log(Event::Started {
         version: env!("CARGO_PKG_VERSION"),
-        url: format!("ws://{base}/"),
-        health_url: format!("http://{base}/health"),
-        ready_url: format!("http://{base}/ready"),
+        url: format!("{ws}://{base}/"),
+        health_url: format!("{http}://{base}/health"),
+        ready_url: format!("{http}://{base}/ready"),
     });
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
@@ -355,23 +368,40 @@ fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret
     }
 }
 
-/// What SIGHUP does: reads the settings and the manifest again, and takes the log level and the station
-/// from them. What can't be changes nothing.
+fn log_tls(journal: &Journal, config: &Config) {
+    if let Some(files) = &config.tls {
+        journal.log(Event::TlsLoaded { cert: files.cert.display().to_string() });
+    }
+}
+
+/// What SIGHUP does: reads the settings and their files again, and takes the log level, the station and the
+/// certificate from them. What can't be changes nothing.
 fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifier) {
     notifier.reloading();
     let loaded = source.load().map_err(|errors| join(&errors));
     let loaded = loaded.and_then(|(config, settings)| {
         let found = surroundings(&config).map_err(|errors| errors.join("; "))?;
-        Ok((config, settings, found.station))
+        Ok((config, settings, found))
     });
     match loaded {
-        Ok((config, settings, station)) => {
+        Ok((config, settings, Surroundings { station, certified, .. })) => {
             state.journal.set_level(config.log_level);
             log_station(&state.journal, &station, state.config.turn_secret.as_ref());
             let station_id = quoted(&station.station_id);
             state.manifest.replace(station);
             warn_unknown(&state.journal, &settings);
-            for setting in settings.changed_since(started) {
+            let switched = match (&state.tls, certified) {
+                (Some(tls), Some(certified)) => {
+                    tls.replace(certified);
+                    log_tls(&state.journal, &config);
+                    None
+                }
+                (None, None) => None,
+                // Those who are connected can't change over, and those to come would meet another protocol.
+                (Some(_), None) => Some("TLS_CERT=".to_owned()),
+                (None, Some(_)) => Some(format!("TLS_CERT={}", settings.get("TLS_CERT").1)),
+            };
+            for setting in settings.changed_since(started).into_iter().chain(switched) {
                 state.journal.log(Event::NeedsRestart { setting });
             }
             state.journal.log(Event::Reloaded {

@@ -212,6 +212,14 @@ pub fn not_found() -> Reply {
     reply
 }
 
+/// What plain HTTP gets on a port that speaks TLS.
+pub fn tls_only() -> Reply {
+    let reason = "This port speaks TLS: use https:// or wss://";
+    let mut reply = error(StatusCode::BAD_REQUEST, reason);
+    reply.headers_mut().extend(security_headers());
+    reply
+}
+
 fn error(status: StatusCode, reason: &str) -> Reply {
     #[derive(Serialize)]
     struct Error<'a> {

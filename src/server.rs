@@ -17,17 +17,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
 
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::events::Event;
-use crate::routes::{not_found, routes};
+use crate::routes::{not_found, routes, tls_only};
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::systemd::{Notifier, Probe};
+use crate::tls::{self, Tls};
 use crate::upgrade::Caller;
 
 /// How long a client may take for a request head.
@@ -223,7 +226,7 @@ fn sort(error: &io::Error) -> AcceptError {
     }
 }
 
-/// Serves HTTP on a connection until it ends or becomes a session.
+/// Serves a connection until it ends or becomes a session.
 async fn connection<F>(stream: TcpStream, ip: IpAddr, state: Arc<State>, filters: F)
 where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
@@ -247,6 +250,58 @@ where
             }
         }
     });
+    let Some(tls) = &state.tls else {
+        return serve_http(stream, service, &state, accepted).await;
+    };
+    // In a box of its own: without TLS nobody pays for it.
+    let agreed = Box::pin(async {
+        tokio::select! {
+            agreed = timeout(HEAD_TIME, agree(stream, tls)) => agreed.ok(),
+            () = closing(&state, accepted) => None,
+        }
+    });
+    match agreed.await {
+        Some(Ok(Agreed::Tls(stream))) => serve_http(*stream, service, &state, accepted).await,
+        Some(Ok(Agreed::Plain(stream))) => {
+            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
+            serve_http(stream, service, &state, accepted).await;
+        }
+        // Who only looks whether the port is open is no failure.
+        Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        Some(Err(error)) if tls.failure_is_news() => {
+            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+        }
+        Some(Err(_)) | None => {}
+    }
+}
+
+/// What a client speaks on a port for TLS.
+enum Agreed {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+async fn agree(stream: TcpStream, tls: &Tls) -> io::Result<Agreed> {
+    let mut first = [tls::FIRST_BYTE];
+    // Who says nothing is no failure of TLS.
+    if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0] != tls::FIRST_BYTE {
+        return Ok(Agreed::Plain(stream));
+    }
+    Ok(Agreed::Tls(Box::new(tls.acceptor().accept(stream).await?)))
+}
+
+/// Lasts until everything closes, and a moment longer for who connected just before.
+async fn closing(state: &State, accepted: Instant) {
+    state.shutdown.reached(Phase::Closing).await;
+    sleep_until(accepted + LAST_REQUEST).await;
+}
+
+/// Serves HTTP until the connection ends or is upgraded.
+async fn serve_http<S, F>(stream: S, service: F, state: &State, accepted: Instant)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -255,14 +310,10 @@ where
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
     );
-    let closing = async {
-        state.shutdown.reached(Phase::Closing).await;
-        sleep_until(accepted + LAST_REQUEST).await;
-    };
     // What goes wrong here is between the client and HTTP, and hyper has told the client.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = closing => {}
+        () = closing(state, accepted) => {}
         () = sleep_until(accepted + HTTP_TIME) => {}
     }
     connection.as_mut().graceful_shutdown();

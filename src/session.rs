@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Shutdown as Direction};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::task::{consume_budget, yield_now};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -25,6 +23,7 @@ use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::protocol::{ClientId, CloseCode};
 use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
+use crate::socket::Socket;
 use crate::state::State;
 
 /// How long a client has to answer a heartbeat.
@@ -66,6 +65,7 @@ struct Scratch {
 #[derive(Debug)]
 pub struct Session<C> {
     state: Arc<State>,
+    socket: Socket,
     /// Until it ends.
     seat: Option<Seat>,
     client: ClientId,
@@ -149,8 +149,8 @@ impl Turn {
 }
 
 impl<C: Conversation> Session<C> {
-    /// A session for the client that sits on `seat` and connects from `ip`.
-    pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr) -> Self {
+    /// A session for the client that sits on `seat` and connects from `ip` by `socket`.
+    pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr, socket: Socket) -> Self {
         let now = Instant::now();
         let (client_ip, client_id) = (ip, seat.client);
         match seat.crowded() {
@@ -167,6 +167,7 @@ impl<C: Conversation> Session<C> {
             unread: Vec::new(),
             challenged: None,
             state,
+            socket,
             client: seat.client,
             crowded: seat.crowded().is_some(),
             seat: Some(seat),
@@ -184,24 +185,27 @@ impl<C: Conversation> Session<C> {
     ///
     /// It borrows what it works on, and the inner future has a box: a future holds what it is given once for
     /// each function on the way, and there are as many of these as clients.
-    pub async fn run(&mut self, stream: &TcpStream, early: &mut Vec<u8>) {
-        guard(stream, Box::pin(self.serve(stream, early))).await;
+    pub async fn run(&mut self, early: &mut Vec<u8>) {
+        let served = AssertUnwindSafe(Box::pin(self.serve(early))).catch_unwind().await;
+        if served.is_err() {
+            say_failed(&mut self.socket).await;
+        }
     }
 
-    async fn serve(&mut self, stream: &TcpStream, early: &mut Vec<u8>) {
-        let end = self.talk(stream, early).await;
+    async fn serve(&mut self, early: &mut Vec<u8>) {
+        let end = self.talk(early).await;
         *early = Vec::new();
         // The others need not wait for the goodbye.
         self.conversation.leave();
-        self.leave(stream, end).await;
+        self.leave(end).await;
     }
 
-    async fn talk(&mut self, stream: &TcpStream, early: &mut [u8]) -> End {
+    async fn talk(&mut self, early: &mut [u8]) -> End {
         let state = Arc::clone(&self.state);
         if self.crowded {
             return End::Refused(CloseCode::TOO_MANY);
         }
-        if let Some(end) = self.greet(stream, early) {
+        if let Some(end) = self.greet(early) {
             return end;
         }
         let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
@@ -211,21 +215,45 @@ impl<C: Conversation> Session<C> {
             tokio::select! {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
-                ready = poll_fn(|cx| {
-                    poll_ready(stream, self.pending.is_empty(), &mut self.conversation, cx)
-                }) => {
-                    match ready.map_or(Turn::End(End::Gone), |ready| self.turn(stream, ready)) {
+                ready = poll_fn(|cx| self.poll_ready(cx)) => {
+                    match ready.map_or(Turn::End(End::Gone), |ready| self.turn(ready)) {
                         Turn::End(end) => return end,
                         turn => turn.give_way().await,
                     }
                 }
                 () = &mut heartbeat => {
-                    if let Some(end) = self.beat(stream, heartbeat.as_mut()) {
+                    if let Some(end) = self.beat(heartbeat.as_mut()) {
                         return end;
                     }
                 }
             }
         }
+    }
+
+    /// Whether the socket can be read or somebody else has something to say. If there is something to write,
+    /// that goes first: then whether the socket takes more, or too much has come for it. Polled by hand,
+    /// because a future for each of these would be a third of what an idle client costs.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        if self.conversation.is_contesting() {
+            let settled = self.conversation.poll_contest(cx);
+            return settled.map(|holder_lives| Ok(Ready::Settled { holder_lives }));
+        }
+        let all_is_out = self.all_is_out();
+        let from_others = self.conversation.outbox().map_or(Poll::Pending, |outbox| {
+            if all_is_out { outbox.poll_ready(cx) } else { outbox.poll_urgent(cx) }
+        });
+        if from_others.is_ready() {
+            return Poll::Ready(Ok(Ready::Usual));
+        }
+        let socket = &self.socket;
+        let ready =
+            if all_is_out { socket.poll_read_ready(cx) } else { socket.poll_write_ready(cx) };
+        ready.map_ok(|()| Ready::Usual)
+    }
+
+    /// Whether nothing waits to be written.
+    fn all_is_out(&self) -> bool {
+        self.pending.is_empty() && self.socket.is_flushed()
     }
 
     fn parting_code(&self) -> CloseCode {
@@ -237,50 +265,50 @@ impl<C: Conversation> Session<C> {
     }
 
     /// The welcome, and the answers to what came with the handshake.
-    fn greet(&mut self, stream: &TcpStream, early: &mut [u8]) -> Option<End> {
+    fn greet(&mut self, early: &mut [u8]) -> Option<End> {
         with_scratch(|scratch| {
             self.with_replies(&mut scratch.out, C::greet);
-            let end = self.receive(stream, early, &mut scratch.out);
-            self.flush(stream, &mut scratch.out.frames).or(end)
+            let end = self.receive(early, &mut scratch.out);
+            self.flush(&mut scratch.out.frames).or(end)
         })
     }
 
     /// One turn on a socket that is ready: writes what is pending, else reads once and answers.
-    fn turn(&mut self, stream: &TcpStream, ready: Ready) -> Turn {
+    fn turn(&mut self, ready: Ready) -> Turn {
         if let Ready::Settled { holder_lives } = ready {
-            return self.settle(stream, holder_lives);
+            return self.settle(holder_lives);
         }
-        if let Some(end) = self.take_challenge(stream) {
+        if let Some(end) = self.take_challenge() {
             return Turn::End(end);
         }
-        if !self.pending.is_empty() {
-            let end = self.flush(stream, &mut Vec::new());
+        if !self.all_is_out() {
+            let end = self.flush(&mut Vec::new());
             let end = end.or_else(|| self.collect(&mut Vec::new(), 0));
             self.answer_challenge();
             return end.map_or(Turn::Paused, Turn::End);
         }
         with_scratch(|scratch| {
-            let Ok(read) = read(stream, &mut scratch.input) else {
+            let Ok(read) = self.socket.read(&mut scratch.input) else {
                 return Turn::End(End::Gone);
             };
             let read = read.unwrap_or(0);
-            let end = self.receive(stream, &mut scratch.input[..read], &mut scratch.out);
+            let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
             // Who says goodbye keeps nothing.
             if end.is_none() {
                 self.answer_challenge();
             }
             let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
-            let end = self.flush(stream, &mut scratch.out.frames).or(end);
+            let end = self.flush(&mut scratch.out.frames).or(end);
             end.map_or(Turn::after(read), Turn::End)
         })
     }
 
     /// The end of a contest, and then what the client has said since.
-    fn settle(&mut self, stream: &TcpStream, holder_lives: bool) -> Turn {
+    fn settle(&mut self, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
             // One that has gone meanwhile must not take an id that somebody else waits for as well.
             while self.unread.len() < UNREAD {
-                match read(stream, &mut scratch.input) {
+                match self.socket.read(&mut scratch.input) {
                     Ok(Some(read)) => self.unread.extend_from_slice(&scratch.input[..read]),
                     Ok(None) => break,
                     Err(_) => return Turn::End(End::Gone),
@@ -290,25 +318,25 @@ impl<C: Conversation> Session<C> {
                 conversation.settle(holder_lives, replies);
             });
             let mut unread = std::mem::take(&mut self.unread);
-            let end = self.receive(stream, &mut unread, &mut scratch.out);
-            let end = self.flush(stream, &mut scratch.out.frames).or(end);
+            let end = self.receive(&mut unread, &mut scratch.out);
+            let end = self.flush(&mut scratch.out.frames).or(end);
             end.map_or(Turn::Busy, Turn::End)
         })
     }
 
     /// Where somebody wants to know whether the client lives, it is asked.
-    fn take_challenge(&mut self, stream: &TcpStream) -> Option<End> {
+    fn take_challenge(&mut self) -> Option<End> {
         if !self.conversation.outbox()?.is_challenged() {
             return None;
         }
         self.challenged = Some(Instant::now());
-        self.ask(stream)
+        self.ask()
     }
 
-    fn ask(&mut self, stream: &TcpStream) -> Option<End> {
+    fn ask(&mut self) -> Option<End> {
         let mut ping = Vec::new();
         encode(&mut ping, Opcode::Ping, b"", None);
-        self.flush(stream, &mut ping)
+        self.flush(&mut ping)
     }
 
     /// Answers the challenge, if the client has shown a sign of life since.
@@ -341,12 +369,7 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Takes what the client sent and puts the answers into `out`.
-    fn receive(
-        &mut self,
-        stream: &TcpStream,
-        mut input: &mut [u8],
-        out: &mut Output,
-    ) -> Option<End> {
+    fn receive(&mut self, mut input: &mut [u8], out: &mut Output) -> Option<End> {
         if input.is_empty() {
             return None;
         }
@@ -362,12 +385,12 @@ impl<C: Conversation> Session<C> {
                 Ok(None) => return None,
                 Err(code) => return Some(End::Refused(code)),
                 Ok(Some(Received::Text(text))) => {
-                    if let Some(end) = self.message(stream, Message::Text(&text), out) {
+                    if let Some(end) = self.message(Message::Text(&text), out) {
                         return Some(end);
                     }
                 }
                 Ok(Some(Received::Binary(bytes))) => {
-                    if let Some(end) = self.message(stream, Message::Binary(&bytes), out) {
+                    if let Some(end) = self.message(Message::Binary(&bytes), out) {
                         return Some(end);
                     }
                 }
@@ -390,12 +413,7 @@ impl<C: Conversation> Session<C> {
     }
 
     /// One message, and what comes of it.
-    fn message(
-        &mut self,
-        stream: &TcpStream,
-        message: Message<'_>,
-        out: &mut Output,
-    ) -> Option<End> {
+    fn message(&mut self, message: Message<'_>, out: &mut Output) -> Option<End> {
         self.tally.messages_in += 1;
         // What others said before comes before the answer, which may be that the client is elsewhere now.
         if let Some(end) = self.collect(&mut out.frames, usize::MAX) {
@@ -408,7 +426,7 @@ impl<C: Conversation> Session<C> {
             return None;
         }
         // The client hears where it is before the others hear of it.
-        let end = self.flush(stream, &mut out.frames);
+        let end = self.flush(&mut out.frames);
         news.send(&self.state.metrics);
         end
     }
@@ -424,12 +442,12 @@ impl<C: Conversation> Session<C> {
     }
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
-    fn flush(&mut self, stream: &TcpStream, out: &mut Vec<u8>) -> Option<End> {
+    fn flush(&mut self, out: &mut Vec<u8>) -> Option<End> {
         let result = if self.pending.is_empty() {
-            write(stream, out)
+            self.socket.write(out)
         } else {
             self.pending.append(out);
-            write(stream, &self.pending)
+            self.socket.write(&self.pending)
         };
         let written = match result {
             Ok(written) => written,
@@ -456,7 +474,7 @@ impl<C: Conversation> Session<C> {
     }
 
     /// The heartbeat's timer fired: the client was heard since, or is asked, or is dead.
-    fn beat(&mut self, stream: &TcpStream, timer: Pin<&mut Sleep>) -> Option<End> {
+    fn beat(&mut self, timer: Pin<&mut Sleep>) -> Option<End> {
         let heartbeat = self.state.config.heartbeat;
         let now = Instant::now();
         let silent = now - self.heard;
@@ -481,12 +499,12 @@ impl<C: Conversation> Session<C> {
         self.pinged = Some(now);
         // The next heartbeat may be due before the time for the answer to this one is over.
         timer.reset(now + heartbeat.min(PONG_TIME));
-        self.ask(stream)
+        self.ask()
     }
 
     /// Ends the connection the way `end` asks for: a close frame, then the end of our side of TCP, then
     /// reading on until the client has ended its own.
-    async fn leave(&mut self, stream: &TcpStream, end: End) {
+    async fn leave(&mut self, end: End) {
         let (code, reason) = match end {
             End::Gone => return,
             End::Closed(code) => {
@@ -502,13 +520,13 @@ impl<C: Conversation> Session<C> {
         let mut close = Vec::new();
         encode_close(&mut close, code, reason, None);
         // A reader that is slow gets its time to come to the close frame.
-        let patience = if self.pending.is_empty() { LINGER } else { SLOW_GOODBYE };
+        let patience = if self.all_is_out() { LINGER } else { SLOW_GOODBYE };
         let goodbye = async {
-            if self.flush(stream, &mut close).is_some() || self.flush_all(stream).await.is_err() {
+            if self.flush(&mut close).is_some() || self.flush_all().await.is_err() {
                 return;
             }
             if let End::Going(_) = end {
-                self.await_close(stream).await;
+                self.await_close().await;
             }
         };
         if let End::Going(_) = end {
@@ -517,13 +535,13 @@ impl<C: Conversation> Session<C> {
         } else {
             let _ = timeout(patience, goodbye).await;
         }
-        hang_up(stream).await;
+        hang_up(&mut self.socket).await;
     }
 
-    async fn flush_all(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            stream.writable().await?;
-            if self.flush(stream, &mut Vec::new()).is_some() {
+    async fn flush_all(&mut self) -> io::Result<()> {
+        while !self.all_is_out() {
+            self.socket.writable().await?;
+            if self.flush(&mut Vec::new()).is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
@@ -532,10 +550,10 @@ impl<C: Conversation> Session<C> {
 
     /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says
     /// comes too late.
-    async fn await_close(&mut self, stream: &TcpStream) {
-        while stream.readable().await.is_ok() {
+    async fn await_close(&mut self) {
+        while self.socket.readable().await.is_ok() {
             let turn = with_scratch(|scratch| {
-                let read = match read(stream, &mut scratch.input) {
+                let read = match self.socket.read(&mut scratch.input) {
                     Ok(Some(read)) => read,
                     Ok(None) => return Turn::Paused,
                     Err(_) => return Turn::End(End::Gone),
@@ -582,63 +600,16 @@ impl<C> Drop for Session<C> {
     }
 }
 
-/// Whether the socket can be read or somebody else has something to say. If there is something to write,
-/// that goes first: then whether the socket takes more, or too much has come for it. Polled by hand,
-/// because a future for each of these would be a third of what an idle client costs.
-fn poll_ready<C: Conversation>(
-    stream: &TcpStream,
-    nothing_pending: bool,
-    conversation: &mut C,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<Ready>> {
-    if conversation.is_contesting() {
-        return conversation
-            .poll_contest(cx)
-            .map(|holder_lives| Ok(Ready::Settled { holder_lives }));
-    }
-    let from_others = conversation.outbox().map_or(Poll::Pending, |outbox| {
-        if nothing_pending { outbox.poll_ready(cx) } else { outbox.poll_urgent(cx) }
-    });
-    if from_others.is_ready() {
-        return Poll::Ready(Ok(Ready::Usual));
-    }
-    let ready =
-        if nothing_pending { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) };
-    ready.map_ok(|()| Ready::Usual)
-}
-
-/// Writes as much as the socket takes now, in bytes.
-fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    match stream.try_write(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        result => result,
-    }
-}
-
-/// Reads what the socket has now, in bytes; `None` where it has nothing.
-fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    match stream.try_read(buffer) {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => Ok(Some(read)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Our end of TCP, and then reading until the client's, for a while.
-async fn hang_up(stream: &TcpStream) {
-    // An error means that the client has gone already, as reading will show.
-    let _ = SockRef::from(stream).shutdown(Direction::Write);
-    let _ = timeout(LINGER, discard(stream)).await;
+/// Our end of the connection, and then reading until the client's, for a while.
+async fn hang_up(socket: &mut Socket) {
+    socket.end();
+    let _ = timeout(LINGER, discard(socket)).await;
 }
 
 /// Reads until the client's end of TCP, and keeps nothing.
-async fn discard(stream: &TcpStream) {
-    while stream.readable().await.is_ok() {
-        match with_scratch(|scratch| read(stream, &mut scratch.input)) {
+async fn discard(socket: &mut Socket) {
+    while socket.readable().await.is_ok() {
+        match with_scratch(|scratch| socket.read(&mut scratch.input)) {
             Ok(Some(read)) => Turn::after(read).give_way().await,
             Ok(None) => {}
             Err(_) => return,
@@ -646,16 +617,14 @@ async fn discard(stream: &TcpStream) {
     }
 }
 
-/// Runs a session. Where it panics, the client is told 1011 before TCP ends.
-async fn guard(stream: &TcpStream, session: impl Future<Output = ()>) {
-    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
-        let mut close = Vec::new();
-        let code = CloseCode::SERVER_ERROR;
-        encode_close(&mut close, Some(code.0), code.reason(), None);
-        // If it cannot be written now, it never can: the process is about to end.
-        let _ = write(stream, &close);
-        hang_up(stream).await;
-    }
+/// Tells a client whose session panicked 1011 before TCP ends.
+async fn say_failed(socket: &mut Socket) {
+    let mut close = Vec::new();
+    let code = CloseCode::SERVER_ERROR;
+    encode_close(&mut close, Some(code.0), code.reason(), None);
+    // If it cannot be written now, it never can: the process is about to end.
+    let _ = socket.write(&close);
+    hang_up(socket).await;
 }
 
 /// Lends the thread's buffers. What a panic left in them is not the next client's business.
@@ -668,11 +637,16 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown as Direction;
+
+    use socket2::SockRef;
+
     use super::*;
     use crate::events::Level;
+    use crate::hub::News;
     use crate::signaling::Signaling;
 
-    fn session() -> Session<Signaling> {
+    fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let matches = crate::command::command().get_matches_from(["openstudio-signaling"]);
         let settings = crate::settings::Settings::collect(&matches, |_| None, None).unwrap();
         let (journal, _writer) = crate::journal::Journal::start(Level::Error).unwrap();
@@ -682,6 +656,7 @@ mod tests {
             hub: crate::hub::Hub::new(None, Arc::default()),
             manifest: crate::station::Manifest::new(crate::station::load(None).unwrap()),
             web_root: None,
+            tls: None,
             tokens: crate::invite::Tokens::new(&crate::config::Secret::new("secret")),
             metrics: Arc::default(),
             journal,
@@ -689,14 +664,21 @@ mod tests {
             started: std::time::Instant::now(),
         });
         let seat = state.seats.admit([127, 0, 0, 1].into()).unwrap();
-        Session::new(state, seat, [127, 0, 0, 1].into())
+        Session::new(state, seat, [127, 0, 0, 1].into(), socket)
+    }
+
+    /// Both ends of a connection.
+    async fn connected() -> (std::net::TcpStream, Socket) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+        (client, Socket::plain(stream))
     }
 
     #[tokio::test]
     async fn a_socket_that_is_always_ready_does_not_keep_the_thread() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (mut client, socket) = connected().await;
         // A message that is never finished, in empty fragments, as many as the sockets take.
         client.set_nonblocking(true).unwrap();
         std::io::Write::write_all(&mut client, &[0x01, 0x80, 0, 0, 0, 0]).unwrap();
@@ -707,7 +689,7 @@ mod tests {
         let order = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (first, second) = (Arc::clone(&order), Arc::clone(&order));
         let flooded = tokio::spawn(async move {
-            session().run(&stream, &mut Vec::new()).await;
+            session::<Signaling>(socket).run(&mut Vec::new()).await;
             first.lock().unwrap().push("flooded");
         });
         let other = tokio::spawn(async move { second.lock().unwrap().push("other") });
@@ -718,42 +700,52 @@ mod tests {
 
     #[tokio::test]
     async fn who_reads_slowly_is_alive_and_who_does_not_read_is_not() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
-        let mut session = session();
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
         let long_ago = Instant::now() - Duration::from_secs(60);
         session.pending = vec![0; 20_000_000];
         let mut pending = usize::MAX;
         while session.pending.len() < pending {
             pending = session.pending.len();
-            stream.writable().await.unwrap();
-            session.flush(&stream, &mut Vec::new());
+            session.socket.writable().await.unwrap();
+            session.flush(&mut Vec::new());
         }
         session.heard = long_ago;
-        assert_eq!(session.flush(&stream, &mut Vec::new()), None);
+        assert_eq!(session.flush(&mut Vec::new()), None);
         assert_eq!(session.heard, long_ago, "nothing was taken");
         let taken = 20_000_000 - pending;
         std::io::Read::read_exact(&mut client, &mut vec![0; taken]).unwrap();
-        stream.writable().await.unwrap();
-        assert_eq!(session.flush(&stream, &mut Vec::new()), None);
+        session.socket.writable().await.unwrap();
+        assert_eq!(session.flush(&mut Vec::new()), None);
         assert!(session.heard > long_ago, "the client made room");
+    }
+
+    /// A conversation that comes to nothing.
+    struct Panics;
+
+    impl Conversation for Panics {
+        fn new(_state: Arc<State>, _client: ClientId, _ip: IpAddr) -> Self {
+            Self
+        }
+
+        fn greet(&mut self, _replies: &mut Replies<'_>) {
+            panic!("as the test asks");
+        }
+
+        fn hear(&mut self, _: Message<'_>, _: Instant, _: &mut Replies<'_>) -> News {
+            unreachable!("it did not get that far")
+        }
     }
 
     #[tokio::test]
     async fn a_client_whose_session_panics_gets_its_close_frame() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (mut client, socket) = connected().await;
         let client = std::thread::spawn(move || {
-            let mut client = std::net::TcpStream::connect(address).unwrap();
             let mut heard = Vec::new();
             std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
             heard
         });
-        let (stream, _) = listener.accept().await.unwrap();
-        guard(&stream, async { panic!("as the test asks") }).await;
-        drop(stream);
+        session::<Panics>(socket).run(&mut Vec::new()).await;
         let heard = client.join().unwrap();
         assert_eq!(heard[..4], [0x88, 15, 0x03, 0xF3]);
         assert_eq!(heard[4..], *b"Server failed");

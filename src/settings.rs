@@ -28,9 +28,17 @@ pub struct Setting {
     pub allowed: &'static str,
     /// What it does.
     pub help: &'static str,
-    /// The systemd credential that a secret can also come from (systemd.exec(5), `LoadCredential=`). No
-    /// value of such a setting is ever shown.
-    pub credential: Option<&'static str>,
+    /// The systemd credential that it can also come from (systemd.exec(5), `LoadCredential=`).
+    pub credential: Option<Credential>,
+}
+
+/// What a credential is to a setting, with the credential's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// It holds the value, and that is never shown, wherever it comes from.
+    Secret(&'static str),
+    /// It is the file that the value would name.
+    File(&'static str),
 }
 
 const fn setting(
@@ -49,7 +57,13 @@ const fn secret(
     help: &'static str,
 ) -> Setting {
     let allowed = "a line of text";
-    Setting { name, default, allowed, help, credential: Some(credential) }
+    let credential = Some(Credential::Secret(credential));
+    Setting { name, default, allowed, help, credential }
+}
+
+const fn file(name: &'static str, credential: &'static str, help: &'static str) -> Setting {
+    let credential = Some(Credential::File(credential));
+    Setting { name, default: "not set", allowed: "the path of a file", help, credential }
 }
 
 /// The table of settings.
@@ -95,6 +109,16 @@ pub const SETTINGS: &[Setting] = &[
         "not set",
         "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
         "Proxies whose X-Forwarded-For says who the client is",
+    ),
+    file(
+        "TLS_CERT",
+        "tls-cert",
+        "Certificate chain (PEM) for wss:// and https:// without a proxy, with TLS_KEY; read again at SIGHUP",
+    ),
+    file(
+        "TLS_KEY",
+        "tls-key",
+        "Private key (PEM) of the certificate; better the credential tls-key",
     ),
     secret(
         "JWT_SECRET",
@@ -167,7 +191,7 @@ pub const SETTINGS: &[Setting] = &[
 impl Setting {
     /// Whether its value is never shown.
     pub fn is_secret(&self) -> bool {
-        self.credential.is_some()
+        matches!(self.credential, Some(Credential::Secret(_)))
     }
 
     /// The name of the flag, without the dashes.
@@ -242,11 +266,8 @@ impl Settings {
         for setting in SETTINGS {
             let flag = flags.get_one::<String>(setting.name).cloned();
             let line = lines.iter().rev().find(|line| line.name == setting.name);
-            let credentials = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-            let path = credentials.zip(setting.credential).map(|(dir, name)| dir.join(name));
-            let path = path.unwrap_or_default();
             let set = [
-                (read_credential(&path)?, Origin::Credential(path)),
+                credential(setting, environment("CREDENTIALS_DIRECTORY"))?,
                 (flag, Origin::Flag),
                 (environment(setting.name), Origin::Environment),
                 line.map_or((None, Origin::Default), |line| {
@@ -273,7 +294,8 @@ impl Settings {
     /// The settings that differ from `before`, as `NAME=value`, but for those that a reload applies.
     pub fn changed_since(&self, before: &Self) -> Vec<String> {
         let pairs = self.values.iter().zip(&before.values);
-        let applied = |name| matches!(name, "LOG_LEVEL" | "STATION_MANIFEST");
+        let applied =
+            |name| matches!(name, "LOG_LEVEL" | "STATION_MANIFEST" | "TLS_CERT" | "TLS_KEY");
         let changed = pairs.filter(|(now, then)| now.1 != then.1 && !applied(now.0.name));
         changed
             .map(|((setting, value, _), _)| {
@@ -305,6 +327,23 @@ impl fmt::Display for Settings {
         }
         Ok(())
     }
+}
+
+/// What a setting gets from the directory of credentials, if there is one.
+fn credential(
+    setting: &Setting,
+    directory: Option<String>,
+) -> Result<(Option<String>, Origin), Vec<Invalid>> {
+    let (Some(directory), Some(credential)) = (directory, setting.credential) else {
+        return Ok((None, Origin::Default));
+    };
+    let (Credential::Secret(name) | Credential::File(name)) = credential;
+    let path = PathBuf::from(directory).join(name);
+    let value = match credential {
+        Credential::Secret(_) => read_credential(&path)?,
+        Credential::File(_) => path.exists().then(|| path.to_string_lossy().into_owned()),
+    };
+    Ok((value, Origin::Credential(path)))
 }
 
 /// Reads what systemd passes under this path; it need not pass anything.

@@ -14,11 +14,13 @@ use crate::metrics::Metrics;
 use crate::seats::Seats;
 use crate::shutdown::Shutdown;
 use crate::station::Manifest;
+use crate::tls::Tls;
 
 /// Shared behind an `Arc` by all connections.
 #[derive(Debug)]
 pub struct State {
-    /// The settings as they were at the start; a reload changes the journal's level and the manifest only.
+    /// The settings as they were at the start; a reload changes the journal's level, the manifest and the
+    /// certificate only.
     pub config: Config,
     /// How many are connected.
     pub seats: Seats,
@@ -32,6 +34,8 @@ pub struct State {
     pub manifest: Manifest,
     /// The real path of the web studio's directory.
     pub web_root: Option<PathBuf>,
+    /// TLS, where the port speaks it.
+    pub tls: Option<Tls>,
     /// Makes and checks tokens.
     pub tokens: Tokens,
     /// What Prometheus can ask for.

@@ -12,6 +12,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, Response, StatusCode, Version};
 use warp::reject::Reject;
@@ -23,6 +24,7 @@ use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::protocol::quoted;
 use crate::session::Session;
+use crate::socket::Socket;
 use crate::state::State;
 
 /// What RFC 6455 section 1.3 has every server append to the key.
@@ -169,8 +171,8 @@ fn handshake<C: Conversation>(
     // The seat is taken before the reply goes out, so a drain waits for handshakes in flight, too.
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the seat is given back.
-        if let Ok((stream, mut early)) = upgrade.await.map(into_stream) {
-            Session::<C>::new(state, seat, client_ip).run(&stream, &mut early).await;
+        if let Ok((socket, mut early)) = upgrade.await.map(into_socket) {
+            Session::<C>::new(state, seat, client_ip, socket).run(&mut early).await;
         }
     });
     let reply = reply.body(String::new());
@@ -274,6 +276,20 @@ fn is_key(key: &[u8]) -> bool {
 pub fn accept_key(key: &[u8]) -> String {
     let hash = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX);
     STANDARD.encode(hash.finalize())
+}
+
+/// What a session runs on, of a connection that hyper has let go of, and what hyper had read ahead.
+fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
+    match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        Ok(parts) => {
+            let (tcp, tls) = parts.io.into_inner().into_inner();
+            (Socket::tls(tcp, tls), parts.read_buf.to_vec())
+        }
+        Err(upgraded) => {
+            let (tcp, early) = into_stream(upgraded);
+            (Socket::plain(tcp), early)
+        }
+    }
 }
 
 /// The socket below a connection that hyper has let go of, and what hyper had read ahead.

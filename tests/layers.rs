@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &[
         "journal", "systemd", "metrics", "station", "invite", "keyfile", "ice", "seats", "room",
-        "outbox",
+        "outbox", "tls", "socket",
     ],
     &["hub"],
     &["state"],

@@ -22,6 +22,7 @@ mod station;
 mod studio;
 mod support;
 mod systemd;
+mod tls;
 mod turn;
 mod utf8;
 mod web;

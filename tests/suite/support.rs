@@ -151,7 +151,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn read(stream: &mut TcpStream, has_body: bool) -> Self {
+    pub fn read(stream: &mut impl Read, has_body: bool) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -183,9 +183,9 @@ pub fn get(port: u16, path: &str) -> Answer {
     request(port, &[&format!("GET {path} HTTP/1.1"), "Host: localhost"])
 }
 
-/// A WebSocket client made by hand.
-pub struct Client {
-    pub stream: TcpStream,
+/// A WebSocket client made by hand, over TCP or what is on it.
+pub struct Client<S = TcpStream> {
+    pub stream: S,
 }
 
 /// A frame from the server.
@@ -198,7 +198,17 @@ pub struct Frame {
 impl Client {
     /// Shakes hands, and leaves the welcome to be read.
     pub fn open(port: u16) -> Self {
-        let mut stream = connect(port);
+        Self::over(connect(port))
+    }
+
+    pub fn shutdown_write(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Shakes hands on a connection, and leaves the welcome to be read.
+    pub fn over(mut stream: S) -> Self {
         stream.write_all(&head(UPGRADE)).unwrap();
         let answer = Answer::read(&mut stream, true);
         assert_eq!(answer.status, 101, "{answer:?}");
@@ -268,10 +278,6 @@ impl Client {
         while let Some(frame) = self.frame() {
             assert_eq!(frame.opcode, 8, "{frame:?}");
         }
-    }
-
-    pub fn shutdown_write(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 }
 
