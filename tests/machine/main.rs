@@ -10,10 +10,13 @@ mod browser;
 mod call;
 mod forwarder;
 mod load;
+#[path = "../suite/secure.rs"]
+mod secure;
 mod station;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
 mod support;
+mod tls;
 mod webdriver;
 
 use std::time::{Duration, Instant};
@@ -22,6 +25,7 @@ use booted::{Machine, SERVICE};
 use call::two_browsers_call_and_one_comes_back;
 use load::ConnectLoop;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
+use tls::a_renewed_certificate_drops_nobody;
 
 /// Makes a test of each scenario on each release.
 macro_rules! on_both_releases {
@@ -47,6 +51,7 @@ on_both_releases! {
     the_drop_in_examples_work
     invites_survive_a_restart
     secrets_and_the_manifest_are_set
+    a_renewed_certificate_drops_nobody
     it_starts_where_unshare_is_blocked
     it_serves_ipv4_where_there_is_no_ipv6
     purge_leaves_nothing_behind

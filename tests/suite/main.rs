@@ -17,6 +17,7 @@ mod metrics;
 mod packaging;
 mod peers;
 mod proxies;
+mod secure;
 mod shutdown;
 mod station;
 mod studio;

@@ -2,22 +2,14 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
 use rustix::process::Signal;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
-};
+use rustls::SupportedProtocolVersion;
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use crate::support::{Answer, Client, Server, WELCOME, binary, connect, frame, get, head};
-
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+use crate::secure::{Stream, certificate, secure, shown};
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, binary, connect, frame, get, head};
 
 /// A folder with a certificate, its key, and a server that uses both.
 struct Secured {
@@ -57,38 +49,8 @@ impl Secured {
 
     /// The certificate that a newcomer is shown.
     fn shown(&self) -> CertificateDer<'static> {
-        let mut stream = self.connect();
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-        stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
+        shown(self.connect())
     }
-}
-
-fn certificate(dir: &Path, cert: &str, key: &str) {
-    let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", cert])
-        .current_dir(dir)
-        .output()
-        .expect("it is installed by tests/run");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn secure(
-    tcp: TcpStream,
-    trusted: &Path,
-    versions: &[&'static SupportedProtocolVersion],
-) -> Stream {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(trusted).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), tcp)
 }
 
 #[test]
@@ -118,7 +80,7 @@ fn what_comes_behind_the_handshake_in_one_record_is_heard() {
     let secured = Secured::start(&[]);
     let mut stream = secured.connect();
     let ping = frame(0x81, br#"{"type":"ping"}"#);
-    stream.write_all(&[head(crate::support::UPGRADE), ping.repeat(3)].concat()).unwrap();
+    stream.write_all(&[head(UPGRADE), ping.repeat(3)].concat()).unwrap();
     assert_eq!(Answer::read(&mut stream, true).status, 101);
     let mut client = Client { stream };
     assert_eq!(client.text(), WELCOME);

@@ -1,0 +1,83 @@
+//! TLS without a proxy, as an operator of certbot sets it up.
+
+use std::fs;
+use std::path::Path;
+
+use crate::booted::{Machine, SERVICE};
+use crate::secure::{Stream, certificate, secure, shown};
+use crate::support::{Client, connect};
+
+const EXAMPLES: &str = "/usr/share/doc/openstudio-signaling/examples";
+const LINEAGE: &str = "/etc/letsencrypt/live/localhost";
+const HOOK: &str = "/etc/letsencrypt/renewal-hooks/deploy/openstudio-signaling";
+
+/// What certbot does when it renews: a new pair in the lineage, and the hook.
+fn renew(machine: &Machine, dir: &Path) -> bool {
+    certificate(dir, "fullchain.pem", "privkey.pem");
+    lay(machine, dir);
+    machine.run(&["env", &format!("RENEWED_LINEAGE={LINEAGE}"), HOOK]).status.success()
+}
+
+fn lay(machine: &Machine, dir: &Path) {
+    for name in ["fullchain.pem", "privkey.pem"] {
+        let text = fs::read_to_string(dir.join(name)).unwrap();
+        let script =
+            format!("umask 077; mkdir -p {LINEAGE}; printf %s '{text}' > {LINEAGE}/{name}");
+        machine.ok(&["sh", "-ec", &script]);
+    }
+}
+
+fn connected(dir: &Path) -> Stream {
+    secure(connect(3000), &dir.join("fullchain.pem"), rustls::DEFAULT_VERSIONS)
+}
+
+pub fn a_renewed_certificate_drops_nobody(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let dir = tempfile::tempdir().unwrap();
+    let drop_ins = "/etc/systemd/system/openstudio-signaling.service.d";
+    // The commands of the example, for this name.
+    let example = include_str!("../../systemd/examples/tls.conf");
+    let commands = example.lines().filter_map(|line| line.strip_prefix("#   "));
+    let commands = commands.collect::<Vec<_>>().join("\n").replace("NAME", "localhost");
+    assert!(commands.contains(HOOK) && commands.ends_with("restart openstudio-signaling.service"));
+    certificate(dir.path(), "fullchain.pem", "privkey.pem");
+    lay(&machine, dir.path());
+    machine.ok(&["sh", "-ec", &commands]);
+    machine.wait_for_log("TLS with the certificate in /etc/openstudio-signaling/tls/fullchain.pem");
+    let key = "/etc/openstudio-signaling/tls/privkey.pem";
+    let mode = machine.ok(&["stat", "-c", "%a %U:%G", key]);
+    assert_eq!(mode, "640 root:openstudio-signaling\n");
+
+    let mut client = Client::over(connected(dir.path()));
+    client.text();
+    let process = machine.property("MainPID");
+    let before = shown(connected(dir.path()));
+    assert!(renew(&machine, dir.path()));
+    machine.wait_for_log("Reloaded: ");
+    let after = shown(connected(dir.path()));
+    assert_ne!(before, after);
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"), "who was there stays");
+
+    // A pair that can't be is said to certbot, and the one before stays in force.
+    let script = format!("echo nothing > {LINEAGE}/privkey.pem; RENEWED_LINEAGE={LINEAGE} {HOOK}");
+    assert!(!machine.run(&["sh", "-c", &script]).status.success());
+    machine.wait_for_log("Invalid setting TLS_KEY=\"/etc/openstudio-signaling/tls/privkey.pem\"");
+    assert_eq!(shown(connected(dir.path())), after);
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    assert_eq!(machine.property("MainPID"), process);
+    client.leave(1000);
+
+    // The same pair as credentials, which root alone can read.
+    certificate(dir.path(), "fullchain.pem", "privkey.pem");
+    lay(&machine, dir.path());
+    let edit = "/^Environment/d; s/^#LoadCredential/LoadCredential/; s/NAME/localhost/";
+    machine.ok(&["sed", "-i", edit, &format!("{drop_ins}/tls.conf")]);
+    machine.ok(&["rm", "-r", "/etc/openstudio-signaling/tls"]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    let mut client = Client::over(connected(dir.path()));
+    client.text();
+    client.leave(1000);
+    machine.ok(&["systemctl", "reload", SERVICE]);
+    machine.ok(&["test", "-e", &format!("{EXAMPLES}/certbot-deploy-hook")]);
+}
