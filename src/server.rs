@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ async fn accept_until_drain<C: Conversation>(
     file_limit: u64,
 ) {
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
-    let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
+    let mut draining = pin!(state.shutdown.reached(Phase::Draining));
     let mut trouble: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -250,30 +251,45 @@ where
             }
         }
     });
-    let Some(tls) = &state.tls else {
-        return serve_http(stream, service, &state, accepted).await;
-    };
-    // In a box of its own: without TLS nobody pays for it.
-    let agreed = Box::pin(async {
-        tokio::select! {
-            agreed = timeout(HEAD_TIME, agree(stream, tls)) => agreed.ok(),
-            () = closing(&state, accepted) => None,
-        }
-    });
-    match agreed.await {
-        Some(Ok(Agreed::Tls(stream))) => serve_http(*stream, service, &state, accepted).await,
-        Some(Ok(Agreed::Plain(stream))) => {
-            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
-            serve_http(stream, service, &state, accepted).await;
-        }
-        // Who only looks whether the port is open is no failure.
-        Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-        Some(Err(error)) if tls.failure_is_news() => {
-            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
-        }
-        Some(Err(_)) | None => {}
+    match &state.tls {
+        None => serve(pin!(http(stream, service)), &state, accepted).await,
+        // In a box of its own: without TLS nobody pays for it.
+        Some(tls) => Box::pin(secured(stream, ip, service, tls, &state, accepted)).await,
     }
 }
+
+/// Serves a connection on a port that speaks TLS.
+async fn secured<F>(
+    stream: TcpStream,
+    ip: IpAddr,
+    service: F,
+    tls: &Tls,
+    state: &State,
+    accepted: Instant,
+) where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let agreed = tokio::select! {
+        agreed = timeout(HEAD_TIME, agree(stream, tls)) => agreed,
+        () = closing(state, accepted) => return,
+    };
+    match agreed {
+        Ok(Ok(Agreed::Tls(stream))) => serve(pin!(http(*stream, service)), state, accepted).await,
+        Ok(Ok(Agreed::Plain(stream))) => {
+            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
+            serve(pin!(http(stream, service)), state, accepted).await;
+        }
+        // Who only looks whether the port is open, or says nothing, is no failure.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        Ok(Err(error)) if tls.failure_is_news() => {
+            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+        }
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// HTTP on a stream of either kind.
+type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
 
 /// What a client speaks on a port for TLS.
 enum Agreed {
@@ -296,20 +312,26 @@ async fn closing(state: &State, accepted: Instant) {
     sleep_until(accepted + LAST_REQUEST).await;
 }
 
-/// Serves HTTP until the connection ends or is upgraded.
-async fn serve_http<S, F>(stream: S, service: F, state: &State, accepted: Instant)
+/// HTTP on a connection, with its limits.
+fn http<S, F>(stream: S, service: F) -> Connection<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_header_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_header_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+}
+
+/// Serves HTTP until the connection ends or is upgraded.
+async fn serve<S, F>(mut connection: Pin<&mut Connection<S, F>>, state: &State, accepted: Instant)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
     // What goes wrong here is between the client and HTTP, and hyper has told the client.
     tokio::select! {
         _ = connection.as_mut() => return,

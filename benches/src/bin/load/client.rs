@@ -5,11 +5,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustls::{ClientConfig, ClientConnection};
 
 use crate::frame::{self, Frame};
 
@@ -62,6 +64,7 @@ enum Stage {
 
 pub struct Client {
     pub stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     stage: Stage,
     /// Bytes of a message that is not all there yet.
     rest: Vec<u8>,
@@ -70,8 +73,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts to connect; `number` chooses the address that it comes from.
-    pub fn dial(number: usize, server: SocketAddrV4) -> Result<Self> {
+    /// Starts to connect, through TLS where there is a configuration for it; `number` chooses the address that
+    /// it comes from.
+    pub fn dial(
+        number: usize,
+        server: SocketAddrV4,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
             .context("a socket for a client")?;
@@ -82,8 +90,14 @@ impl Client {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("connecting"),
         }
+        let tls = tls.map(|config| {
+            ClientConnection::new(Arc::clone(config), "localhost".try_into()?)
+                .map(Box::new)
+                .context("TLS for a client")
+        });
         Ok(Self {
             stream: TcpStream::from(socket),
+            tls: tls.transpose()?,
             stage: Stage::Connecting,
             rest: Vec::new(),
             waits: Some((Instant::now(), "its welcome")),
@@ -104,13 +118,30 @@ impl Client {
 
     /// Sends a frame, whole: in a closed loop a server that leaves no room for it has stopped reading.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.writer().write_all(bytes).context("encrypting")?;
+            return self.flush();
+        }
         let sent = self.stream.write(bytes).context("the server does not take what is sent")?;
         ensure!(sent == bytes.len(), "the server took {sent} of {} bytes", bytes.len());
         Ok(())
     }
 
+    /// Sends what TLS has to say.
+    fn flush(&mut self) -> Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while tls.wants_write() {
+            tls.write_tls(&mut self.stream).context("the server does not take what is sent")?;
+        }
+        Ok(())
+    }
+
     /// Says that nothing more comes, which ends an echo.
-    pub fn finish(&self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            self.flush()?;
+        }
         self.stream.shutdown(Shutdown::Write).context("ending the connection")
     }
 
@@ -127,11 +158,25 @@ impl Client {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Reads what is there; 0 is the end of TCP, by a reset, too.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        match self.stream.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
-            result => result.context("reading"),
+    /// Reads what is there, `None` where TLS has nothing to read yet; 0 is the end of TCP, by a reset, too.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let result = match &mut self.tls {
+            None => self.stream.read(buffer),
+            Some(tls) => match tls.read_tls(&mut self.stream) {
+                Ok(_) => {
+                    tls.process_new_packets().context("TLS")?;
+                    // What one read brings fits into the buffer, whole.
+                    let result = tls.reader().read(buffer);
+                    self.flush()?;
+                    result
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Some(0)),
+            result => result.map(Some).context("reading"),
         }
     }
 

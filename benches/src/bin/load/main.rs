@@ -13,9 +13,14 @@ mod process;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
 use crate::figures::{broadcast, idle, ping, relay, start};
@@ -23,7 +28,7 @@ use crate::pool::Pool;
 use crate::process::Process;
 
 const USAGE: &str = "\
-usage: load FIGURE --pid PID --port PORT [--echo] [--seconds N] [--clients N[,N...]] [--times N]
+usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
 FIGURE: memory ping handshakes relay broadcast heartbeat drain churn";
 
@@ -38,6 +43,7 @@ struct Options {
     clients: Vec<usize>,
     times: usize,
     pid_file: String,
+    tls: Option<String>,
     command: Vec<String>,
 }
 
@@ -67,7 +73,8 @@ fn run(options: &Options) -> Result<()> {
     let address =
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
     let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
-    let mut pool = Pool::new(address, wire)?;
+    let tls = options.tls.as_deref().map(trusting).transpose()?;
+    let mut pool = Pool::new(address, wire, tls)?;
     let time = Duration::from_secs_f64(options.seconds);
     let many = *options.clients.first().context("--clients is empty")?;
     match options.figure.as_str() {
@@ -81,6 +88,16 @@ fn run(options: &Options) -> Result<()> {
         "churn" => idle::churn(&mut pool, &server, many, options.times),
         other => bail!("there is no figure {other}"),
     }
+}
+
+/// TLS that trusts one certificate. Every handshake is a full one, as those of new clients are.
+fn trusting(certificate: &str) -> Result<Arc<ClientConfig>> {
+    let certificate = CertificateDer::from_pem_file(certificate).context("--tls")?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).context("--tls")?;
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 /// Prints a value.
@@ -100,6 +117,7 @@ impl Options {
             clients: vec![64],
             times: 1,
             pid_file: String::new(),
+            tls: None,
             command: Vec::new(),
         };
         while let Some(name) = arguments.next() {
@@ -130,6 +148,7 @@ impl Options {
                 self.clients =
                     value.split(',').map(|part| number(name, part)).collect::<Result<_>>()?;
             }
+            "--tls" => self.tls = Some(value.to_owned()),
             "--pid-file" => self.pid_file = value.to_owned(),
             _ => bail!("there is no option {name}"),
         }

@@ -5,12 +5,14 @@
 use std::mem;
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustls::ClientConfig;
 
 use crate::client::{Client, Event, Wire};
 
@@ -27,6 +29,7 @@ pub struct Pool {
     epoll: OwnedFd,
     server: SocketAddrV4,
     wire: Wire,
+    tls: Option<Arc<ClientConfig>>,
     clients: Vec<Client>,
     open: usize,
     buffer: Vec<u8>,
@@ -35,11 +38,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new(server: SocketAddrV4, wire: Wire) -> Result<Self> {
+    pub fn new(server: SocketAddrV4, wire: Wire, tls: Option<Arc<ClientConfig>>) -> Result<Self> {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC).context("epoll")?,
             server,
             wire,
+            tls,
             clients: Vec::new(),
             open: 0,
             buffer: vec![0; BUFFER],
@@ -82,7 +86,8 @@ impl Pool {
     }
 
     fn dial(&self, id: usize) -> Result<Client> {
-        let client = Client::dial(id, self.server).with_context(|| format!("client {id}"))?;
+        let client = Client::dial(id, self.server, self.tls.as_ref());
+        let client = client.with_context(|| format!("client {id}"))?;
         let data = EventData::new_u64(id as u64);
         epoll::add(&self.epoll, &client.stream, data, EventFlags::OUT).context("epoll")?;
         Ok(client)
@@ -183,6 +188,10 @@ impl Pool {
         }
         let before = self.clients[id].take_rest(buffer);
         let length = self.clients[id].receive(&mut buffer[before..]).with_context(who)?;
+        let Some(length) = length else {
+            self.clients[id].keep_rest(&buffer[..before]);
+            return Ok(());
+        };
         if length == 0 {
             epoll::delete(&self.epoll, &self.clients[id].stream)?;
             // As every client does whose server has ended TCP. After a reset there is nothing left to end.

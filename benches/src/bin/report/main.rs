@@ -134,12 +134,13 @@ fn table(values: &Values) -> Result<String> {
 }
 
 fn lines_of(row: &Row, values: &Values) -> Vec<[String; 6]> {
-    let ours = values.summary("ours", &row.key);
     let mut lines = Vec::new();
     for (server, name) in SERVERS {
         let Some(summary) = values.summary(server, &row.key) else { continue };
-        let ratio = match ours {
-            Some(ours) if server != "ours" && summary.median > 0.0 => {
+        // Who speaks TLS is compared with ours that does.
+        let own = if server == "ws-tls" { "ours-tls" } else { "ours" };
+        let ratio = match values.summary(own, &row.key) {
+            Some(ours) if server != own && summary.median > 0.0 => {
                 format!("{} ×", digits(ours.median / summary.median))
             }
             _ => String::new(),

@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use crate::{Values, whole};
 
 /// The servers: as `benches/run` calls them, and as a reader does.
-pub const SERVERS: [(&str, &str); 4] = [
+pub const SERVERS: [(&str, &str); 6] = [
     ("ours", "openstudio-signaling"),
     ("floor", "TCP echo"),
     ("stock", "stock warp::ws()"),
     ("ws", "Node ws"),
+    ("ours-tls", "openstudio-signaling, TLS"),
+    ("ws-tls", "Node ws, TLS"),
 ];
 
 /// A figure in the table.
