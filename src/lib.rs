@@ -10,7 +10,7 @@
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
 //! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
-//! | 6 | [`server`] accept loop, timeouts, drain · [`check`] the client behind `check` |
+//! | 6 | [`connection`] TLS, HTTP, timeouts · [`server`] accept loop, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
 //!
 //! This file owns how the parts are put together. It deliberately does not end the process.
@@ -19,6 +19,7 @@ pub mod address;
 pub mod check;
 pub mod command;
 pub mod config;
+pub mod connection;
 pub mod conversation;
 pub mod events;
 pub mod frame;

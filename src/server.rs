@@ -1,4 +1,4 @@
-//! Sockets: where to listen, whom to accept, how long a head may take, and the drain.
+//! Sockets: where to listen, whom to accept, and the drain.
 //!
 //! Owns the accept loop and the order in which everything ends. It deliberately knows nothing of what
 //! requests and messages mean.
@@ -6,47 +6,24 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_rustls::server::TlsStream;
-use warp::reply::Response as Reply;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
+use crate::connection::{Turns, connection};
 use crate::conversation::Conversation;
 use crate::events::Event;
-use crate::routes::{not_found, routes, tls_only};
+use crate::routes::routes;
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::systemd::{Notifier, Probe};
-use crate::tls::{self, Tls};
-use crate::upgrade::Caller;
-
-/// How long a client may take for a request head.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// The largest request head, in bytes.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// How long, while everything closes, a new connection may take to its first request, and a request that
-/// has begun to its end. Whoever connected a moment before the end still gets an answer.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
-
-/// How long a connection may be used for HTTP; a WebSocket stays. Who does not read its answers is not
-/// noticed otherwise.
-const HTTP_TIME: Duration = Duration::from_secs(60);
 
 /// The accept queue; the kernel caps it at net.core.somaxconn, 4096 by default (listen(2)).
 const BACKLOG: i32 = 4096;
@@ -154,7 +131,9 @@ async fn accept_until_drain<C: Conversation>(
     probe: &mut Probe,
     file_limit: u64,
 ) {
+    let turns = Arc::new(Turns::default());
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
+    let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
     let mut trouble: Option<Instant> = None;
     loop {
@@ -170,8 +149,9 @@ async fn accept_until_drain<C: Conversation>(
         let error = match accepted {
             Ok((stream, address)) => {
                 let ip = address.ip().to_canonical();
-                let connection = connection(stream, ip, Arc::clone(state), filters.clone());
-                state.shutdown.tasks.spawn(connection);
+                let (state, turns) = (Arc::clone(state), Arc::clone(&turns));
+                let connection = connection(stream, ip, state, turns, filters.clone());
+                tasks.spawn(connection);
                 continue;
             }
             Err(error) => error,
@@ -225,121 +205,6 @@ fn sort(error: &io::Error) -> AcceptError {
         ) => AcceptError::Theirs,
         _ => AcceptError::Unknown,
     }
-}
-
-/// Serves a connection until it ends or becomes a session.
-async fn connection<F>(stream: TcpStream, ip: IpAddr, state: Arc<State>, filters: F)
-where
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    let accepted = Instant::now();
-    // Without it, small frames would wait for acknowledgements. An error means that the client has gone.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let version = request.version();
-        request.extensions_mut().insert(Caller { ip, version });
-        // What names a host and no path (CONNECT, RFC 9112 section 3.2.3) is for proxies, and more than warp's
-        // filters can take: `warp::path::full` panics at it.
-        let has_path = request.uri().path_and_query().is_some();
-        let answer = has_path.then(|| filters.call(request));
-        async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(not_found()),
-            }
-        }
-    });
-    match &state.tls {
-        None => serve(pin!(http(stream, service)), &state, accepted).await,
-        // In a box of its own: without TLS nobody pays for it.
-        Some(tls) => Box::pin(secured(stream, ip, service, tls, &state, accepted)).await,
-    }
-}
-
-/// Serves a connection on a port that speaks TLS.
-async fn secured<F>(
-    stream: TcpStream,
-    ip: IpAddr,
-    service: F,
-    tls: &Tls,
-    state: &State,
-    accepted: Instant,
-) where
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    let agreed = tokio::select! {
-        agreed = timeout(HEAD_TIME, agree(stream, tls)) => agreed,
-        () = closing(state, accepted) => return,
-    };
-    match agreed {
-        Ok(Ok(Agreed::Tls(stream))) => serve(pin!(http(*stream, service)), state, accepted).await,
-        Ok(Ok(Agreed::Plain(stream))) => {
-            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
-            serve(pin!(http(stream, service)), state, accepted).await;
-        }
-        // Who only looks whether the port is open, or says nothing, is no failure.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-        Ok(Err(error)) if tls.failure_is_news() => {
-            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
-        }
-        Ok(Err(_)) | Err(_) => {}
-    }
-}
-
-/// HTTP on a stream of either kind.
-type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
-
-/// What a client speaks on a port for TLS.
-enum Agreed {
-    Tls(Box<TlsStream<TcpStream>>),
-    Plain(TcpStream),
-}
-
-async fn agree(stream: TcpStream, tls: &Tls) -> io::Result<Agreed> {
-    let mut first = [tls::FIRST_BYTE];
-    // Who says nothing is no failure of TLS.
-    if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0] != tls::FIRST_BYTE {
-        return Ok(Agreed::Plain(stream));
-    }
-    Ok(Agreed::Tls(Box::new(tls.acceptor().accept(stream).await?)))
-}
-
-/// Lasts until everything closes, and a moment longer for who connected just before.
-async fn closing(state: &State, accepted: Instant) {
-    state.shutdown.reached(Phase::Closing).await;
-    sleep_until(accepted + LAST_REQUEST).await;
-}
-
-/// HTTP on a connection, with its limits.
-fn http<S, F>(stream: S, service: F) -> Connection<S, F>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-}
-
-/// Serves HTTP until the connection ends or is upgraded.
-async fn serve<S, F>(mut connection: Pin<&mut Connection<S, F>>, state: &State, accepted: Instant)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    // What goes wrong here is between the client and HTTP, and hyper has told the client.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = closing(state, accepted) => {}
-        () = sleep_until(accepted + HTTP_TIME) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = timeout(LAST_REQUEST, connection).await;
 }
 
 /// How a drain ended.

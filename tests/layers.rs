@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["state"],
     &["member", "peer", "conversation", "signaling", "session"],
     &["upgrade", "web", "routes"],
-    &["server", "check"],
+    &["server", "connection", "check"],
     &["lib", "main"],
 ];
 
@@ -51,6 +51,8 @@ const WITHIN: &[(&str, &str)] = &[
     ("config", "events"),
     // What cannot be notified is logged.
     ("systemd", "journal"),
+    // What is accepted is served.
+    ("server", "connection"),
     // The graph has the upgrade and the files in it.
     ("routes", "upgrade"),
     ("routes", "web"),

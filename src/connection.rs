@@ -1,0 +1,195 @@
+//! One TCP connection, up to its end or its upgrade: TLS, HTTP, and how long each may take.
+//!
+//! Owns what a connection may cost before it is a session. It deliberately does not know how it was accepted,
+//! nor what requests mean.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::server::TlsStream;
+use warp::reply::Response as Reply;
+
+use crate::events::Event;
+use crate::routes::{not_found, tls_only};
+use crate::shutdown::Phase;
+use crate::state::State;
+use crate::tls::{self, Tls};
+use crate::upgrade::Caller;
+
+/// How long a client may take for a request head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// The largest request head, in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long, while everything closes, a new connection may take to its first request, and a request that
+/// has begun to its end. Whoever connected a moment before the end still gets an answer.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long a connection may be used for HTTP; a WebSocket stays. Who does not read its answers is not
+/// noticed otherwise.
+const HTTP_TIME: Duration = Duration::from_secs(60);
+
+/// How many requests and TLS handshakes are begun before all sessions had their turn: at a tenth of a
+/// millisecond each, the studio hardly notices a flood of them, and a thousand clients that come back at once
+/// are back within a second.
+const TURNS: usize = 16;
+
+/// Keeps those who ask from keeping sessions waiting, however many ask how much on how many connections.
+#[derive(Debug)]
+pub struct Turns(Semaphore);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Semaphore::new(TURNS))
+    }
+}
+
+impl Turns {
+    /// Waits, first come first served, until some of those before have begun and everybody else had a turn.
+    async fn wait(&self) {
+        // It is never closed; who waits in vain would be served all the same.
+        let turn = self.0.acquire().await;
+        yield_now().await;
+        drop(turn);
+    }
+}
+
+/// Serves a connection until it ends or becomes a session. Requests are answered in `turns`.
+pub async fn connection<F>(
+    stream: TcpStream,
+    ip: IpAddr,
+    state: Arc<State>,
+    turns: Arc<Turns>,
+    filters: F,
+) where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let accepted = Instant::now();
+    // Without it, small frames would wait for acknowledgements. An error means that the client has gone.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let waits = Arc::clone(&turns);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let version = request.version();
+        request.extensions_mut().insert(Caller { ip, version });
+        // What names a host and no path (CONNECT, RFC 9112 section 3.2.3) is for proxies, and more than warp's
+        // filters can take: `warp::path::full` panics at it.
+        let has_path = request.uri().path_and_query().is_some();
+        let answer = has_path.then(|| filters.call(request));
+        let turns = Arc::clone(&turns);
+        async move {
+            turns.wait().await;
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(not_found()),
+            }
+        }
+    });
+    match &state.tls {
+        None => serve(pin!(http(stream, service)), &state, accepted).await,
+        // In a box of its own: without TLS nobody pays for it.
+        Some(tls) => Box::pin(secured(stream, ip, service, tls, &waits, &state, accepted)).await,
+    }
+}
+
+/// Serves a connection on a port that speaks TLS.
+async fn secured<F>(
+    stream: TcpStream,
+    ip: IpAddr,
+    service: F,
+    tls: &Tls,
+    turns: &Turns,
+    state: &State,
+    accepted: Instant,
+) where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let agreed = tokio::select! {
+        agreed = timeout(HEAD_TIME, agree(stream, tls, turns)) => agreed,
+        () = closing(state, accepted) => return,
+    };
+    match agreed {
+        Ok(Ok(Agreed::Tls(stream))) => serve(pin!(http(*stream, service)), state, accepted).await,
+        Ok(Ok(Agreed::Plain(stream))) => {
+            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
+            serve(pin!(http(stream, service)), state, accepted).await;
+        }
+        // Who only looks whether the port is open, or says nothing, is no failure.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        Ok(Err(error)) if tls.failure_is_news() => {
+            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+        }
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// HTTP on a stream of either kind.
+type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
+
+/// What a client speaks on a port for TLS.
+enum Agreed {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+async fn agree(stream: TcpStream, tls: &Tls, turns: &Turns) -> io::Result<Agreed> {
+    let mut first = [tls::FIRST_BYTE];
+    // Who says nothing is no failure of TLS.
+    if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0] != tls::FIRST_BYTE {
+        return Ok(Agreed::Plain(stream));
+    }
+    turns.wait().await;
+    Ok(Agreed::Tls(Box::new(tls.acceptor().accept(stream).await?)))
+}
+
+/// Lasts until everything closes, and a moment longer for who connected just before.
+async fn closing(state: &State, accepted: Instant) {
+    state.shutdown.reached(Phase::Closing).await;
+    sleep_until(accepted + LAST_REQUEST).await;
+}
+
+/// HTTP on a connection, with its limits.
+fn http<S, F>(stream: S, service: F) -> Connection<S, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_header_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+}
+
+/// Serves HTTP until the connection ends or is upgraded.
+async fn serve<S, F>(mut connection: Pin<&mut Connection<S, F>>, state: &State, accepted: Instant)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    // What goes wrong here is between the client and HTTP, and hyper has told the client.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = closing(state, accepted) => {}
+        () = sleep_until(accepted + HTTP_TIME) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(LAST_REQUEST, connection).await;
+}
