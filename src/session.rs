@@ -41,6 +41,10 @@ const SLOW_GOODBYE: Duration = Duration::from_secs(10);
 /// that wait for a slow client are bounded by what 16 KiB of messages can ask for.
 const READ: usize = 16 * 1024;
 
+/// How many messages are answered before others have their turn. A read can hold thousands, and a hundred
+/// clients that send nothing else would keep the studio waiting for a third of a second.
+const MESSAGES: usize = 32;
+
 /// How much of what a client says while it waits for an id is looked at before it gets the id, in bytes: enough
 /// to find the end of TCP behind what a page says at its start.
 const UNREAD: usize = 4 * READ;
@@ -81,7 +85,7 @@ pub struct Session<C> {
     pinged: Option<Instant>,
     /// What it says, and what is said to it.
     conversation: C,
-    /// What was read and has to wait until a contest is settled.
+    /// What was read and has to wait: for the client's next turn, or until a contest is settled.
     unread: Vec<u8>,
     /// Since when somebody wants to know whether the client lives.
     challenged: Option<Instant>,
@@ -239,6 +243,9 @@ impl<C: Conversation> Session<C> {
             return settled.map(|holder_lives| Ok(Ready::Settled { holder_lives }));
         }
         let all_is_out = self.all_is_out();
+        if all_is_out && !self.unread.is_empty() {
+            return Poll::Ready(Ok(Ready::Usual));
+        }
         let from_others = self.conversation.outbox().map_or(Poll::Pending, |outbox| {
             if all_is_out { outbox.poll_ready(cx) } else { outbox.poll_urgent(cx) }
         });
@@ -288,18 +295,24 @@ impl<C: Conversation> Session<C> {
             return end.map_or(Turn::Paused, Turn::End);
         }
         with_scratch(|scratch| {
-            let Ok(read) = self.socket.read(&mut scratch.input) else {
-                return Turn::End(End::Gone);
+            let mut unread = std::mem::take(&mut self.unread);
+            let (input, after) = if unread.is_empty() {
+                let Ok(read) = self.socket.read(&mut scratch.input) else {
+                    return Turn::End(End::Gone);
+                };
+                let read = read.unwrap_or(0);
+                (&mut scratch.input[..read], Turn::after(read))
+            } else {
+                (&mut unread[..], Turn::Busy)
             };
-            let read = read.unwrap_or(0);
-            let end = self.receive(&mut scratch.input[..read], &mut scratch.out);
+            let end = self.receive(input, &mut scratch.out);
             // Who says goodbye keeps nothing.
             if end.is_none() {
                 self.answer_challenge();
             }
             let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
             let end = self.flush(&mut scratch.out.frames).or(end);
-            end.map_or(Turn::after(read), Turn::End)
+            end.map_or(after, Turn::End)
         })
     }
 
@@ -376,7 +389,7 @@ impl<C: Conversation> Session<C> {
         let now = Instant::now();
         let frames = self.decoder.frames();
         self.tally.bytes_in += input.len() as u64;
-        loop {
+        for said in 1.. {
             let next = self.decoder.next(&mut input);
             if self.decoder.frames() != frames {
                 self.heard = now;
@@ -404,12 +417,13 @@ impl<C: Conversation> Session<C> {
                 }
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
             }
-            if self.conversation.is_contesting() {
+            if said == MESSAGES || self.conversation.is_contesting() {
                 self.tally.bytes_in -= input.len() as u64;
                 self.unread = input.to_vec();
                 return None;
             }
         }
+        None
     }
 
     /// One message, and what comes of it.
@@ -551,6 +565,11 @@ impl<C: Conversation> Session<C> {
     /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says
     /// comes too late.
     async fn await_close(&mut self) {
+        let mut unread = std::mem::take(&mut self.unread);
+        if self.find_close(&mut unread) {
+            return;
+        }
+        drop(unread);
         while self.socket.readable().await.is_ok() {
             let turn = with_scratch(|scratch| {
                 let read = match self.socket.read(&mut scratch.input) {
@@ -558,19 +577,23 @@ impl<C: Conversation> Session<C> {
                     Ok(None) => return Turn::Paused,
                     Err(_) => return Turn::End(End::Gone),
                 };
-                let mut input = &mut scratch.input[..read];
-                loop {
-                    match self.decoder.next(&mut input) {
-                        Ok(None) => return Turn::after(read),
-                        Ok(Some(Received::Close(code))) => return Turn::End(End::Closed(code)),
-                        Err(code) => return Turn::End(End::Refused(code)),
-                        Ok(Some(_)) => {}
-                    }
-                }
+                let found = self.find_close(&mut scratch.input[..read]);
+                if found { Turn::End(End::Gone) } else { Turn::after(read) }
             });
             match turn {
                 Turn::End(_) => return,
                 turn => turn.give_way().await,
+            }
+        }
+    }
+
+    /// Whether the client's close frame is in there, or what makes no sense.
+    fn find_close(&mut self, mut input: &mut [u8]) -> bool {
+        loop {
+            match self.decoder.next(&mut input) {
+                Ok(None) => return false,
+                Ok(Some(Received::Close(_))) | Err(_) => return true,
+                Ok(Some(_)) => {}
             }
         }
     }
@@ -696,6 +719,36 @@ mod tests {
         flooded.await.unwrap();
         other.await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["other", "flooded"]);
+    }
+
+    #[tokio::test]
+    async fn what_one_read_brings_is_answered_in_turns_and_to_the_end() {
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        let mut frames = Vec::new();
+        for _ in 0..2 * MESSAGES {
+            encode(&mut frames, Opcode::Text, b"x", Some([0; 4]));
+        }
+        std::io::Write::write_all(&mut client, &frames).unwrap();
+        session.socket.readable().await.unwrap();
+        assert_eq!(session.turn(Ready::Usual), Turn::Paused);
+        assert_eq!(session.tally.messages_in, MESSAGES as u64);
+        // The rest needs nothing new from the client, and comes before it.
+        poll_fn(|cx| session.poll_ready(cx)).await.unwrap();
+        assert_eq!(session.turn(Ready::Usual), Turn::Busy);
+        assert_eq!(session.tally.messages_in, 2 * MESSAGES as u64);
+        assert_eq!(session.tally.bytes_in, frames.len() as u64);
+        assert!(poll_fn(|cx| Poll::Ready(session.poll_ready(cx).is_pending())).await);
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_that_waits_to_be_read_is_found() {
+        let (_client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        encode(&mut session.unread, Opcode::Text, b"x", Some([0; 4]));
+        encode_close(&mut session.unread, Some(1000), "", Some([0; 4]));
+        // The client says nothing more.
+        session.await_close().await;
     }
 
     #[tokio::test]

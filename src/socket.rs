@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use rustls::ServerConnection;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// What goes into one TLS record, in bytes (RFC 8446 section 5.1). Not more than one is encrypted before the
@@ -96,7 +97,7 @@ impl Socket {
     /// What recv(2) says, `UnexpectedEof` at the end, and `InvalidData` for what is no TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let result = match &mut self.tls {
-            None => self.tcp.try_read(buffer),
+            None => receive(&self.tcp, buffer),
             Some(tls) => tls.read(&self.tcp, buffer),
         };
         match result {
@@ -182,6 +183,22 @@ impl Tls {
     }
 }
 
+/// Reads from TCP. What gave less than there was room for has nothing more now (epoll(7), on edges), and is not
+/// asked again before it is ready anew: `try_read` would leave it to a second call to find that out, and that
+/// is one system call in three.
+fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut all = None;
+    let result = tcp.try_io(Interest::READABLE, || {
+        let read = rustix::io::read(tcp, &mut *buffer)?;
+        if (1..buffer.len()).contains(&read) {
+            all = Some(read);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(read)
+    });
+    all.map_or(result, Ok)
+}
+
 /// A socket that is not ready takes nothing now.
 fn or_nothing(result: io::Result<usize>) -> io::Result<usize> {
     match result {
@@ -195,7 +212,7 @@ struct Tcp<'s>(&'s TcpStream);
 
 impl Read for Tcp<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        receive(self.0, buffer)
     }
 }
 
