@@ -1,0 +1,71 @@
+//! What lies between a browser and what it talks to: an address translation, and a proxy that knows no
+//! WebSocket. It deliberately does not know what passes through it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+/// The largest datagram there is.
+const DATAGRAM: usize = 65_536;
+
+/// Passes datagrams on to a port of the loopback, those of each sender from a port of their own: a port.
+pub async fn translation(server: u16) -> u16 {
+    let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let port = inside.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut outsides = HashMap::new();
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            let (length, sender) = inside.recv_from(&mut buffer).await.unwrap();
+            if !outsides.contains_key(&sender) {
+                let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                outside.connect(("127.0.0.1", server)).await.unwrap();
+                outsides.insert(sender, Arc::clone(&outside));
+                let inside = Arc::clone(&inside);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; DATAGRAM];
+                    while let Ok(length) = outside.recv(&mut buffer).await {
+                        let _ = inside.send_to(&buffer[..length], sender).await;
+                    }
+                });
+            }
+            let _ = outsides[&sender].send(&buffer[..length]).await;
+        }
+    });
+    port
+}
+
+/// Passes requests on to a port of the loopback without their `Upgrade` and `Connection`, as nginx does that
+/// was not told otherwise: a port.
+pub async fn proxy(server: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            tokio::spawn(pass(client, server));
+        }
+    });
+    port
+}
+
+/// One request and its answer.
+async fn pass(mut client: TcpStream, server: u16) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let is_hop = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("upgrade:") || line.starts_with("connection:")
+    };
+    let lines = head.trim_end().split("\r\n").filter(|line| !is_hop(line));
+    let head = lines.chain(["Connection: close", "", ""]).collect::<Vec<_>>().join("\r\n");
+    let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+    server.write_all(head.as_bytes()).await.ok()?;
+    copy_bidirectional(&mut client, &mut server).await.ok()?;
+    Some(())
+}
