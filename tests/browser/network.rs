@@ -37,34 +37,48 @@ pub async fn translation(server: u16) -> u16 {
     port
 }
 
-/// Passes requests on to a port of the loopback without their `Upgrade` and `Connection`, as nginx does that
-/// was not told otherwise: a port.
-pub async fn proxy(server: u16) -> u16 {
+/// What a proxy does with `Upgrade` and `Connection`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    Passes,
+    /// As nginx does that was not told otherwise.
+    Stripped,
+}
+
+/// Passes one request a connection on to a port of the loopback, and says 502 where nothing answers: a port.
+pub async fn proxy(server: u16, upgrade: Upgrade) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
-            tokio::spawn(pass(client, server));
+            tokio::spawn(pass(client, server, upgrade));
         }
     });
     port
 }
 
-/// One request and its answer.
-async fn pass(mut client: TcpStream, server: u16) -> Option<()> {
+async fn pass(mut client: TcpStream, server: u16, upgrade: Upgrade) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await.ok()?);
     }
     let head = String::from_utf8(head).unwrap();
+    let is_upgrade = head.to_ascii_lowercase().contains("\r\nupgrade:");
     let is_hop = |line: &str| {
         let line = line.to_ascii_lowercase();
         line.starts_with("upgrade:") || line.starts_with("connection:")
     };
-    let lines = head.trim_end().split("\r\n").filter(|line| !is_hop(line));
-    let head = lines.chain(["Connection: close", "", ""]).collect::<Vec<_>>().join("\r\n");
-    let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+    let head = if is_upgrade && upgrade == Upgrade::Passes {
+        head
+    } else {
+        let lines = head.trim_end().split("\r\n").filter(|line| !is_hop(line));
+        lines.chain(["Connection: close", "", ""]).collect::<Vec<_>>().join("\r\n")
+    };
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
+        let answer = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return client.write_all(answer.as_bytes()).await.ok();
+    };
     server.write_all(head.as_bytes()).await.ok()?;
     copy_bidirectional(&mut client, &mut server).await.ok()?;
     Some(())

@@ -2,7 +2,7 @@
 //! know what the page should say.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fantoccini::key::Key;
@@ -16,16 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where pictures go; without it none are taken.
 const PICTURES: &str = "CHECK_PAGE_PICTURES";
 
-/// Notes whatever the policy blocks, from before the page's own script on.
+/// Notes whatever the policy blocks, and with what secrets the page connects, from before its own script on.
 const WATCH: &str = r#"
+    window.secrets = [];
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+        constructor(options) {
+            super(options);
+            secrets.push(...options.iceServers.flatMap(({ username, credential }) => [username, credential]));
+        }
+    };
     window.blocked = [];
     document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
         window.blocked.push(`${violatedDirective} ${blockedURI}`));
 "#;
 
-/// Whether somebody asked for pictures.
-pub fn wants_pictures() -> bool {
-    std::env::var_os(PICTURES).is_some()
+/// The directory for pictures, where somebody asked for some.
+pub fn pictures() -> Option<PathBuf> {
+    std::env::var_os(PICTURES).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// The check page in a browser of its own.
@@ -93,6 +100,12 @@ impl Visit {
         self.0.run("return window.copied", Vec::new()).await.as_str().unwrap().to_owned()
     }
 
+    /// The TURN usernames and credentials that the page has used so far.
+    pub async fn secrets(&self) -> Vec<String> {
+        let secrets = self.0.run("return secrets.filter(Boolean)", Vec::new()).await;
+        serde_json::from_value(secrets).unwrap()
+    }
+
     /// What the policy blocked so far.
     pub async fn blocked(&self) -> Value {
         self.0.run("return window.blocked", Vec::new()).await
@@ -121,8 +134,8 @@ impl Visit {
     /// Takes a picture, where somebody asked for pictures.
     pub async fn picture(&self, name: &str, width: u32, scheme: &str) {
         self.look(width, scheme).await;
-        if let Some(directory) = std::env::var_os(PICTURES) {
-            fs::write(Path::new(&directory).join(name), self.0.picture().await).unwrap();
+        if let Some(directory) = pictures() {
+            fs::write(directory.join(name), self.0.picture().await).unwrap();
         }
     }
 

@@ -14,6 +14,7 @@ mod station;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
 mod support;
+#[allow(dead_code, reason = "the other test crate uses the rest")]
 mod webdriver;
 
 use std::time::{Duration, Instant};
