@@ -2,6 +2,7 @@
 //! WebSocket. It deliberately does not know what passes through it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -19,22 +20,28 @@ pub async fn translation(server: u16) -> u16 {
         let mut buffer = vec![0; DATAGRAM];
         loop {
             let (length, sender) = inside.recv_from(&mut buffer).await.unwrap();
-            if !outsides.contains_key(&sender) {
-                let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                outside.connect(("127.0.0.1", server)).await.unwrap();
-                outsides.insert(sender, Arc::clone(&outside));
-                let inside = Arc::clone(&inside);
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; DATAGRAM];
-                    while let Ok(length) = outside.recv(&mut buffer).await {
-                        let _ = inside.send_to(&buffer[..length], sender).await;
-                    }
-                });
-            }
-            let _ = outsides[&sender].send(&buffer[..length]).await;
+            let outside = match outsides.get(&sender) {
+                Some(outside) => Arc::clone(outside),
+                None => {
+                    let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                    outside.connect(("127.0.0.1", server)).await.unwrap();
+                    tokio::spawn(answer(Arc::clone(&outside), Arc::clone(&inside), sender));
+                    outsides.insert(sender, Arc::clone(&outside));
+                    outside
+                }
+            };
+            let _ = outside.send(&buffer[..length]).await;
         }
     });
     port
+}
+
+/// Passes what comes from outside back to whom it is for.
+async fn answer(outside: Arc<UdpSocket>, inside: Arc<UdpSocket>, sender: SocketAddr) {
+    let mut buffer = vec![0; DATAGRAM];
+    while let Ok(length) = outside.recv(&mut buffer).await {
+        let _ = inside.send_to(&buffer[..length], sender).await;
+    }
 }
 
 /// What a proxy does with `Upgrade` and `Connection`.
