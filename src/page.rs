@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
-use warp::http::header::{self, HeaderMap, HeaderValue};
-use warp::http::{Response, header::HeaderName};
+use warp::http::Response;
+use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::reply::Response as Reply;
 
 /// All of it: style and script are inside, and nothing is loaded from elsewhere.
