@@ -60,6 +60,8 @@ pub struct Config {
     pub station_manifest: Option<PathBuf>,
     /// The web studio's directory.
     pub web_root: Option<PathBuf>,
+    /// Whether there is a check page.
+    pub check_page: bool,
     /// Whose pages may connect, in the form of RFC 6454 section 6.2, or `None` for anybody's.
     pub allowed_origins: Option<Vec<String>>,
     /// Whose `X-Forwarded-For` counts.
@@ -109,6 +111,7 @@ impl Config {
             log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
             station_manifest: parser.set("STATION_MANIFEST"),
             web_root: parser.set("WEB_ROOT"),
+            check_page: parser.switch("CHECK_PAGE"),
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
             trusted_proxies: parser.list("TRUSTED_PROXIES", network).unwrap_or_default(),
             tls: parser.tls(),
@@ -179,6 +182,18 @@ impl Parser<'_> {
     /// A limit of at most a million, or `None` for 0.
     fn limit(&mut self, name: &str) -> Option<u32> {
         Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
+    }
+
+    /// `on` or `off`.
+    fn switch(&mut self, name: &str) -> bool {
+        match self.settings.get(name).1.as_str() {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.refuse(name);
+                false
+            }
+        }
     }
 
     /// What `parse` makes of each part between commas, or `None` where nobody set it.
@@ -298,6 +313,7 @@ mod tests {
         assert_eq!(config.max_message_bytes, 65_536);
         assert_eq!(config.max_outbox_bytes, 1_048_576);
         assert_eq!(config.shutdown_grace.as_millis(), 10_000);
+        assert!(config.check_page);
         assert_eq!(config.listen_setting, None);
     }
 
@@ -333,6 +349,18 @@ mod tests {
                 assert_eq!(lines.len(), 1);
                 assert!(lines[0].starts_with(&start), "{}", lines[0]);
             }
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert!(config(&[], &[("CHECK_PAGE", "on")]).unwrap().check_page);
+        assert!(!config(&["--check-page", "off"], &[]).unwrap().check_page);
+        for bad in ["yes", "0", "ON", "true"] {
+            let line = format!(
+                r#"Invalid setting CHECK_PAGE="{bad}" (from environment): must be on or off"#
+            );
+            assert_eq!(errors(&[("CHECK_PAGE", bad)]), [line]);
         }
     }
 

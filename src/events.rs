@@ -150,8 +150,8 @@ macro_rules! events {
 
 events! {
     /// The service is up: what it is and where it answers.
-    Started { version: &'static str, url: String, health_url: String, ready_url: String } Info "93d0010b8767493ca8d26ec3512885b0"
-    "openstudio-signaling {version} started: WebSocket {url}, health {health_url}, readiness {ready_url}"
+    Started { version: &'static str, url: String, health_url: String, ready_url: String, check_url: String } Info "93d0010b8767493ca8d26ec3512885b0"
+    "openstudio-signaling {version} started: WebSocket {url}, health {health_url}, readiness {ready_url}, check page {check_url}"
 
     /// A socket accepts connections.
     Listening { address: SocketAddr, source: &'static str } Info "8d14d8cb9ab24b1584dc8dbfaa33051a"

@@ -9,7 +9,7 @@
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
-//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`routes`] the filter graph |
+//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`page`] the check page · [`routes`] the filter graph |
 //! | 6 | [`connection`] TLS, HTTP, timeouts · [`server`] accept loop, drain · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
 //!
@@ -32,6 +32,7 @@ pub mod member;
 pub mod message;
 pub mod metrics;
 pub mod outbox;
+pub mod page;
 pub mod peer;
 pub mod protocol;
 pub mod room;
@@ -173,6 +174,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         &journal,
     ));
     let metrics = Arc::new(Metrics::default());
+    let check_page = config.check_page;
     let state = Arc::new(State {
         seats: Seats::new(limit, config.max_connections_per_ip),
         hub: Hub::new(config.room_ttl, Arc::clone(&metrics)),
@@ -215,6 +217,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         url: format!("{ws}://{base}/"),
         health_url: format!("{http}://{base}/health"),
         ready_url: format!("{http}://{base}/ready"),
+        check_url: if check_page { format!("{http}://{base}/check") } else { "off".to_owned() },
     });
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));

@@ -16,6 +16,7 @@ use warp::{Filter, Rejection};
 
 use crate::conversation::Conversation;
 use crate::metrics::{CONTENT_TYPE, Counts};
+use crate::page::page;
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
@@ -47,10 +48,18 @@ pub fn routes<C: Conversation>(
         let state = Arc::clone(&state);
         move || metrics(&state)
     });
+    let mut paths = vec!["/health", "/ready", "/api/station", "/metrics"];
+    let check = if state.config.check_page {
+        paths.push("/check");
+        let headers = warp::header::headers_cloned();
+        exactly("/check").and(read()).and(headers).map(|headers| page(&headers)).boxed()
+    } else {
+        warp::any().and_then(nothing).boxed()
+    };
     // The paths of the routes are not open to upgrades, whatever the method.
-    let elsewhere = ["/health", "/ready", "/api/station", "/metrics"]
-        .map(|path| exactly(path).boxed())
+    let elsewhere = paths
         .into_iter()
+        .map(|path| exactly(path).boxed())
         .reduce(|all, path| all.or(path).unify().boxed())
         .expect("there are routes")
         .map(not_found);
@@ -64,6 +73,8 @@ pub fn routes<C: Conversation>(
         .or(station)
         .unify()
         .or(metrics)
+        .unify()
+        .or(check)
         .unify()
         .or(elsewhere)
         .unify()

@@ -99,6 +99,12 @@ pub const SETTINGS: &[Setting] = &[
         "Directory of the web studio, served on the same port; hidden files and links out of it are not",
     ),
     setting(
+        "CHECK_PAGE",
+        "on",
+        "on or off",
+        "Whether /check has the page that tries everything in a browser: on or off",
+    ),
+    setting(
         "ALLOWED_ORIGINS",
         "any origin",
         "origins such as https://studio.example.org, with commas between them (leave it empty for any)",

@@ -17,6 +17,7 @@ mod station;
 #[path = "../suite/support.rs"]
 mod support;
 mod tls;
+#[allow(dead_code, reason = "the other test crate uses the rest")]
 mod webdriver;
 
 use std::time::{Duration, Instant};

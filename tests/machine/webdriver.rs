@@ -2,15 +2,18 @@
 //! does not know what the pages are about.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
+use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::Log;
+use crate::support::{Answer, Log, connect, head};
 
 /// A chromedriver, which ends with all its browsers when it is dropped.
 pub struct Driver {
@@ -44,30 +47,49 @@ impl Driver {
 
     /// Opens `url` in a browser of its own.
     pub async fn open(&self, name: &str, url: &str) -> Page {
+        let page = self.browser(name, &[]).await;
+        page.goto(url).await;
+        page
+    }
+
+    /// An empty page in a browser of its own, which is started with these arguments, too.
+    pub async fn browser(&self, name: &str, arguments: &[&str]) -> Page {
         let profile = self.scratch.path().join(name);
-        let options = json!({
-            "binary": "/usr/bin/chromium",
-            "args": [
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                // A camera and a microphone, and a user who lets the page have them.
-                "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-                // The machine has no network but its loopback.
-                "--allow-loopback-in-peer-connection",
-                format!("--user-data-dir={}", profile.display()),
-            ],
-        });
+        let profile = format!("--user-data-dir={}", profile.display());
+        let usual = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            // A camera and a microphone, and a user who lets the page have them.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            // The machine has no network but its loopback.
+            "--allow-loopback-in-peer-connection",
+            &profile,
+        ];
+        let arguments = [&usual, arguments].concat();
+        let options = json!({ "binary": "/usr/bin/chromium", "args": arguments });
+        let logging = json!({ "browser": "ALL" });
         // The page itself gives up earlier, and says on what.
         let timeouts = json!({ "script": 90_000 });
-        let capabilities =
-            [("goog:chromeOptions".to_owned(), options), ("timeouts".to_owned(), timeouts)];
+        let capabilities = [
+            ("goog:chromeOptions", options),
+            ("goog:loggingPrefs", logging),
+            ("timeouts", timeouts),
+        ]
+        .map(|(name, value)| (name.to_owned(), value));
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.into_iter().collect())
             .connect(&self.url)
             .await
             .unwrap();
-        client.goto(url).await.unwrap();
-        Page(client)
+        let session = client.session_id().await.unwrap().unwrap();
+        Page { client, session: format!("{}/session/{session}", self.url) }
     }
 }
 
@@ -86,17 +108,73 @@ impl Drop for Driver {
 }
 
 /// A page in a browser.
-pub struct Page(Client);
+pub struct Page {
+    client: Client,
+    session: String,
+}
 
 impl Page {
+    pub async fn goto(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
     /// What a function of the page returns, or its promise resolves to.
     pub async fn call(&self, function: &str, arguments: &[&str]) -> Value {
         let arguments = arguments.iter().map(|argument| json!(argument)).collect();
-        let result = self.0.execute(&format!("return {function}(...arguments)"), arguments).await;
-        result.unwrap_or_else(|error| panic!("{function}: {error}"))
+        self.run(&format!("return {function}(...arguments)"), arguments).await
+    }
+
+    /// What a script returns, or its promise resolves to.
+    pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
+        let result = self.client.execute(script, arguments).await;
+        result.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// Presses a key as a person would: whatever has the focus gets it.
+    pub async fn press(&self, key: Key) {
+        let keys = [KeyAction::Down { value: key.into() }, KeyAction::Up { value: key.into() }];
+        let press =
+            keys.into_iter().fold(KeyActions::new("keyboard".into()), |all, key| all.then(key));
+        self.client.perform_actions(press).await.unwrap();
+    }
+
+    /// What the page looks like, as a PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        self.client.screenshot().await.unwrap()
+    }
+
+    /// A command of the Chrome DevTools protocol.
+    pub fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.driver("goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// What the console has got since it was last asked for, line by line.
+    pub fn console(&self) -> Vec<String> {
+        let lines = self.driver("se/log", &json!({ "type": "browser" }));
+        let lines = lines.as_array().unwrap().iter();
+        let lines = lines.map(|line| line["message"].as_str().unwrap().to_owned());
+        // The browser's own first page has its say, too.
+        lines.filter(|line| !line.starts_with("chrome:")).collect()
+    }
+
+    /// One of chromedriver's own commands, which WebDriver does not have.
+    fn driver(&self, command: &str, body: &Value) -> Value {
+        let (host, path) = self.session.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let port = host.rsplit(':').next().unwrap().parse().unwrap();
+        let body = body.to_string();
+        let mut stream = connect(port);
+        let request = [
+            &format!("POST /{path}/{command} HTTP/1.1"),
+            "Host: localhost",
+            &format!("Content-Length: {}", body.len()),
+        ];
+        stream.write_all(&[head(&request), body.into_bytes()].concat()).unwrap();
+        let answer = Answer::read(&mut stream, true);
+        assert_eq!(answer.status, 200, "{command}: {answer:?}");
+        serde_json::from_str::<Value>(&answer.body).unwrap()["value"].clone()
     }
 
     pub async fn close(self) {
-        self.0.close().await.unwrap();
+        self.client.close().await.unwrap();
     }
 }

@@ -101,6 +101,63 @@ fn the_routes_are_not_open_to_upgrades() {
 }
 
 #[test]
+fn the_check_page_may_do_what_it_needs_and_no_more() {
+    let server = Server::start(&[]);
+    let host = format!("Host: studio.example.org:{}", server.port);
+    let page = request(server.port, &["GET /check HTTP/1.1", &host]);
+    assert_eq!(page.status, 200);
+    assert!(page.has("content-type: text/html; charset=utf-8") && has_security_headers(&page));
+    assert!(page.has("cache-control: no-cache"), "{}", page.head);
+    assert!(page.body.starts_with("<!doctype html>"));
+    // The head is read in lower case, hashes and all.
+    let policy = page.head.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+    let directives: Vec<_> = policy.unwrap().split("; ").collect();
+    let has = |directive: &str| directives.contains(&directive);
+    for directive in
+        ["default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    {
+        assert!(has(directive), "{directive} in {directives:?}");
+    }
+    let host = host.strip_prefix("Host: ").unwrap();
+    assert!(has(&format!("connect-src 'self' ws://{host} wss://{host}")), "{directives:?}");
+    for inline in ["script-src 'sha256-", "style-src 'sha256-"] {
+        assert!(directives.iter().any(|directive| directive.starts_with(inline)), "{directives:?}");
+    }
+    assert!(!policy.unwrap().contains("unsafe"), "{directives:?}");
+    assert!(page.head.contains("\r\npermissions-policy: camera=(), "), "{}", page.head);
+
+    // Nobody gets a directive of his own in by the name of the host.
+    let forged = request(server.port, &["GET /check HTTP/1.1", "Host: a;script-src *"]);
+    assert!(!forged.head.contains("script-src *"), "{}", forged.head);
+    assert_eq!(request(server.port, &["GET /check HTTP/1.0"]).status, 200, "HTTP/1.0 has no Host");
+    assert_eq!(request(server.port, &["HEAD /check HTTP/1.1", "Host: localhost"]).status, 200);
+    assert_eq!(request(server.port, &["POST /check HTTP/1.1", "Host: localhost"]).status, 404);
+    assert_eq!(get(server.port, "/check/").status, 404);
+    // It is a route, so no WebSocket.
+    let mut upgrade = crate::support::UPGRADE.to_vec();
+    upgrade[0] = "GET /check HTTP/1.1";
+    assert_eq!(request(server.port, &upgrade).status, 200);
+}
+
+#[test]
+fn without_the_check_page_its_path_is_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    std::fs::write(directory.path().join("check"), "the studio's own").unwrap();
+    let server = Server::start(&[("WEB_ROOT", root)]);
+    assert!(get(server.port, "/check").body.starts_with("<!doctype html>"), "it goes first");
+    let server = Server::start(&[("WEB_ROOT", root), ("CHECK_PAGE", "off")]);
+    assert_eq!(get(server.port, "/check").body, "the studio's own");
+    let server = Server::start(&[("CHECK_PAGE", "off")]);
+    server.log.wait_for(", check page off");
+    let answer = get(server.port, "/check");
+    assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"error":"Not found"}"#));
+    let mut upgrade = crate::support::UPGRADE.to_vec();
+    upgrade[0] = "GET /check HTTP/1.1";
+    assert_eq!(request(server.port, &upgrade).status, 101);
+}
+
+#[test]
 fn a_query_does_not_matter() {
     let server = Server::start(&[]);
     assert_eq!(get(server.port, "/health?from=monitor").status, 200);

@@ -10,7 +10,7 @@ fn the_story_of_a_client() {
     let port = server.port;
     server.log.wait_for(&format!("[INFO] Listening on [::]:{port} (bound by this process)"));
     server.log.wait_for(&format!(
-        "started: WebSocket ws://localhost:{port}/, health http://localhost:{port}/health, readiness http://localhost:{port}/ready"
+        "started: WebSocket ws://localhost:{port}/, health http://localhost:{port}/health, readiness http://localhost:{port}/ready, check page http://localhost:{port}/check"
     ));
     let mut client = server.client();
     client.ask(r#"{"type":"ping"}"#);

@@ -5,6 +5,7 @@
 mod asyncapi;
 mod cli;
 mod closing;
+mod coturn;
 mod dashboard;
 mod frames;
 mod handshake;

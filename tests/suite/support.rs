@@ -160,8 +160,8 @@ impl Answer {
         }
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        let length = length.map_or(0, |length| length.parse().unwrap());
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length = length.map_or(0, |length| length.trim().parse().unwrap());
         let mut body = vec![0; if has_body { length } else { 0 }];
         stream.read_exact(&mut body).unwrap();
         Self { status, head, body: String::from_utf8(body).unwrap() }

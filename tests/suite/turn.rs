@@ -4,16 +4,16 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Log, PATIENCE, Server};
+use crate::coturn::{Coturn, Running};
+use crate::support::{PATIENCE, Server};
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -88,105 +88,31 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     child.output()
 }
 
-/// A process that is ended and waited for, whatever the test comes to.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let child = command.spawn();
-        Self(
-            child.unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is needed")),
-        )
+/// Sends six messages from one peer to another through coturn, both with this login. Says whether
+/// they all came, and fails where it is neither that nor coturn's 401.
+fn lets_in(coturn: &Coturn, (username, credential): &(String, String)) -> bool {
+    let mut command = Command::new("turnutils_uclient");
+    command
+        // Peer to peer and without RTCP: two messages, there and back.
+        .args(["-v", "-y", "-c", "-n", "3", "-m", "1"])
+        .args(["-p", &coturn.port.to_string(), "-u", username, "-w", credential, "127.0.0.1"]);
+    let output = run(&mut command, b"");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = said + &String::from_utf8_lossy(&output.stderr);
+    let allocated = said.contains("Received relay addr: 127.0.0.1:");
+    let packet = |what: &str| format!("user <{username}>: incoming packet {what}");
+    if output.status.success() {
+        assert!(allocated, "{said}");
+        assert!(said.contains("tot_send_msgs=6, tot_recv_msgs=6\n"), "{said}");
+        assert!(said.contains("Total lost packets 0 "), "{said}");
+        coturn.log.wait_for(&packet("ALLOCATE processed, success"));
+        return true;
     }
-
-    /// What the process said, once it has ended.
-    fn output(mut self) -> Output {
-        let mut output =
-            Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
-        let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
-        std::io::copy(&mut stdout.unwrap(), &mut output.stdout).unwrap();
-        std::io::copy(&mut stderr.unwrap(), &mut output.stderr).unwrap();
-        output
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A coturn that knows the secret.
-struct Coturn {
-    _process: Running,
-    port: u16,
-    log: Log,
-}
-
-impl Coturn {
-    fn start(directory: &Path) -> Self {
-        let port = free_port();
-        let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-        let mut command = Command::new("turnserver");
-        command
-            // No configuration file, and nothing but what a peer needs.
-            .args(["-n", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers"])
-            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
-            .args(["--use-auth-secret", "--realm=studio.example"])
-            .arg(format!("--listening-port={port}"))
-            .arg(format!("--static-auth-secret={SECRET}"))
-            .arg(format!("--pidfile={}", path("coturn.pid")))
-            .arg(format!("--userdb={}", path("coturn.db")))
-            .args(["--log-file=stdout", "--simple-log", "--verbose"])
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut process = Running::start(&mut command);
-        let log = Log::follow(process.0.stdout.take().unwrap());
-        log.wait_for(&format!("UDP listener opened on: 127.0.0.1:{port}"));
-        Self { _process: process, port, log }
-    }
-
-    /// Sends six messages from one peer to another through coturn, both with this login. Says whether
-    /// they all came, and fails where it is neither that nor coturn's 401.
-    fn lets_in(&self, (username, credential): &(String, String)) -> bool {
-        let mut command = Command::new("turnutils_uclient");
-        command
-            // Peer to peer and without RTCP: two messages, there and back.
-            .args(["-v", "-y", "-c", "-n", "3", "-m", "1"])
-            .args(["-p", &self.port.to_string(), "-u", username, "-w", credential, "127.0.0.1"]);
-        let output = run(&mut command, b"");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let said = said + &String::from_utf8_lossy(&output.stderr);
-        let allocated = said.contains("Received relay addr: 127.0.0.1:");
-        let coturn = |what: &str| format!("user <{username}>: incoming packet {what}");
-        if output.status.success() {
-            assert!(allocated, "{said}");
-            assert!(said.contains("tot_send_msgs=6, tot_recv_msgs=6\n"), "{said}");
-            assert!(said.contains("Total lost packets 0 "), "{said}");
-            self.log.wait_for(&coturn("ALLOCATE processed, success"));
-            return true;
-        }
-        assert!(!allocated && said.contains("Cannot complete Allocation"), "{said}");
-        self.log.wait_for(&format!("Cannot find credentials of user <{username}>"));
-        self.log.wait_for(&coturn("message processed, error 401: Unauthorized"));
-        assert_eq!(self.log.count(&coturn("ALLOCATE processed, success")), 0);
-        false
-    }
-}
-
-/// A port of the loopback that is free for UDP and TCP. coturn can't be given a socket, and port 0 means
-/// its default to it.
-fn free_port() -> u16 {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    assert!(!allocated && said.contains("Cannot complete Allocation"), "{said}");
+    coturn.log.wait_for(&format!("Cannot find credentials of user <{username}>"));
+    coturn.log.wait_for(&packet("message processed, error 401: Unauthorized"));
+    assert_eq!(coturn.log.count(&packet("ALLOCATE processed, success")), 0);
+    false
 }
 
 #[test]
@@ -231,7 +157,7 @@ fn without_a_secret_the_manifest_stays_as_it_is() {
 #[test]
 fn coturn_takes_a_credential_until_it_expires() {
     let directory = tempfile::tempdir().unwrap();
-    let coturn = Coturn::start(directory.path());
+    let coturn = Coturn::start(directory.path(), SECRET);
     let manifest = manifest(directory.path(), coturn.port);
     let settings = [("STATION_MANIFEST", manifest.as_str()), ("TURN_SECRET", SECRET)];
     let lasting = login(&ice(&Server::start(&settings), A));
@@ -245,9 +171,9 @@ fn coturn_takes_a_credential_until_it_expires() {
         assert!(left <= Duration::from_secs(2), "more than TURN_TTL_MS is left");
         std::thread::sleep(left);
     }
-    assert!(!coturn.lets_in(&brief), "a credential past its expiry");
+    assert!(!lets_in(&coturn, &brief), "a credential past its expiry");
     let (username, _) = &lasting;
     let forged = (username.clone(), hmac(&brief.0));
-    assert!(!coturn.lets_in(&forged), "somebody else's hash");
-    assert!(coturn.lets_in(&lasting), "a credential before its expiry");
+    assert!(!lets_in(&coturn, &forged), "somebody else's hash");
+    assert!(lets_in(&coturn, &lasting), "a credential before its expiry");
 }

@@ -1,0 +1,122 @@
+//! What a visitor sees where all is well, and does with it. It deliberately breaks nothing.
+
+use std::time::Duration;
+
+use fantoccini::key::Key;
+use serde_json::{Value, json};
+
+use crate::visit::{Visit, pictures};
+use crate::{SECRET, check_page, station, with_browser};
+
+#[test]
+#[ignore = "drives Chromium"]
+fn everything_works() {
+    with_browser(async |driver| {
+        let (_directory, coturn, server) = station(SECRET).await;
+        let visit = Visit::to(driver, &check_page(server.port), &[]).await;
+        let verdict = visit.verdict().await;
+        assert!(verdict.starts_with("Everything works."), "{verdict}");
+        assert_eq!(visit.text("station").await, "Radio North");
+        assert!(visit.text("link-state").await.starts_with("connected since "));
+        let servers = visit.text("servers").await;
+        assert!(servers.contains("server-reflexive candidate found"), "{servers}");
+        assert!(servers.contains("relay candidate found"), "{servers}");
+        coturn.log.wait_for("ALLOCATE processed, success");
+
+        // Each step of the call with its time, and each the beginning of the next at the latest.
+        let steps = visit.text("steps").await;
+        for step in ["WebSocket", "Register", "Join a room", "Offer", "Answer"] {
+            assert!(steps.contains(step), "{steps}");
+        }
+        for step in ["First candidate", "Connected", "Word and echo"] {
+            assert!(steps.contains(step), "{steps}");
+        }
+        assert_eq!(steps.matches(" ms").count(), 2 + 8, "the scale and the steps: {steps}");
+        let bars = "return document.querySelectorAll('#steps rect').length";
+        assert_eq!(visit.0.run(bars, Vec::new()).await, 8);
+        for kind in ["register", "create-or-join-room", "offer", "answer", "ice-candidate"] {
+            server.log.wait_for(&format!("Received message: {kind} "));
+        }
+        server.log.wait_for("close 1000 by client");
+
+        // The sparkline goes on, and for a picture longer.
+        let pings = if pictures().is_some() { 45 } else { 3 };
+        let script = "const line = document.querySelector('#spark path').getAttribute('d');
+            return (line.match(/L/g) ?? []).length";
+        while visit.0.run(script, Vec::new()).await.as_u64().unwrap() < pings {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+
+        let report = visit.report().await;
+        assert!(report.contains("[good] Everything works."), "{report}");
+        assert!(report.contains("Radio North") && report.contains("took "), "{report}");
+        let mut secrets = visit.secrets().await;
+        // Of the two peers of the call, and of one of them again for the gathering.
+        assert!(secrets.len() >= 6, "{secrets:?}");
+        secrets.extend(["eyJ", "candidate:", "v=0", "ice-ufrag", SECRET].map(str::to_owned));
+        for secret in secrets {
+            assert!(!report.contains(&secret), "{secret} in {report}");
+        }
+
+        assert_eq!(visit.blocked().await, json!([]));
+        assert_eq!(visit.0.console(), Vec::<String>::new());
+        let loaded = "return performance.getEntries().map(({ name }) => name).filter((name) =>
+            name.includes(':') && !name.startsWith(location.origin + '/'))";
+        assert_eq!(visit.0.run(loaded, Vec::new()).await, json!([]));
+
+        visit.0.run("document.activeElement.blur()", Vec::new()).await;
+        visit.picture("check-page.png", 1280, "light").await;
+        visit.picture("check-page-dark.png", 1280, "dark").await;
+        visit.picture("check-page-phone.png", 360, "light").await;
+        assert_eq!(visit.overflow().await, 0);
+        visit.picture("check-page-phone-dark.png", 360, "dark").await;
+        assert_eq!(visit.accessibility().await, Vec::<String>::new());
+
+        // What the page never does would be blocked, and noticed.
+        let script = "
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = true';
+            document.body.append(script);
+            return fetch('http://127.0.0.1:9/').catch(() => new WebSocket('ws://127.0.0.1:9/')).then(
+                () => window.ran, () => window.ran)";
+        assert_eq!(visit.0.run(script, Vec::new()).await, Value::Null);
+        let blocked = visit.blocked().await.to_string();
+        for directive in
+            ["script-src-elem inline", "connect-src http://127", "connect-src ws://127"]
+        {
+            assert!(blocked.contains(directive), "{directive} in {blocked}");
+        }
+        assert!(!visit.0.console().is_empty());
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn everything_can_be_done_by_keyboard() {
+    with_browser(async |driver| {
+        let (_directory, _coturn, server) = station(SECRET).await;
+        let visit = Visit::to(driver, &check_page(server.port), &[]).await;
+        visit.verdict().await;
+        assert_eq!(visit.tab().await, "mic");
+        visit.0.press(Key::Enter).await;
+        visit.wait_for("mic-state", "It hears you.").await;
+        let level = "return +document.getElementById('meter').getAttribute('aria-valuenow')";
+        while visit.0.run(level, Vec::new()).await.as_u64().unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(visit.tab().await, "copy");
+        assert_eq!(visit.tab().await, "rerun");
+        // With the microphone the call has its track, too.
+        visit.0.press(Key::Enter).await;
+        visit.wait_for("headline", "Trying").await;
+        let verdict = visit.verdict().await;
+        assert!(verdict.starts_with("Everything works."), "{verdict}");
+        assert_eq!(visit.tab().await, "summary");
+        visit.0.press(Key::Enter).await;
+        visit.wait_for("report", "Everything works.").await;
+        assert_eq!(visit.tab().await, "report");
+        visit.0.run("document.getElementById('mic').focus()", Vec::new()).await;
+        visit.0.press(Key::Enter).await;
+        visit.wait_for("mic-state", "Off.").await;
+    });
+}

@@ -1,0 +1,82 @@
+//! A real coturn on the loopback, which ends with the test that started it. It deliberately does not know who
+//! asks it for what.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::support::Log;
+
+/// A process that is ended and waited for, whatever the test comes to.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let child = command.spawn();
+        Self(
+            child.unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is needed")),
+        )
+    }
+
+    /// What the process said, once it has ended.
+    pub fn output(mut self) -> Output {
+        let mut output =
+            Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
+        let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
+        std::io::copy(&mut stdout.unwrap(), &mut output.stdout).unwrap();
+        std::io::copy(&mut stderr.unwrap(), &mut output.stderr).unwrap();
+        output
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A coturn that knows a secret.
+pub struct Coturn {
+    _process: Running,
+    pub port: u16,
+    pub log: Log,
+}
+
+impl Coturn {
+    pub fn start(directory: &Path, secret: &str) -> Self {
+        let port = free_port();
+        let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+        let mut command = Command::new("turnserver");
+        command
+            // No configuration file, and nothing but what a peer needs.
+            .args(["-n", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers"])
+            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
+            .args(["--use-auth-secret", "--realm=studio.example"])
+            .arg(format!("--listening-port={port}"))
+            .arg(format!("--static-auth-secret={secret}"))
+            .arg(format!("--pidfile={}", path("coturn.pid")))
+            .arg(format!("--userdb={}", path("coturn.db")))
+            .args(["--log-file=stdout", "--simple-log", "--verbose"])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = Running::start(&mut command);
+        let log = Log::follow(process.0.stdout.take().unwrap());
+        log.wait_for(&format!("UDP listener opened on: 127.0.0.1:{port}"));
+        Self { _process: process, port, log }
+    }
+}
+
+/// A port of the loopback that is free for UDP and TCP. coturn can't be given a socket, and port 0 means
+/// its default to it.
+fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
