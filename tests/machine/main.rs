@@ -10,6 +10,7 @@ mod browser;
 mod call;
 mod forwarder;
 mod load;
+mod repository;
 mod station;
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 #[path = "../suite/support.rs"]
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use booted::{Machine, SERVICE};
 use call::two_browsers_call_and_one_comes_back;
 use load::ConnectLoop;
+use repository::it_is_installed_and_upgraded_from_a_repository;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 
 /// Makes a test of each scenario on each release.
@@ -39,6 +41,7 @@ on_both_releases! {
     install_starts_a_service_that_explains_itself
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings
+    it_is_installed_and_upgraded_from_a_repository
     crashes_and_hangs_are_restarted
     bad_settings_fail_with_78_and_stay_down
     stop_says_goodbye_to_clients

@@ -124,18 +124,42 @@ struct Coturn {
     log: Log,
 }
 
+/// The flags that packaging/compose.yaml gives coturn, with what its operator fills in.
+fn composed_flags() -> Vec<String> {
+    let compose = include_str!("../../packaging/compose.yaml");
+    let (_, coturn) = compose.split_once("\n  coturn:\n").unwrap();
+    let (_, flags) = coturn.split_once("\n    command:\n").unwrap();
+    let lines = flags.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let flags = lines.filter_map(|line| line.strip_prefix("- "));
+    flags
+        .map(|flag| match flag.split_once("=${") {
+            Some((name, rest)) if rest.starts_with("TURN_SECRET:?") => format!("{name}={SECRET}"),
+            Some((name, rest)) if rest.starts_with("TURN_REALM:?") => {
+                format!("{name}=studio.example")
+            }
+            _ => flag.to_owned(),
+        })
+        .collect()
+}
+
 impl Coturn {
     fn start(directory: &Path) -> Self {
+        let secret = format!("--static-auth-secret={SECRET}");
+        let flags =
+            ["--no-tls", "--no-dtls", "--no-cli", "--use-auth-secret", "--realm=studio.example"];
+        Self::start_with(directory, flags.map(String::from).into_iter().chain([secret]))
+    }
+
+    fn start_with(directory: &Path, flags: impl IntoIterator<Item = String>) -> Self {
         let port = free_port();
         let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
         let mut command = Command::new("turnserver");
         command
             // No configuration file, and nothing but what a peer needs.
-            .args(["-n", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers"])
+            .args(["-n", "--allow-loopback-peers"])
             .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
-            .args(["--use-auth-secret", "--realm=studio.example"])
+            .args(flags)
             .arg(format!("--listening-port={port}"))
-            .arg(format!("--static-auth-secret={SECRET}"))
             .arg(format!("--pidfile={}", path("coturn.pid")))
             .arg(format!("--userdb={}", path("coturn.db")))
             .args(["--log-file=stdout", "--simple-log", "--verbose"])
@@ -250,4 +274,17 @@ fn coturn_takes_a_credential_until_it_expires() {
     let forged = (username.clone(), hmac(&brief.0));
     assert!(!coturn.lets_in(&forged), "somebody else's hash");
     assert!(coturn.lets_in(&lasting), "a credential before its expiry");
+}
+
+#[test]
+fn coturn_as_it_is_composed_takes_a_credential() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = composed_flags();
+    assert!(flags.len() > 10 && flags.iter().all(|flag| flag.starts_with("--")), "{flags:?}");
+    let coturn = Coturn::start_with(directory.path(), flags);
+    let manifest = manifest(directory.path(), coturn.port);
+    let settings = [("STATION_MANIFEST", manifest.as_str()), ("TURN_SECRET", SECRET)];
+    let login = login(&ice(&Server::start(&settings), A));
+    assert!(!coturn.lets_in(&(login.0.clone(), hmac("somebody else"))));
+    assert!(coturn.lets_in(&login));
 }
