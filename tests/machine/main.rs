@@ -8,6 +8,7 @@
 mod booted;
 mod browser;
 mod call;
+mod container;
 mod forwarder;
 mod load;
 mod repository;
