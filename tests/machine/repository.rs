@@ -153,11 +153,5 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     assert!(!update.status.success(), "apt trusts anybody");
     let said = [update.stdout, update.stderr].concat();
     let said = String::from_utf8(said).unwrap();
-    assert!(said.contains("not signed") || said.contains("verif"), "{said}");
-    println!(
-        "{suite}: {}",
-        said.lines()
-            .find(|line| line.starts_with("E: ") || line.contains("NO_PUBKEY"))
-            .unwrap_or_default()
-    );
+    assert!(said.contains("NO_PUBKEY") || said.contains("Missing key"), "{said}");
 }
