@@ -8,8 +8,10 @@
 mod booted;
 mod browser;
 mod call;
+mod container;
 mod forwarder;
 mod load;
+mod repository;
 #[path = "../suite/secure.rs"]
 mod secure;
 mod station;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 use booted::{Machine, SERVICE};
 use call::two_browsers_call_and_one_comes_back;
 use load::ConnectLoop;
+use repository::it_is_installed_and_upgraded_from_a_repository;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 use tls::a_renewed_certificate_drops_nobody;
 
@@ -44,6 +47,7 @@ on_both_releases! {
     install_starts_a_service_that_explains_itself
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings
+    it_is_installed_and_upgraded_from_a_repository
     crashes_and_hangs_are_restarted
     bad_settings_fail_with_78_and_stay_down
     stop_says_goodbye_to_clients

@@ -45,16 +45,22 @@ pub struct Coturn {
 
 impl Coturn {
     pub fn start(directory: &Path, secret: &str) -> Self {
+        let secret = format!("--static-auth-secret={secret}");
+        let flags =
+            ["--no-tls", "--no-dtls", "--no-cli", "--use-auth-secret", "--realm=studio.example"];
+        Self::start_with(directory, flags.map(String::from).into_iter().chain([secret]))
+    }
+
+    pub fn start_with(directory: &Path, flags: impl IntoIterator<Item = String>) -> Self {
         let port = free_port();
         let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
         let mut command = Command::new("turnserver");
         command
             // No configuration file, and nothing but what a peer needs.
-            .args(["-n", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers"])
+            .args(["-n", "--allow-loopback-peers"])
             .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
-            .args(["--use-auth-secret", "--realm=studio.example"])
+            .args(flags)
             .arg(format!("--listening-port={port}"))
-            .arg(format!("--static-auth-secret={secret}"))
             .arg(format!("--pidfile={}", path("coturn.pid")))
             .arg(format!("--userdb={}", path("coturn.db")))
             .args(["--log-file=stdout", "--simple-log", "--verbose"])

@@ -149,3 +149,28 @@ fn the_shipped_settings_file_is_read_by_the_real_binary() {
     assert_eq!(set, with_value);
     assert_eq!(values(in_force), values(shipped));
 }
+
+/// What is mounted is here, or made from what is here by a line at the head of the file.
+#[test]
+fn compose_mounts_what_is_there() {
+    let compose = read("packaging/compose.yaml");
+    let (head, services) = compose.split_once("\nservices:\n").unwrap();
+    let mounts = services.lines().filter_map(|line| line.trim().strip_prefix("- ./"));
+    let files: Vec<_> = mounts.map(|mount| mount.split(':').next().unwrap()).collect();
+    assert_eq!(files, ["station-manifest.json", "Caddyfile"]);
+    for file in files {
+        let made = head.lines().find_map(|line| line.strip_prefix("#   cp ")?.strip_suffix(file));
+        read(&format!("packaging/{}", made.map_or(file, str::trim)));
+    }
+    // What has to be set is set by the head, too.
+    for variable in services.split("${").skip(1).map(|rest| rest.split(":?").next().unwrap()) {
+        assert!(head.contains(&format!("echo \"{variable}=")), "{variable}");
+    }
+    // Everything that is set is a setting.
+    let (_, signaling) = services.split_once("    environment:\n").unwrap();
+    let settings = signaling.lines().take_while(|line| line.starts_with("      "));
+    for line in settings.filter(|line| !line.trim().starts_with('#')) {
+        let name = line.trim().split(':').next().unwrap();
+        assert!(SETTINGS.iter().any(|setting| setting.name == name), "{name}");
+    }
+}

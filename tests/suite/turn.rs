@@ -88,6 +88,24 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     child.output()
 }
 
+/// The flags that packaging/compose.yaml gives coturn, with what its operator fills in.
+fn composed_flags() -> Vec<String> {
+    let compose = include_str!("../../packaging/compose.yaml");
+    let (_, coturn) = compose.split_once("\n  coturn:\n").unwrap();
+    let (_, flags) = coturn.split_once("\n    command:\n").unwrap();
+    let lines = flags.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let flags = lines.filter_map(|line| line.strip_prefix("- "));
+    flags
+        .map(|flag| match flag.split_once("=${") {
+            Some((name, rest)) if rest.starts_with("TURN_SECRET:?") => format!("{name}={SECRET}"),
+            Some((name, rest)) if rest.starts_with("TURN_REALM:?") => {
+                format!("{name}=studio.example")
+            }
+            _ => flag.to_owned(),
+        })
+        .collect()
+}
+
 /// Sends six messages from one peer to another through coturn, both with this login. Says whether
 /// they all came, and fails where it is neither that nor coturn's 401.
 fn lets_in(coturn: &Coturn, (username, credential): &(String, String)) -> bool {
@@ -176,4 +194,17 @@ fn coturn_takes_a_credential_until_it_expires() {
     let forged = (username.clone(), hmac(&brief.0));
     assert!(!lets_in(&coturn, &forged), "somebody else's hash");
     assert!(lets_in(&coturn, &lasting), "a credential before its expiry");
+}
+
+#[test]
+fn coturn_as_it_is_composed_takes_a_credential() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = composed_flags();
+    assert!(flags.len() > 10 && flags.iter().all(|flag| flag.starts_with("--")), "{flags:?}");
+    let coturn = Coturn::start_with(directory.path(), flags);
+    let manifest = manifest(directory.path(), coturn.port);
+    let settings = [("STATION_MANIFEST", manifest.as_str()), ("TURN_SECRET", SECRET)];
+    let login = login(&ice(&Server::start(&settings), A));
+    assert!(!lets_in(&coturn, &(login.0.clone(), hmac("somebody else"))));
+    assert!(lets_in(&coturn, &login));
 }

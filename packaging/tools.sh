@@ -1,0 +1,25 @@
+# Cargo's tools for packages and tests: sourced by build-deb, build-image, debian/rules and tests/run.
+#
+# Owns how a tool comes to be there. It deliberately does not know what is built with it.
+
+# cargo_tool NAME VERSION: puts a tool of crates.io into target/tools, once, and that folder into PATH. Without
+# optimization it is there in a third of the time, and none of them has much to do.
+cargo_tool() {
+    tools=$top/target/tools
+    PATH=$tools/bin:$PATH
+    ! grep -qF "\"$1 $2 " "$tools/.crates.toml" 2>/dev/null || return 0
+    echo "installing $1 $2 into target/tools"
+    # Flags for the project's binary are none of the tool's business.
+    env -u RUSTFLAGS -u CARGO_TARGET_DIR -u CARGO_BUILD_TARGET cargo install --locked --quiet --debug \
+        --config profile.dev.debug=false --root "$tools" --target-dir "$tools/build" "$1@$2" \
+        && rm -rf "$tools/build"
+}
+
+# auditable_build OPTION...: what `cargo auditable build --locked` does, so that the binary lists the crates it is
+# made of. There, the wrapper of rustc is named by its path, which cargo hashes into every symbol's name: the binary
+# would be another one in another folder. Here it is found by PATH.
+auditable_build() {
+    RUSTC_WORKSPACE_WRAPPER=cargo-auditable \
+        CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
+        cargo build --locked "$@"
+}
