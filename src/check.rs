@@ -4,14 +4,15 @@
 //! that it can check one on another machine.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use hyper::StatusCode;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::call::call;
-use crate::client::{Client, Stream};
+use crate::client::{Client, Stream, should_use_tls};
 use crate::protocol::WELCOME;
 use crate::report::{Finding, Problem, Report};
 use crate::socket::{STRANGER, Socket};
@@ -20,6 +21,9 @@ use crate::watch::{Watch, watch};
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a port that does not answer as it should may take to show that it is one for TLS.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// What to check, and how.
 #[derive(Clone, Debug)]
@@ -111,7 +115,7 @@ async fn steps(options: &Options, report: &mut Report) -> Option<bool> {
     let ok = talk(options, &client, &mut held, report).await;
     if let Some(mut socket) = held {
         // The verdict stands: how the goodbye goes does not change it.
-        let _ = tokio::time::timeout(GOODBYE, socket.close()).await;
+        let _ = timeout(GOODBYE, socket.close()).await;
     }
     ok
 }
@@ -148,22 +152,19 @@ async fn reach(target: &Target, report: &mut Report) -> Option<Client> {
         report.step("health", "answer", health).await?;
         return Some(client);
     }
-    let check = async {
-        let client = Client::new(target.clone())?;
-        let result = match client.connect().await {
-            Ok(stream) => health(&client, stream).await,
-            Err(problem) => Err(problem),
-        };
-        match result {
-            Ok(finding) => Ok((finding, client)),
-            Err(_) if client.should_use_tls().await => Err(Problem::new(
-                "this port speaks TLS",
-                format!("`openstudio-signaling check {}`", target.with_tls(true)),
-            )),
-            Err(problem) => Err(problem),
-        }
-    };
-    report.step("health", "answer", check).await
+    let start = Instant::now();
+    let mut result = report.bounded("answer", plain_health(target)).await;
+    if result.is_err() && timeout(PROBE, should_use_tls(target)).await == Ok(true) {
+        let fix = format!("`openstudio-signaling check {}`", target.with_tls(true));
+        result = Err(Problem::new("this port speaks TLS", fix));
+    }
+    report.done("health", start, result)
+}
+
+async fn plain_health(target: &Target) -> Result<(Finding, Client), Problem> {
+    let client = Client::new(target.clone())?;
+    let stream = client.connect().await?;
+    Ok((health(&client, stream).await?, client))
 }
 
 async fn health(client: &Client, stream: Stream) -> Result<Finding, Problem> {

@@ -56,7 +56,7 @@ impl Client {
     ///
     /// When nobody is there, or nobody that is trusted.
     pub async fn connect(&self) -> Result<Stream, Problem> {
-        let stream = self.connect_tcp().await?;
+        let stream = connect_tcp(&self.target).await?;
         match &self.trust {
             Some(trust) => Ok(Either::Right(trust.connect(stream).await?)),
             None => Ok(Either::Left(stream)),
@@ -69,40 +69,6 @@ impl Client {
             (Some(trust), Either::Right(stream)) => trust.certificate(stream),
             _ => "no TLS".into(),
         }
-    }
-
-    /// Whether the port of a target without TLS is one for TLS.
-    pub async fn should_use_tls(&self) -> bool {
-        match (&self.trust, self.connect_tcp().await) {
-            (None, Ok(stream)) => speaks_tls(stream, &self.target.host).await,
-            _ => false,
-        }
-    }
-
-    async fn connect_tcp(&self) -> Result<TcpStream, Problem> {
-        let Target { host, port, .. } = &self.target;
-        let place = format!("{host}:{port}");
-        let connecting = async {
-            if host == "localhost" {
-                // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
-                let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
-                TcpStream::connect(&here.map(|ip| SocketAddr::new(ip, *port))[..]).await
-            } else {
-                TcpStream::connect((host.as_str(), *port)).await
-            }
-        };
-        let stream = connecting.await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => Problem::new(
-                format!("nothing listens on {place} ({error})"),
-                "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
-            ),
-            _ => Problem::new(
-                format!("cannot reach {place} ({error})"),
-                "check the host name and the network",
-            ),
-        })?;
-        stream.set_nodelay(true).map_err(|error| Problem::new(error, "try again"))?;
-        Ok(stream)
     }
 
     /// The status and the body of what is at `path`.
@@ -208,6 +174,40 @@ impl Client {
         };
         Some(Problem::new(format!("HTTP {status}: it leads to {}", quoted(&location)), fix))
     }
+}
+
+/// Whether the port of a target without TLS is one for TLS.
+pub async fn should_use_tls(target: &Target) -> bool {
+    match connect_tcp(target).await {
+        Ok(stream) => speaks_tls(stream, &target.host).await,
+        Err(_) => false,
+    }
+}
+
+async fn connect_tcp(target: &Target) -> Result<TcpStream, Problem> {
+    let Target { host, port, .. } = target;
+    let place = format!("{host}:{port}");
+    let connecting = async {
+        if host == "localhost" {
+            // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
+            let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
+            TcpStream::connect(&here.map(|ip| SocketAddr::new(ip, *port))[..]).await
+        } else {
+            TcpStream::connect((host.as_str(), *port)).await
+        }
+    };
+    let stream = connecting.await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => Problem::new(
+            format!("nothing listens on {place} ({error})"),
+            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
+        ),
+        _ => Problem::new(
+            format!("cannot reach {place} ({error})"),
+            "check the host name and the network",
+        ),
+    })?;
+    stream.set_nodelay(true).map_err(|error| Problem::new(error, "try again"))?;
+    Ok(stream)
 }
 
 /// Why there was no HTTP answer.

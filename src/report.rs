@@ -101,6 +101,16 @@ impl Report {
     ) -> Option<T> {
         let start = Instant::now();
         let result = self.bounded(awaited, step).await;
+        self.done(name, start, result)
+    }
+
+    /// Prints the line of a step that is over. What it came to, where it worked.
+    pub fn done<T>(
+        &mut self,
+        name: &str,
+        start: Instant,
+        result: Result<(Finding, T), Problem>,
+    ) -> Option<T> {
         let (result, value) = match result {
             Ok((finding, value)) => (Ok(finding), Some(value)),
             Err(problem) => (Err(problem), None),

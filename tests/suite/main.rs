@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod asyncapi;
+mod check;
 mod cli;
 mod closing;
 mod dashboard;
+mod forwarder;
 mod frames;
 mod handshake;
 mod http;
@@ -22,6 +24,8 @@ mod station;
 mod studio;
 mod support;
 mod systemd;
+mod trust;
 mod turn;
 mod utf8;
+mod watch;
 mod web;

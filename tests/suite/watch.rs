@@ -1,0 +1,174 @@
+//! `check --watch`: pings, what is lost, and the summary.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::check::check;
+use crate::forwarder::Forwarder;
+use crate::support::{Log, Server, binary};
+
+/// A watch under way, and what it says.
+struct Watching {
+    child: Child,
+    said: Log,
+}
+
+impl Watching {
+    fn start(port: u16, more: &[&str]) -> Self {
+        let mut command = binary();
+        command.args(["check", &format!("localhost:{port}"), "--watch", "--interval=0.2"]);
+        let mut child = command.args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let said = Log::follow(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_watch_ends_after_its_count_with_a_summary() {
+    let server = Server::start(&[]);
+    let url = format!("localhost:{}", server.port);
+    let more = ["--watch", "--count=3", "--interval=0.2"];
+    let (code, stdout) = check(&url, &more);
+    assert_eq!(code, Some(0), "{stdout}");
+    let lines: Vec<_> = stdout.lines().skip(4).collect();
+    for (number, line) in (1..=3).zip(&lines) {
+        assert!(line.starts_with(&format!("✓ ping       pong {number}, in ")), "{stdout}");
+    }
+    assert!(lines[3].starts_with("3 pings, 3 pongs, 0 % lost, in 0."), "{stdout}");
+    let (names, values) = lines[4].split_once(" = ").unwrap();
+    let values = values.strip_suffix(" ms").unwrap().split('/');
+    let values: Vec<f64> = values.map(|value| value.parse().unwrap()).collect();
+    assert_eq!((names, values.len(), lines.len()), ("min/avg/p99/max/mdev", 5, 5));
+    assert!(values[0] <= values[1] && values[1] <= values[2] && values[2] <= values[3], "{stdout}");
+
+    let (code, json) = check(&url, &[&more[..], &["--json"]].concat());
+    assert_eq!(code, Some(0), "{json}");
+    let last: Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert_eq!(json.lines().count(), 4 + 3 + 1);
+    for (key, value) in [("sent", 3), ("received", 3), ("lost", 0)] {
+        assert_eq!(last[key], value, "{last}");
+    }
+    assert!(last["step"] == "summary" && last["ok"] == true && last["lost_percent"] == 0.0);
+    for key in ["min_ms", "avg_ms", "p99_ms", "max_ms", "mdev_ms", "seconds"] {
+        assert!(last[key].is_number(), "{key} in {last}");
+    }
+}
+
+#[test]
+fn a_watch_outlives_the_server_and_counts_what_is_lost() {
+    let mut first = Server::start(&[]);
+    let forwarder = Forwarder::plain(first.port);
+    let mut watching = Watching::start(forwarder.port, &[]);
+    watching.said.wait_for("✓ ping       pong 2");
+    assert_eq!(first.stop(), Some(0), "a watch leaves a server that stops");
+    let line = watching.said.wait_for(" lost: the server closed with code 1001");
+    assert!(
+        line.starts_with("✗ ping       ") && line.contains("\"Server is stopping\"; "),
+        "{line}"
+    );
+    // With nobody behind the forwarder, a connection ends as it begins.
+    watching.said.wait_for(" lost: the connection broke off");
+    let second = Server::start(&[]);
+    forwarder.lead_to(second.port);
+    watching.said.wait_for("✓ connect    connected again, in ");
+    second.log.wait_for("Received message: ping");
+    watching.signal(Signal::INT);
+    let summary = watching.said.wait_for(" % lost, in ");
+    assert_eq!(watching.child.wait().unwrap().code(), Some(1));
+    let numbers: Vec<u64> = summary.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let lost = watching.said.count(" lost: ") as u64;
+    assert!(lost >= 2 && numbers[0] == numbers[1] + lost, "{summary}");
+    second.log.wait_for("close 1000 by client");
+}
+
+#[test]
+fn a_watch_that_loses_nothing_ends_well_by_a_signal() {
+    let server = Server::start(&[]);
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut watching = Watching::start(server.port, &[]);
+        watching.said.wait_for("pong 2");
+        watching.signal(signal);
+        watching.said.wait_for(" pongs, 0 % lost, in ");
+        assert_eq!(watching.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_pong_that_does_not_come_is_lost() {
+    let server = Server::start(&[]);
+    let mut watching = Watching::start(server.port, &["--timeout=0.5", "--count=4"]);
+    watching.said.wait_for("pong 1");
+    server.signal(Signal::STOP);
+    let line = watching.said.wait_for(" lost: no pong within 0.5 s");
+    assert!(line.starts_with("✗ ping "), "{line}");
+    server.signal(Signal::CONT);
+    assert_eq!(watching.child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_watch_answers_the_pings_of_the_server() {
+    let server = Server::start(&[("HEARTBEAT_MS", "100")]);
+    let (code, stdout) =
+        check(&format!("localhost:{}", server.port), &["--watch", "--count=2", "--interval=1"]);
+    assert_eq!(code, Some(0), "{stdout}");
+    let metrics = crate::support::get(server.port, "/metrics").body;
+    let answered =
+        metrics.lines().find(|line| line.contains("heartbeat") && line.contains("_count"));
+    let answered = answered.unwrap().rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+    assert!(answered > 1, "{metrics}");
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads() {
+    let server = Server::start(&[]);
+    let mut command = binary();
+    command.args(["check", &format!("localhost:{}", server.port), "--watch", "--interval=0.2"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Under `script`, which gives it a terminal of its own and passes on what is typed.
+#[test]
+fn a_terminal_has_a_live_line_and_ctrl_c() {
+    let server = Server::start(&[]);
+    let watch = format!("check localhost:{} --watch --interval=0.2", server.port);
+    let command = format!("exec {} {watch}", env!("CARGO_BIN_EXE_openstudio-signaling"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).env_clear().env("TERM", "xterm");
+    script.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().expect("it is in every Debian");
+    let (mut keyboard, mut screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+    let mut seen = String::new();
+    let mut see = |text: &str| {
+        while !seen.contains(text) {
+            let mut buffer = [0; 4096];
+            let read = screen.read(&mut buffer).unwrap();
+            assert!(read > 0, "{seen:?}");
+            seen += &String::from_utf8_lossy(&buffer[..read]);
+        }
+        seen.clone()
+    };
+    let live = see("\r\x1b[Kpong 3 in ");
+    assert_eq!(live.matches('\n').count(), 4, "one line for each step: {live:?}");
+    assert!(live.contains(" ms, 0 lost; min ") && live.contains(", p99 "), "{live:?}");
+    keyboard.write_all(b"\x03").unwrap();
+    let end = see("min/avg/p99/max/mdev = ");
+    let summary = end.lines().find(|line| line.contains(" % lost")).unwrap();
+    assert!(summary.contains(" pings, ") && summary.contains(" pongs, 0 % lost, in "), "{end:?}");
+    assert_eq!(script.wait().unwrap().code(), Some(0));
+}
