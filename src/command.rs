@@ -58,9 +58,9 @@ fn check_command() -> Command {
              between them; say which ICE servers they get",
         ))
         .arg(flag("watch").help(
-            "Go on with a ping every --interval until Ctrl-C or --count; then say how many were lost, and \
-             the round trips' min, avg, p99, max and mdev in ms. A connection that ends counts as one lost \
-             ping, and is made again",
+            "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
+             min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \
+             ends is one lost ping, and is made again",
         ))
         .arg(
             number("interval", "SECONDS")

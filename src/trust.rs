@@ -190,7 +190,7 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
             format!("ask for a name that it has, or get a certificate that has {name}, too"),
         ),
         CertificateError::UnknownIssuer => Problem::new(
-            "the certificate's issuer is unknown here: it is self-signed, or the certificate in between was not sent",
+            "the certificate's issuer is unknown here: it is self-signed, from an authority that this machine does not trust, or sent without the certificates in between",
             "serve fullchain.pem instead of cert.pem; an authority of your own goes to /usr/local/share/ca-certificates/NAME.crt on this machine, then `update-ca-certificates`",
         ),
         // rustls has no name of its own for this one.

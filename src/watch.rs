@@ -73,6 +73,8 @@ async fn pings(
     tally: &mut Tally,
 ) -> io::Result<()> {
     let mut next = Instant::now();
+    // Why the last ping was lost, if it was.
+    let mut cause = None;
     while options.count.is_none_or(|count| tally.sent < u64::from(count)) {
         let result = tokio::select! {
             biased;
@@ -88,13 +90,14 @@ async fn pings(
         tally.sent += 1;
         match result {
             Ok(took) => {
+                cause = None;
                 tally.trips.add(took);
                 show(report, tally, took)?;
             }
-            Err(Problem { what, fix }) => {
+            Err(problem) => {
                 *held = None;
-                let lost = Problem::new(format!("{} lost: {what}", tally.sent), fix);
-                report.line("ping", Duration::ZERO, &Err(lost))?;
+                show_lost(report, tally, &problem, cause.as_ref() == Some(&problem.what))?;
+                cause = Some(problem.what);
             }
         }
     }
@@ -146,6 +149,22 @@ fn show(report: &mut Report, tally: &Tally, took: Duration) -> io::Result<()> {
         "pong {number} in {last} ms, {} lost; min {min}, avg {avg}, p99 {p99}, max {max} ms",
         tally.lost()
     ))
+}
+
+/// An outage is one line on a terminal, and one for each ping elsewhere.
+fn show_lost(
+    report: &mut Report,
+    tally: &Tally,
+    problem: &Problem,
+    as_before: bool,
+) -> io::Result<()> {
+    let number = tally.sent;
+    if as_before && report.has_live_line() {
+        return report
+            .print_live(&format!("ping {number} lost as before, {} in all", tally.lost()));
+    }
+    let lost = Problem::new(format!("{number} lost: {}", problem.what), &problem.fix);
+    report.line("ping", Duration::ZERO, &Err(lost))
 }
 
 /// A number of ms in few columns.

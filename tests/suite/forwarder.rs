@@ -70,11 +70,12 @@ async fn accept(listener: TcpListener, server: Arc<AtomicU16>, tls: Option<TlsAc
         tokio::spawn(async move {
             match tls {
                 None => pass(client, server).await,
-                // A client that does not trust the certificate does not come this far.
-                Some(tls) => match tls.accept(client).await {
-                    Ok(client) => pass(client, server).await,
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    // A client that does not trust the certificate does not come this far.
+                    if let Ok(client) = tls.accept(client).await {
+                        pass(client, server).await;
+                    }
+                }
             }
         });
     }

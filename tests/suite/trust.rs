@@ -153,11 +153,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_words() {
             "is for a.example.org, *.b.example.org, 192.0.2.1, not for localhost; ",
             "has localhost, too",
         ),
-        (
-            "full",
-            "issuer is unknown here: it is self-signed, or the certificate in between was not sent; ",
-            "fullchain.pem",
-        ),
+        ("full", "or sent without the certificates in between; ", "fullchain.pem"),
         ("own", "issuer is unknown here: it is self-signed", "update-ca-certificates"),
         ("authority", "is an authority's (CA:TRUE)", "CA:FALSE"),
     ] {

@@ -1,7 +1,7 @@
 //! `check --watch`: pings, what is lost, and the summary.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -142,33 +142,76 @@ fn a_watch_ends_when_nobody_reads() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// Under `script`, which gives it a terminal of its own and passes on what is typed.
+/// A watch in a terminal of its own, which script(1) gives it.
+struct Terminal {
+    script: Child,
+    screen: ChildStdout,
+    seen: String,
+}
+
+impl Terminal {
+    fn start(port: u16) -> Self {
+        let watch = format!("check localhost:{port} --watch --interval=0.2");
+        let command = format!("exec {} {watch}", env!("CARGO_BIN_EXE_openstudio-signaling"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env_clear().env("SHELL", "/bin/sh");
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = script.spawn().expect("it is in every Debian");
+        let screen = script.stdout.take().unwrap();
+        Self { script, screen, seen: String::new() }
+    }
+
+    /// All that was on the screen up to `text`, and what came with it.
+    fn see(&mut self, text: &str) -> &str {
+        while !self.seen.contains(text) {
+            let mut buffer = [0; 4096];
+            let read = self.screen.read(&mut buffer).unwrap();
+            assert!(read > 0, "{:?}", self.seen);
+            self.seen += &String::from_utf8_lossy(&buffer[..read]);
+        }
+        &self.seen
+    }
+
+    fn press_ctrl_c(&mut self) {
+        self.script.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
 #[test]
 fn a_terminal_has_a_live_line_and_ctrl_c() {
     let server = Server::start(&[]);
-    let watch = format!("check localhost:{} --watch --interval=0.2", server.port);
-    let command = format!("exec {} {watch}", env!("CARGO_BIN_EXE_openstudio-signaling"));
-    let mut script = Command::new("script");
-    script.args(["-qec", &command, "/dev/null"]).env_clear().env("TERM", "xterm");
-    script.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut script = script.spawn().expect("it is in every Debian");
-    let (mut keyboard, mut screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
-    let mut seen = String::new();
-    let mut see = |text: &str| {
-        while !seen.contains(text) {
-            let mut buffer = [0; 4096];
-            let read = screen.read(&mut buffer).unwrap();
-            assert!(read > 0, "{seen:?}");
-            seen += &String::from_utf8_lossy(&buffer[..read]);
-        }
-        seen.clone()
-    };
-    let live = see("\r\x1b[Kpong 3 in ");
+    let mut terminal = Terminal::start(server.port);
+    let live = terminal.see("\r\x1b[Kpong 3 in ");
     assert_eq!(live.matches('\n').count(), 4, "one line for each step: {live:?}");
     assert!(live.contains(" ms, 0 lost; min ") && live.contains(", p99 "), "{live:?}");
-    keyboard.write_all(b"\x03").unwrap();
-    let end = see("min/avg/p99/max/mdev = ");
+    terminal.press_ctrl_c();
+    let end = terminal.see("min/avg/p99/max/mdev = ");
     let summary = end.lines().find(|line| line.contains(" % lost")).unwrap();
     assert!(summary.contains(" pings, ") && summary.contains(" pongs, 0 % lost, in "), "{end:?}");
-    assert_eq!(script.wait().unwrap().code(), Some(0));
+    assert_eq!(terminal.script.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_outage_is_one_line_for_each_cause_on_a_terminal() {
+    let mut server = Server::start(&[]);
+    let forwarder = Forwarder::plain(server.port);
+    let mut terminal = Terminal::start(forwarder.port);
+    terminal.see("pong 1 in ");
+    server.stop();
+    terminal.see(" lost as before, 4 in all");
+    let again = Server::start(&[]);
+    forwarder.lead_to(again.port);
+    let seen = terminal.see("connected again, in ");
+    let causes: Vec<_> = seen.lines().filter_map(|line| line.split_once(" lost: ")).collect();
+    assert!(causes.len() >= 2 && causes.windows(2).all(|two| two[0].1 != two[1].1), "{seen:?}");
+    terminal.press_ctrl_c();
+    terminal.see("min/avg/p99/max/mdev = ");
+    assert_eq!(terminal.script.wait().unwrap().code(), Some(1));
 }
