@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::check::check;
 use crate::forwarder::Forwarder;
-use crate::support::{Log, Server, binary};
+use crate::support::{Log, PATIENCE, Server, binary};
 
 /// A watch under way, and what it says.
 struct Watching {
@@ -34,6 +36,18 @@ impl Drop for Watching {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits for the end of a process.
+fn exit_code(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -88,7 +102,7 @@ fn a_watch_outlives_the_server_and_counts_what_is_lost() {
     second.log.wait_for("Received message: ping");
     watching.signal(Signal::INT);
     let summary = watching.said.wait_for(" % lost, in ");
-    assert_eq!(watching.child.wait().unwrap().code(), Some(1));
+    assert_eq!(exit_code(&mut watching.child), Some(1));
     let numbers: Vec<u64> = summary.split(' ').filter_map(|word| word.parse().ok()).collect();
     let lost = watching.said.count(" lost: ") as u64;
     assert!(lost >= 2 && numbers[0] == numbers[1] + lost, "{summary}");
@@ -103,7 +117,7 @@ fn a_watch_that_loses_nothing_ends_well_by_a_signal() {
         watching.said.wait_for("pong 2");
         watching.signal(signal);
         watching.said.wait_for(" pongs, 0 % lost, in ");
-        assert_eq!(watching.child.wait().unwrap().code(), Some(0));
+        assert_eq!(exit_code(&mut watching.child), Some(0));
     }
 }
 
@@ -116,7 +130,7 @@ fn a_pong_that_does_not_come_is_lost() {
     let line = watching.said.wait_for(" lost: no pong within 0.5 s");
     assert!(line.starts_with("✗ ping "), "{line}");
     server.signal(Signal::CONT);
-    assert_eq!(watching.child.wait().unwrap().code(), Some(1));
+    assert_eq!(exit_code(&mut watching.child), Some(1));
 }
 
 #[test]
@@ -139,7 +153,7 @@ fn a_watch_ends_when_nobody_reads() {
     command.args(["check", &format!("localhost:{}", server.port), "--watch", "--interval=0.2"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(exit_code(&mut child), Some(0));
 }
 
 /// A watch in a terminal of its own, which script(1) gives it.
@@ -164,6 +178,9 @@ impl Terminal {
     /// All that was on the screen up to `text`, and what came with it.
     fn see(&mut self, text: &str) -> &str {
         while !self.seen.contains(text) {
+            let wait = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            let ready = poll(&mut [PollFd::new(&self.screen, PollFlags::IN)], Some(&wait));
+            assert_ne!(ready, Ok(0), "no {text:?} in {:?}", self.seen);
             let mut buffer = [0; 4096];
             let read = self.screen.read(&mut buffer).unwrap();
             assert!(read > 0, "{:?}", self.seen);
@@ -195,7 +212,7 @@ fn a_terminal_has_a_live_line_and_ctrl_c() {
     let end = terminal.see("min/avg/p99/max/mdev = ");
     let summary = end.lines().find(|line| line.contains(" % lost")).unwrap();
     assert!(summary.contains(" pings, ") && summary.contains(" pongs, 0 % lost, in "), "{end:?}");
-    assert_eq!(terminal.script.wait().unwrap().code(), Some(0));
+    assert_eq!(exit_code(&mut terminal.script), Some(0));
 }
 
 #[test]
@@ -213,5 +230,5 @@ fn an_outage_is_one_line_for_each_cause_on_a_terminal() {
     assert!(causes.len() >= 2 && causes.windows(2).all(|two| two[0].1 != two[1].1), "{seen:?}");
     terminal.press_ctrl_c();
     terminal.see("min/avg/p99/max/mdev = ");
-    assert_eq!(terminal.script.wait().unwrap().code(), Some(1));
+    assert_eq!(exit_code(&mut terminal.script), Some(1));
 }
