@@ -57,6 +57,10 @@ fn sub_page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
         let text = text.strip_prefix("Exit status: ").expect("what is said behind the options");
         section(&mut page, "EXIT STATUS", &[("", text)])?;
     }
+    if command.get_name() == "check" {
+        section(&mut page, "ENVIRONMENT", CHECK_ENVIRONMENT)?;
+        section(&mut page, "EXAMPLES", CHECK_EXAMPLES)?;
+    }
     section(&mut page, "SEE ALSO", &[("", "openstudio-signaling(8)")])?;
     Ok(page)
 }
@@ -159,8 +163,31 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
+const CHECK_ENVIRONMENT: &[(&str, &str)] = &[
+    ("PORT", "The port of the local server, where no URL is given; 3000 if not set."),
+    (
+        "SSL_CERT_FILE, SSL_CERT_DIR",
+        "Certificate authorities to trust instead of those of the machine (the package ca-certificates).",
+    ),
+];
+
+const CHECK_EXAMPLES: &[(&str, &str)] = &[
+    (
+        "openstudio-signaling check wss://studio.example.org/ --call",
+        "See whether two people could meet there, and how long the certificate is valid.",
+    ),
+    (
+        "openstudio-signaling check --watch --interval 10 --count 360 --json",
+        "Ping the server on this machine for an hour, for a program to read.",
+    ),
+];
+
 const EXAMPLES: &[(&str, &str)] = &[
     ("openstudio-signaling check", "Try the server on this machine."),
+    (
+        "openstudio-signaling check wss://studio.example.org/ --call",
+        "Let two peers meet at a server behind TLS.",
+    ),
     ("openstudio-signaling config", "Show the settings of the service and where each came from."),
     ("journalctl -x -u openstudio-signaling -n 20", "The last 20 lines of the log, explained."),
     (

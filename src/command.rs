@@ -43,26 +43,44 @@ pub fn command() -> Command {
 }
 
 fn check_command() -> Command {
+    let number = |name: &'static str, value: &'static str| {
+        Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
+    };
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     Command::new("check")
-        .about("Try a running server step by step: health, WebSocket handshake, welcome, ping")
+        .about("Try a running server step by step: TLS, health, WebSocket handshake, welcome, ping")
         .arg(Arg::new("url").value_name("URL").help(
-            "Where the server is: ws://HOST:PORT/ or http://HOST:PORT/ [default: the local server]",
+            "Where the server is: ws://HOST:PORT/, or wss://HOST/ with TLS and the certificate checked, \
+             or http:// and https:// for the same [default: the local server]",
+        ))
+        .arg(flag("call").help(
+            "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
+             between them; say which ICE servers they get",
+        ))
+        .arg(flag("watch").help(
+            "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
+             min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \
+             ends is one lost ping, and is made again",
         ))
         .arg(
-            Arg::new("timeout")
-                .long("timeout")
-                .value_name("SECONDS")
-                .default_value("5")
-                .help("How long each step may take, 0.1 to 3600"),
+            number("interval", "SECONDS")
+                .default_value("1")
+                .requires("watch")
+                .help("The time from one ping to the next, 0.2 to 3600"),
         )
         .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Print one JSON object a step"),
+            number("count", "PINGS")
+                .requires("watch")
+                .help("End --watch after so many pings, 1 to 4294967295 [default: never]"),
         )
+        .arg(
+            number("timeout", "SECONDS")
+                .default_value("5")
+                .help("How long each step and each ping may take, 0.1 to 3600"),
+        )
+        .arg(flag("json").help("Print one JSON object a line: each step, each ping, the summary"))
         .after_help(
-            "Exit status: 0 when every step worked, 1 when one did not, 2 for a bad command line.",
+            "Exit status: 0 when every step worked and no ping was lost, 1 when not, 2 for a bad command line.",
         )
 }
 

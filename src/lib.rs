@@ -4,19 +4,21 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
-//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`page`] the check page · [`routes`] the filter graph |
-//! | 6 | [`connection`] TLS, HTTP, timeouts · [`server`] accept loop, drain · [`check`] the client behind `check` |
+//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`page`] the check page · [`routes`] the filter graph · [`client`] the way to a server, for `check` |
+//! | 6 | [`connection`] TLS, HTTP, timeouts · [`server`] accept loop, drain · [`call`] two peers that meet · [`watch`] one ping after another · [`check`] the client behind `check` |
 //! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
 //!
 //! This file owns how the parts are put together. It deliberately does not end the process.
 
 pub mod address;
+pub mod call;
 pub mod check;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -35,7 +37,9 @@ pub mod outbox;
 pub mod page;
 pub mod peer;
 pub mod protocol;
+pub mod report;
 pub mod room;
+pub mod roundtrip;
 pub mod routes;
 pub mod seats;
 pub mod server;
@@ -47,9 +51,13 @@ pub mod socket;
 pub mod state;
 pub mod station;
 pub mod systemd;
+pub mod target;
 pub mod tls;
+pub mod trust;
 pub mod upgrade;
+pub mod watch;
 pub mod web;
+pub mod websocket;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};

@@ -1,6 +1,6 @@
-//! The command line: settings, exit codes, `check`, `config`, a panic.
+//! The command line: settings, exit codes, `config`, a panic.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -182,112 +182,6 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
     client.leave(1000);
     server.log.wait_for("disconnected");
     assert_eq!(server.log.count("[DEBUG] Received message: ping"), 2);
-}
-
-fn check(url: &str, more: &[&str]) -> (Option<i32>, String) {
-    let (code, stdout, stderr) = run(&[&["check", url], more].concat(), &[]);
-    assert_eq!(stderr, "");
-    (code, stdout)
-}
-
-#[test]
-fn check_goes_through_every_step() {
-    let server = Server::start(&[]);
-    for url in ["ws://localhost:", "http://127.0.0.1:", "[::1]:"] {
-        let (code, stdout) = check(&format!("{url}{}", server.port), &[]);
-        let steps: Vec<_> = stdout.lines().map(|line| &line[..line.find("  ").unwrap()]).collect();
-        assert_eq!(code, Some(0), "{stdout}");
-        assert_eq!(steps[..3], ["✓ health", "✓ handshake", "✓ welcome"]);
-        assert!(stdout.lines().nth(3).unwrap().starts_with("✓ ping"), "{stdout}");
-        assert!(stdout.trim_end().ends_with(" ms"), "{stdout}");
-    }
-    let (code, stdout, _) = run(&["check"], &[("PORT", &server.port.to_string())]);
-    assert_eq!((code, stdout.lines().count()), (Some(0), 4), "the default is the local server");
-    let (_, json) = check(&format!("localhost:{}", server.port), &["--json"]);
-    for line in json.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(line["ok"] == true && line["ms"].is_number() && line["step"].is_string());
-    }
-}
-
-/// Something else on a port: says `answer` to every request, or nothing at all.
-fn stranger(answer: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
-                    if !answer.is_empty() && stream.write_all(answer.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    port
-}
-
-#[test]
-fn check_says_which_step_failed_and_what_to_do() {
-    // Bound, so that nobody else gets the port, and deaf.
-    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let down = deaf.local_addr().unwrap().as_socket().unwrap().port();
-    let health = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"status\":\"ok\",\"uptime\":12}";
-    for (port, failed, words, fix) in [
-        (down, "✗ health", "nothing listens on", "systemctl start openstudio-signaling"),
-        (stranger(""), "✗ health", "no answer within 0.3 s", "systemctl status"),
-        (stranger("SSH-2.0-OpenSSH_9.2\r\n"), "✗ health", "is not HTTP", "ss -ltnp"),
-        (
-            stranger("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
-            "✗ health",
-            "HTTP 404 Not Found at /health",
-            "ss -ltnp",
-        ),
-        (stranger(health), "✗ handshake", "HTTP 200 OK instead of 101", "Upgrade"),
-    ] {
-        let url = format!("ws://127.0.0.1:{port}/");
-        let (code, stdout) = check(&url, &["--timeout", "0.3"]);
-        assert_eq!(code, Some(1), "{stdout}");
-        let last = stdout.lines().last().unwrap();
-        assert!(last.starts_with(failed), "{stdout}");
-        assert!(last.contains(words) && last.contains(fix), "{stdout}");
-        let (_, json) = check(&url, &["--timeout=0.3", "--json"]);
-        let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
-        assert!(last["ok"] == false && last["fix"].as_str().unwrap().contains(fix), "{json}");
-    }
-}
-
-#[test]
-fn check_names_a_full_server() {
-    let server = Server::start(&[("MAX_CONNECTIONS", "1")]);
-    let _client = server.client();
-    let (code, stdout) = check(&format!("localhost:{}", server.port), &[]);
-    assert_eq!(code, Some(1));
-    assert!(stdout.contains("✗ handshake") && stdout.contains("raise MAX_CONNECTIONS"), "{stdout}");
-}
-
-#[test]
-fn check_keeps_its_exit_code_when_nobody_reads() {
-    let server = Server::start(&[]);
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let mut check = binary();
-    check.args(["check", &format!("localhost:{}", server.port)]).stdout(writer);
-    assert_eq!(check.status().unwrap().code(), Some(0));
-}
-
-#[test]
-fn check_refuses_arguments_that_cannot_be() {
-    for arguments in [&["check", "wss://a/"][..], &["check", "--timeout=0"], &["check", "ftp://a"]]
-    {
-        let (code, _, stderr) = run(arguments, &[]);
-        assert_eq!(code, Some(2));
-        assert!(stderr.starts_with("Invalid "), "{stderr}");
-    }
 }
 
 /// Serves with the real parts beside `trouble`, which gets the runtime once standard input says so: what

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod asyncapi;
+mod check;
 mod cli;
 mod closing;
 mod coturn;
 mod dashboard;
+mod forwarder;
 mod frames;
 mod handshake;
 mod http;
@@ -25,6 +27,8 @@ mod studio;
 mod support;
 mod systemd;
 mod tls;
+mod trust;
 mod turn;
 mod utf8;
+mod watch;
 mod web;
