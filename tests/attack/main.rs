@@ -1,0 +1,25 @@
+//! The real binary under attack and under faults, each with the figure that it must hold.
+//!
+//! Every attack is a bounded loop on loopback, and every test ends by [`target::Target::survives`]: nothing that the
+//! attack took is held any longer, and SIGTERM finds nobody to wait for. The tests run one after the other, because
+//! most of them measure. What a figure allows is for a debug build on a machine that others use as well.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
+mod clock;
+mod connections;
+mod floods;
+mod frames;
+mod journal;
+#[path = "../suite/peers.rs"]
+#[allow(dead_code, reason = "the other test crate uses the rest")]
+mod peers;
+mod readers;
+mod requests;
+mod rooms;
+mod shows;
+mod stopping;
+#[path = "../suite/support.rs"]
+#[allow(dead_code, reason = "the other test crate uses the rest")]
+mod support;
+mod target;

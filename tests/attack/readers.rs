@@ -1,0 +1,185 @@
+//! Clients that do not read.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::shows::{P99, Show, median};
+use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, frame, head};
+use crate::target::Target;
+
+/// The default of `MAX_OUTBOX_BYTES`.
+const OUTBOX: usize = 1_048_576;
+
+/// A room with a host who talks and listeners who do not read.
+struct Room {
+    host: Client,
+    number: usize,
+    listeners: Vec<Client>,
+}
+
+fn id(room: usize, number: usize) -> String {
+    format!("f47ac10b-58cc-4372-a567-{room:04x}02b2{number:04x}")
+}
+
+impl Room {
+    fn open(server: &Server, number: usize, listeners: usize) -> Self {
+        let enter =
+            format!(r#"{{"type":"create-or-join-room","roomId":"room {number}","role":"host"}}"#);
+        let join = |mut client: Client, seat: usize| {
+            client.ask(&format!(r#"{{"type":"register","peerId":"{}"}}"#, id(number, seat)));
+            assert!(client.ask(&enter).contains(r#""type":"room-"#));
+            client
+        };
+        let mut host = join(server.client(), 0);
+        let listeners = (1..=listeners).map(|seat| {
+            let listener = join(deaf(server.port), seat);
+            assert!(host.text().contains("peer-joined"));
+            listener
+        });
+        let listeners = listeners.collect();
+        Self { host, number, listeners }
+    }
+
+    /// The host says something, and asks for a pong behind it: when that is there, all has been said.
+    fn tell(&mut self, bytes: &[u8]) {
+        self.host.stream.write_all(bytes).unwrap();
+        self.host.say(r#"{"type":"ping"}"#);
+        while !self.host.text().contains(r#""type":"pong""#) {}
+    }
+
+    /// An offer to each listener.
+    fn offers(&self, length: usize) -> Vec<u8> {
+        let (from, sdp) = (id(self.number, 0), "x".repeat(length));
+        let offers = (1..=self.listeners.len()).map(|seat| {
+            let to = id(self.number, seat);
+            let text = format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"{sdp}"}}"#);
+            frame(0x81, text.as_bytes())
+        });
+        offers.collect::<Vec<_>>().concat()
+    }
+
+    /// When they read again, the last that they find is why they were closed.
+    fn everybody_was_told_why(self) {
+        for mut listener in self.listeners {
+            let mut heard = Vec::new();
+            listener.stream.read_to_end(&mut heard).unwrap();
+            let code = [4102_u16.to_be_bytes().as_slice(), b"Read too slowly"].concat();
+            let close = [&[0x88, code.len() as u8], &code[..]].concat();
+            assert!(heard.ends_with(&close), "{:?}", &heard[heard.len().saturating_sub(99)..]);
+        }
+    }
+}
+
+/// A client for which this side's kernel holds as little as it can: what it does not read is the server's sooner.
+fn deaf(port: u16) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    let mut stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&head(UPGRADE)).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 101);
+    let mut client = Client { stream };
+    assert_eq!(client.text(), WELCOME);
+    client
+}
+
+fn start() -> Target {
+    Target::start(&[
+        ("RATE_LIMIT", "0"),
+        ("MAX_CONNECTIONS_PER_IP", "0"),
+        ("MAX_OUTBOX_BYTES", &OUTBOX.to_string()),
+    ])
+}
+
+/// 1,000 clients in ten rooms stop reading while their rooms are told something again and again. All of them are
+/// closed with 4102, which they find when they read again. The server's memory is bounded by clients ×
+/// `MAX_OUTBOX_BYTES`, a gigabyte here, and stays far below: a broadcast is held once for all who are to get it, and
+/// each outbox has a place for it. A studio of ten next door keeps its p99 under 50 ms.
+#[test]
+fn a_thousand_who_stop_reading_during_broadcasts_are_bounded() {
+    let target = start();
+    let mut show = Show::start(&target.server);
+    let mut rooms: Vec<_> = (0..10).map(|room| Room::open(&target.server, room, 100)).collect();
+    let before = target.memory();
+    let too_slow = || target.server.log.count("reads too slowly");
+    // The shortest that there is, of which an outbox takes the most.
+    let news = frame(0x81, br#"{"type":"recording-state","recording":true}"#).repeat(50);
+    let (mut told, mut waits) = (0, Vec::new());
+    while too_slow() < 1_000 {
+        rooms.iter_mut().for_each(|room| room.tell(&news));
+        told += 50;
+        if told % 500 == 0 {
+            waits.push(show.p99(Duration::from_millis(20)));
+        }
+        assert!(told < 50_000, "told {told} times, and {} are closed", too_slow());
+    }
+    let (grown, bound) = (target.peak() - before, 1_000 * OUTBOX);
+    let share = grown as f64 / bound as f64;
+    println!("told {told} times; grown by {grown} bytes, {share:.3} of the bound");
+    println!("p99 next door {:?}", median(waits.clone()));
+    assert!(share < 0.4, "{grown} bytes");
+    assert!(median(waits.clone()) < P99, "{waits:?}");
+    rooms.into_iter().for_each(Room::everybody_was_told_why);
+    show.end();
+    target.survives();
+}
+
+/// The same with what is not shared: large offers, and the smallest that there are, of which each costs the server more
+/// than its bytes. The bound is that of the outbox and what a session has taken out of it for the socket: 64 KiB, and
+/// the rest of the message that goes over it.
+#[test]
+fn relays_to_clients_that_stop_reading_are_bounded() {
+    for length in [60_000, 1] {
+        let target = start();
+        let mut room = Room::open(&target.server, 0, 20);
+        let offers = room.offers(length).repeat(if length == 1 { 50 } else { 1 });
+        let before = target.memory();
+        let mut told = 0;
+        while target.server.log.count("reads too slowly") < 20 {
+            room.tell(&offers);
+            told += 1;
+            assert!(told < 5_000, "told {told} times");
+        }
+        let (grown, bound) = (target.peak() - before, 20 * (OUTBOX + 65_536 + length));
+        let share = grown as f64 / bound as f64;
+        println!("offers with {length}: {told} rounds; grown by {grown}, {share:.3} of the bound");
+        assert!(share <= 1.0, "{grown} bytes");
+        room.everybody_was_told_why();
+        target.survives();
+    }
+}
+
+/// 500 clients send pings of WebSocket with the longest payload, and never read an answer. As long as there is one
+/// that does not go out, nothing more is read: each costs the answers to one read, 16 KiB, and no more.
+#[test]
+fn pings_without_end_from_clients_that_never_read_are_bounded() {
+    let target = start();
+    let before = target.memory();
+    let pings = frame(0x89, &[b'x'; 125]).repeat(500);
+    let clients: Vec<_> = (0..500).map(|_| deaf(target.port())).collect();
+    for client in &clients {
+        client.stream.set_nonblocking(true).unwrap();
+        let mut stream = &client.stream;
+        // Until neither side's kernel takes more; the server may be in the middle of it.
+        for _ in 0..20 {
+            while stream.write_all(&pings).is_ok() {}
+            std::thread::yield_now();
+        }
+    }
+    // Whoever is still there to be asked: the server is not busy with them.
+    let mut other = target.server.client();
+    assert!(other.ask(r#"{"type":"ping"}"#).contains("pong"));
+    let (busy, quiet) = (target.cpu(), Duration::from_millis(500));
+    std::thread::sleep(quiet);
+    let share = (target.cpu() - busy).as_secs_f64() / quiet.as_secs_f64();
+    let each = (target.peak() - before) / 500;
+    println!("{each} bytes each; {:.2} % of a core while nobody reads", share * 100.0);
+    assert!(each < 64 * 1024, "{each} bytes each");
+    assert!(share < 0.05, "{share}");
+    drop((clients, other));
+    target.survives();
+}
