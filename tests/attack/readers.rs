@@ -130,21 +130,21 @@ fn a_thousand_who_stop_reading_during_broadcasts_are_bounded() {
 
 /// The same with what is not shared: large offers, and the smallest that there are, of which each costs the server more
 /// than its bytes. The bound is that of the outbox and what a session has taken out of it for the socket: 64 KiB, and
-/// the rest of the message that goes over it.
+/// the rest of the message that goes over it. The allocator has 4 MiB for all together.
 #[test]
 fn relays_to_clients_that_stop_reading_are_bounded() {
     for length in [60_000, 1] {
         let target = start();
-        let mut room = Room::open(&target.server, 0, 20);
-        let offers = room.offers(length).repeat(if length == 1 { 50 } else { 1 });
+        let mut room = Room::open(&target.server, 0, 40);
+        let offers = room.offers(length).repeat(if length == 1 { 25 } else { 1 });
         let before = target.memory();
         let mut told = 0;
-        while target.server.log.count("reads too slowly") < 20 {
+        while target.server.log.count("reads too slowly") < 40 {
             room.tell(&offers);
             told += 1;
             assert!(told < 5_000, "told {told} times");
         }
-        let (grown, bound) = (target.peak() - before, 20 * (OUTBOX + 65_536 + length));
+        let (grown, bound) = (target.peak() - before, 40 * (OUTBOX + 65_536 + length) + (4 << 20));
         let share = grown as f64 / bound as f64;
         println!("offers with {length}: {told} rounds; grown by {grown}, {share:.3} of the bound");
         assert!(share <= 1.0, "{grown} bytes");
@@ -153,14 +153,14 @@ fn relays_to_clients_that_stop_reading_are_bounded() {
     }
 }
 
-/// 500 clients send pings of WebSocket with the longest payload, and never read an answer. As long as there is one
+/// 200 clients send pings of WebSocket with the longest payload, and never read an answer. As long as there is one
 /// that does not go out, nothing more is read: each costs the answers to one read, 16 KiB, and no more.
 #[test]
 fn pings_without_end_from_clients_that_never_read_are_bounded() {
     let target = start();
     let before = target.memory();
     let pings = frame(0x89, &[b'x'; 125]).repeat(500);
-    let clients: Vec<_> = (0..500).map(|_| deaf(target.port())).collect();
+    let clients: Vec<_> = (0..200).map(|_| deaf(target.port())).collect();
     for client in &clients {
         client.stream.set_nonblocking(true).unwrap();
         let mut stream = &client.stream;
@@ -176,7 +176,7 @@ fn pings_without_end_from_clients_that_never_read_are_bounded() {
     let (busy, quiet) = (target.cpu(), Duration::from_millis(500));
     std::thread::sleep(quiet);
     let share = (target.cpu() - busy).as_secs_f64() / quiet.as_secs_f64();
-    let each = (target.peak() - before) / 500;
+    let each = (target.peak() - before) / 200;
     println!("{each} bytes each; {:.2} % of a core while nobody reads", share * 100.0);
     assert!(each < 64 * 1024, "{each} bytes each");
     assert!(share < 0.05, "{share}");

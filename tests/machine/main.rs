@@ -49,6 +49,7 @@ on_both_releases! {
     an_upgrade_under_load_refuses_nobody_and_keeps_settings
     it_is_installed_and_upgraded_from_a_repository
     crashes_and_hangs_are_restarted
+    memory_that_runs_out_is_a_restart
     bad_settings_fail_with_78_and_stay_down
     stop_says_goodbye_to_clients
     a_long_drain_gets_the_time_it_asks_for
@@ -220,6 +221,54 @@ fn crashes_and_hangs_are_restarted(suite: &str) {
         let _ = std::io::Read::read(&mut client.stream, &mut [0; 1]);
     }
     assert_eq!(machine.ok(&["systemctl", "is-active", SOCKET_UNIT]), "active\n");
+}
+
+/// A machine in a machine does not hold `MemoryMax=`, so the process runs into the end of its address space instead:
+/// clients say more than there is memory for. The process ends, systemd starts it again, and whoever connects
+/// meanwhile waits and is served.
+fn memory_that_runs_out_is_a_restart(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let settings = "RATE_LIMIT=0\nMAX_MESSAGE_BYTES=16777216\nMAX_CONNECTIONS_PER_IP=0";
+    let file = "/etc/default/openstudio-signaling";
+    machine.ok(&["sh", "-c", &format!("echo '{settings}' >> {file}")]);
+    // 32 MiB above what it has to start with.
+    let size = format!("awk '/^VmSize/{{print $2}}' /proc/{}/status", machine.property("MainPID"));
+    let size: u64 = machine.ok(&["sh", "-c", &size]).trim().parse().unwrap();
+    let drop_in = format!("[Service]\\nLimitAS={}K\\n", size + 32 * 1024);
+    let directory = "/etc/systemd/system/openstudio-signaling.service.d";
+    let write = format!("mkdir {directory} && printf '{drop_in}' > {directory}/x.conf");
+    machine.ok(&["sh", "-c", &write]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    let process = machine.property("MainPID");
+    let mut client = machine.client();
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    let load = ConnectLoop::start();
+    let part = support::frame(0x01, &vec![b'x'; 12 << 20]);
+    let mut attackers: Vec<_> = (0..4).map(|_| machine.client()).collect();
+    for attacker in &mut attackers {
+        // The process may be gone in the middle of it.
+        let _ = std::io::Write::write_all(&mut attacker.stream, &part);
+    }
+    machine.wait_until("a new process", || {
+        let now = machine.property("MainPID");
+        now != process && now != "0" && machine.property("ActiveState") == "active"
+    });
+    // It says why, and so does systemd.
+    machine.wait_for_log("memory allocation of ");
+    machine.wait_for_log("Main process exited, code=killed, status=6/ABRT");
+    assert_eq!(machine.property("NRestarts"), "1");
+    machine.ok(&["openstudio-signaling", "check"]);
+    // Who was connected sees the end, whatever TCP makes of it, and comes back.
+    let _ = std::io::Read::read(&mut client.stream, &mut [0; 1]);
+    let mut back = machine.client();
+    assert!(back.ask(r#"{"type":"ping"}"#).contains("pong"));
+    let tally = load.finish();
+    println!("{suite}: out of memory: {tally:?}");
+    assert!(tally.served >= 20, "{tally:?}");
+    assert_eq!(tally.refused, 0, "{tally:?}");
+    // The one that was being served when the process ended, at most.
+    assert!(tally.broken <= 1, "{tally:?}");
 }
 
 fn bad_settings_fail_with_78_and_stay_down(suite: &str) {
