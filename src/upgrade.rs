@@ -293,7 +293,7 @@ fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 }
 
 /// The socket below a connection that hyper has let go of, and what hyper had read ahead.
-pub fn into_stream(upgraded: Upgraded) -> (TcpStream, Vec<u8>) {
+fn into_stream(upgraded: Upgraded) -> (TcpStream, Vec<u8>) {
     let parts =
         upgraded.downcast::<TokioIo<TcpStream>>().expect("every connection was made on this type");
     (parts.io.into_inner(), parts.read_buf.to_vec())
