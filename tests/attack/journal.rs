@@ -66,11 +66,7 @@ impl Journald {
             .stdin(Stdio::null())
             .stderr(stderr);
         let child = command.spawn().unwrap();
-        let line = self.log.wait_for("Listening on ");
-        let port = line.split("Listening on [::]:").nth(1).unwrap();
-        let port = port.split(' ').next().unwrap().parse().unwrap();
-        self.log.wait_for(" started: ");
-        Server { child, port, log: self.log.clone() }
+        Server::started(child, self.log.clone())
     }
 
     fn be_slow(&self) {

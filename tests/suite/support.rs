@@ -67,12 +67,18 @@ impl Server {
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
-        let line = log.wait_for("Listening on ");
+        Self::started(child, log)
+    }
+
+    /// Waits until a process serves; one that never does is not left behind.
+    pub fn started(child: Child, log: Log) -> Self {
+        let mut server = Self { child, port: 0, log };
+        let line = server.log.wait_for("Listening on ");
         let address = line.split("Listening on ").nth(1).unwrap();
         let port = address.split(' ').next().unwrap().rsplit(':').next().unwrap();
-        let port = port.parse().unwrap();
-        log.wait_for(" started: ");
-        Self { child, port, log }
+        server.port = port.parse().unwrap();
+        server.log.wait_for(" started: ");
+        server
     }
 
     pub fn signal(&self, signal: Signal) {
