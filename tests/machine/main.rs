@@ -11,6 +11,7 @@ mod call;
 mod container;
 mod forwarder;
 mod load;
+mod readme;
 mod repository;
 #[path = "../suite/secure.rs"]
 mod secure;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use booted::{Machine, SERVICE};
 use call::two_browsers_call_and_one_comes_back;
 use load::ConnectLoop;
+use readme::{ten_minutes_lead_on_air, the_readme_can_be_followed};
 use repository::it_is_installed_and_upgraded_from_a_repository;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 use tls::a_renewed_certificate_drops_nobody;
@@ -63,6 +65,7 @@ on_both_releases! {
     purge_leaves_nothing_behind
     the_as_installed_tests_pass
     the_readme_can_be_followed
+    ten_minutes_lead_on_air
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
 }
@@ -492,38 +495,6 @@ fn the_as_installed_tests_pass(suite: &str) {
 }
 
 /// Runs every command of README's shell blocks that is for the operator, in their order.
-fn the_readme_can_be_followed(suite: &str) {
-    let machine = Machine::boot(suite, &[]);
-    let readme = include_str!("../../README.md");
-    let (operator, _) = readme.split_once("## Work on it").unwrap();
-    let blocks = operator.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
-    let commands: Vec<_> = blocks.flat_map(str::lines).collect();
-    assert!(commands.len() > 15, "{commands:#?}");
-    // What the tables and the text name, as far as it can be run here as it stands.
-    let spans = operator.split('`').skip(1).step_by(2).filter(|span| {
-        let first = span.split(' ').next().unwrap();
-        ["systemctl", "journalctl", "openstudio-signaling"].contains(&first) && span.contains(' ')
-    });
-    let spans: Vec<_> =
-        spans.filter(|span| !span.contains(" edit ") && !span.contains("studio.example")).collect();
-    assert!(spans.len() >= 8, "{spans:#?}");
-    for command in commands {
-        if command.starts_with("systemctl stop") {
-            for span in &spans {
-                machine.ok(&["sh", "-c", span]);
-            }
-        }
-        let output = machine.ok(&["sh", "-c", &format!("cd /debs && {command}")]);
-        match command.split(' ').next() {
-            Some("curl") => assert!(output.starts_with(r#"{"status":"ok","uptime":"#), "{output}"),
-            Some("journalctl") => assert!(output.contains("client 1"), "{output}"),
-            Some("openstudio-signaling") => assert!(output.lines().count() >= 4, "{output}"),
-            _ => {}
-        }
-    }
-    assert!(!machine.run(&["systemctl", "cat", SERVICE]).status.success(), "uninstalled");
-}
-
 /// A page in Chromium connects to the installed service, asks, and reports what it heard.
 fn a_browser_gets_its_pong(suite: &str) {
     let machine = Machine::with_package(suite);
