@@ -55,9 +55,19 @@ pub fn ten_minutes_lead_on_air(suite: &str) {
              -keyout {lineage}/privkey.pem -out {lineage}/fullchain.pem
          chmod 600 {lineage}/privkey.pem"
     );
-    machine.ok(&["sh", "-ec", "echo 127.0.0.1 studio.example.org >> /etc/hosts"]);
+    machine.ok(&["sh", "-ec", "echo 203.0.113.1 studio.example.org >> /etc/hosts"]);
     let script = "printf %s \"$1\" > /usr/local/sbin/certbot; chmod 755 /usr/local/sbin/certbot";
     machine.ok(&["sh", "-ec", script, "-", &certbot]);
+    // coturn wants a card that is not the loopback. This thread is in the machine's network.
+    for arguments in [
+        "link add studio type veth peer name callers",
+        "addr add 203.0.113.1/24 dev studio",
+        "link set studio up",
+        "link set callers up",
+    ] {
+        let mut command = std::process::Command::new("ip");
+        assert!(command.args(arguments.split(' ')).status().unwrap().success(), "{arguments}");
+    }
     let (_, part) = README.split_once("\n## Ten minutes from nothing to on air\n").unwrap();
     let (part, _) = part.split_once("\n## ").unwrap();
     let mut said = String::new();
@@ -84,6 +94,6 @@ pub fn ten_minutes_lead_on_air(suite: &str) {
     assert!(curl("api/station").contains("radio-north"));
     // coturn takes what is signed with the service's secret.
     let secret = "$(cat /etc/openstudio-signaling/secrets/turn-secret)";
-    let relay = format!("turnutils_uclient -y -c -n 1 -W {secret} -u anybody 127.0.0.1");
+    let relay = format!("turnutils_uclient -y -c -n 1 -W {secret} -u anybody studio.example.org");
     machine.ok(&["sh", "-ec", &relay]);
 }
