@@ -262,3 +262,15 @@ fn a_failed_handshake_is_one_line_and_a_silent_one_none() {
     secured.client();
     assert_eq!(secured.server.log.count("TLS handshake with"), 1);
 }
+
+#[test]
+fn who_does_not_finish_the_handshake_is_cut_off() {
+    let secured = Secured::start(&[]);
+    for begun in [&[][..], &[22, 3, 1]] {
+        let mut stream = connect(secured.server.port);
+        stream.write_all(begun).unwrap();
+        // Reading gives up after a while: that would be an error.
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+    assert_eq!(secured.server.log.count("TLS handshake with"), 0, "it is no failure");
+}
