@@ -93,6 +93,11 @@ mod tests {
             assert_eq!(PAGE.matches(once).count(), 1, "{once}");
         }
         assert!(!PAGE.contains(" style="), "blocked by the policy");
-        assert!(PAGE.len() <= 40 * 1024, "{} bytes", PAGE.len());
+    }
+
+    #[test]
+    fn the_page_is_there_in_half_a_second() {
+        // It goes out as it is, perhaps to a phone with 1 Mbit/s: 48 KiB take 0.4 s there.
+        assert!(PAGE.len() <= 48 * 1024, "{} bytes", PAGE.len());
     }
 }
