@@ -25,8 +25,9 @@ const PLACE: usize = 96;
 /// A room, told apart from another one that had the same id before.
 pub type RoomNumber = u64;
 
-/// A queue that is bounded by bytes, those of its own books included. When a frame does not fit, all of it is
-/// dropped and nothing more is taken: the client reads too slowly, and its session ends it with 4102.
+/// A queue that is bounded by bytes, those of its own books and those that its session took out and still holds
+/// included. When a frame does not fit, all of it is dropped and nothing more is taken: the client reads too slowly,
+/// and its session ends it with 4102.
 #[derive(Debug)]
 pub struct Outbox {
     /// Written by whoever sends to this client, taken by its session; held for a push or a take only.
@@ -41,7 +42,10 @@ pub struct Outbox {
 struct Queue {
     /// Each with the room that it is about, if it is about one.
     frames: VecDeque<(Frame, Option<RoomNumber>)>,
+    /// Of the frames.
     bytes: usize,
+    /// What the session holds that the socket has not taken.
+    held: usize,
     /// Where the client is. What is about another room is not for it any longer.
     room: Option<RoomNumber>,
     /// Why the session is to end the client, once it is.
@@ -66,7 +70,7 @@ impl Outbox {
         if queue.closed.is_some() || (room.is_some() && room != queue.room) {
             return false;
         }
-        if queue.bytes + queue.frames.len() * PLACE + frame.len() > self.limit {
+        if queue.held + queue.bytes + queue.frames.len() * PLACE + frame.len() > self.limit {
             queue.close(CloseCode::TOO_SLOW);
         } else {
             queue.bytes += frame.len();
@@ -97,9 +101,15 @@ impl Outbox {
         queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum();
     }
 
-    /// How much waits, in bytes.
+    /// How much waits, in bytes, in the queue or in the session's hands.
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        let queue = self.lock();
+        queue.bytes + queue.held
+    }
+
+    /// The session holds so many bytes that the socket has not taken.
+    pub fn hold(&self, bytes: usize) {
+        self.lock().held = bytes;
     }
 
     /// Whether the client is being ended, so that what it says no longer counts.
@@ -230,6 +240,23 @@ mod tests {
             Err(CloseCode::TOO_SLOW),
             "and that is final"
         );
+    }
+
+    #[test]
+    fn what_the_session_holds_counts_until_it_is_written() {
+        let outbox = Outbox::new(10 + PLACE);
+        outbox.push(&Frame::from([1; 6]), None);
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(6 + PLACE);
+        assert_eq!(outbox.bytes(), 6 + PLACE);
+        assert!(outbox.push(&Frame::from([2; 4]), None), "they fit, both of them");
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(0);
+        assert!(outbox.push(&Frame::from([3; 10]), None), "the socket took all");
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(10 + PLACE);
+        assert!(!outbox.push(&Frame::from([4; 1]), None));
+        assert!(outbox.is_closed());
     }
 
     #[tokio::test]

@@ -455,8 +455,20 @@ impl<C: Conversation> Session<C> {
         talk(&mut self.conversation, &mut replies)
     }
 
-    /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept.
+    /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept, and counts as
+    /// waiting in the outbox.
     fn flush(&mut self, out: &mut Vec<u8>) -> Option<End> {
+        let had = self.pending.len();
+        let end = self.write(out);
+        if self.pending.len() != had {
+            if let Some(outbox) = self.conversation.outbox() {
+                outbox.hold(self.pending.len());
+            }
+        }
+        end
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) -> Option<End> {
         let result = if self.pending.is_empty() {
             self.socket.write(out)
         } else {
