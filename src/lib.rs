@@ -4,8 +4,8 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`flood`] what is logged once |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -24,6 +24,7 @@ pub mod config;
 pub mod connection;
 pub mod conversation;
 pub mod events;
+pub mod flood;
 pub mod frame;
 pub mod hub;
 pub mod ice;
@@ -33,6 +34,7 @@ pub mod keyfile;
 pub mod member;
 pub mod message;
 pub mod metrics;
+pub mod newcomers;
 pub mod outbox;
 pub mod page;
 pub mod peer;

@@ -6,16 +6,12 @@ use std::collections::{HashMap, hash_map::Entry};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::address::party;
+use crate::flood::Flood;
 use crate::protocol::ClientId;
-
-/// How long nobody must have been turned away for the next one to be news.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,8 +30,8 @@ struct Inner {
     limit: usize,
     /// Of one party, or `None` for any number.
     per_party: Option<u32>,
-    /// When somebody was last turned away. Written and read by [`Seats::admit`] only.
-    full: Mutex<Option<Instant>>,
+    /// Those who were turned away. Written and read by [`Seats::admit`] only.
+    full: Mutex<Flood>,
     /// Who has how many, by [`party`]; whoever has none is not in it. Written by [`Seats::admit`] and by
     /// seats that are given back. Empty where there is no limit for it.
     parties: Mutex<HashMap<IpAddr, Party>>,
@@ -44,8 +40,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Party {
     clients: u32,
-    /// When one was last turned away.
-    crowded: Option<Instant>,
+    /// Those who were turned away.
+    crowded: Flood,
 }
 
 /// All seats are taken.
@@ -118,8 +114,8 @@ impl Seats {
             free
         });
         if !admitted {
-            let mut last = self.inner.full.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(Full { is_news: is_news(&mut last) });
+            let mut full = self.inner.full.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(Full { is_news: full.is_news() });
         }
         Ok(Seat {
             seats: self.clone(),
@@ -138,7 +134,7 @@ impl Seats {
             found.clients += 1;
             return Ok(party);
         }
-        Err(Crowded { limit, is_news: is_news(&mut found.crowded) })
+        Err(Crowded { limit, is_news: found.crowded.is_news() })
     }
 
     fn leave_party(&self, party: IpAddr) {
@@ -154,12 +150,6 @@ impl Seats {
     fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, Party>> {
         self.inner.parties.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether it is a while since `last`, which is now from here on.
-fn is_news(last: &mut Option<Instant>) -> bool {
-    let before = last.replace(Instant::now());
-    before.is_none_or(|before| before.elapsed() >= QUIET)
 }
 
 impl Seat {
@@ -182,18 +172,15 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn seats_are_limited_and_given_back() {
+    #[test]
+    fn seats_are_limited_and_given_back() {
         let seats = Seats::new(2, None);
         let admit = || seats.admit([127, 0, 0, 1].into());
         let first = admit().unwrap();
         let second = admit().unwrap();
         assert_ne!(first.client, second.client);
         assert_eq!(admit().unwrap_err(), Full { is_news: true });
-        tokio::time::advance(QUIET - Duration::from_millis(1)).await;
         assert_eq!(admit().unwrap_err(), Full { is_news: false });
-        tokio::time::advance(QUIET).await;
-        assert_eq!(admit().unwrap_err(), Full { is_news: true });
         assert_eq!(seats.taken(), 2);
         drop(first);
         assert_eq!(seats.taken(), 1);

@@ -13,13 +13,16 @@ use std::time::Duration;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::connection::{Turns, connection};
 use crate::conversation::Conversation;
 use crate::events::Event;
+use crate::flood::Flood;
+use crate::journal::Journal;
+use crate::newcomers::{Newcomers, Place};
 use crate::routes::routes;
 use crate::shutdown::Phase;
 use crate::state::State;
@@ -35,9 +38,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long the accept loop waits before it tries again without descriptors or memory.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long accepting must have worked for the next trouble to be news.
-const TROUBLE_QUIET: Duration = Duration::from_secs(60);
 
 /// How long a drain may take after a panic: long enough for close frames on a healthy network.
 const FAILED_GRACE: Duration = Duration::from_secs(2);
@@ -135,7 +135,8 @@ async fn accept_until_drain<C: Conversation>(
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
-    let mut trouble: Option<Instant> = None;
+    let newcomers = Newcomers::default();
+    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -144,14 +145,25 @@ async fn accept_until_drain<C: Conversation>(
                 probe.answer();
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            // The kernel keeps those who come meanwhile.
+            () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
+                trouble.too_many(newcomers.make_room(), &state.journal);
+                continue;
+            }
+            accepted = accept_one(&listener, &newcomers) => accepted,
         };
         let error = match accepted {
-            Ok((stream, address)) => {
+            Ok((place, stream, address)) => {
                 let ip = address.ip().to_canonical();
+                let mut newcomer = newcomers.enter(place);
                 let (state, turns) = (Arc::clone(state), Arc::clone(&turns));
                 let connection = connection(stream, ip, state, turns, filters.clone());
-                tasks.spawn(connection);
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = newcomer.sent_away() => {}
+                    }
+                });
                 continue;
             }
             Err(error) => error,
@@ -160,16 +172,42 @@ async fn accept_until_drain<C: Conversation>(
         if sorted == AcceptError::Theirs {
             continue;
         }
-        let is_news = trouble.is_none_or(|last| last.elapsed() >= TROUBLE_QUIET);
-        trouble = Some(Instant::now());
-        if is_news {
+        if trouble.accepting.is_news() {
             let error = error.to_string();
             state.journal.log(match sorted {
                 AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
                 _ => Event::AcceptFailed { error },
             });
         }
+        if sorted == AcceptError::Exhausted {
+            trouble.too_many(newcomers.make_room(), &state.journal);
+        }
         sleep(TROUBLE_PAUSE).await;
+    }
+}
+
+/// Accepts a connection once there is room for one.
+async fn accept_one(
+    listener: &TcpListener,
+    newcomers: &Newcomers,
+) -> io::Result<(Place, TcpStream, SocketAddr)> {
+    let place = newcomers.place().await;
+    let (stream, address) = listener.accept().await?;
+    Ok((place, stream, address))
+}
+
+/// What keeps the accept loop from accepting, and was logged once.
+#[derive(Default)]
+struct Trouble {
+    accepting: Flood,
+    newcomers: Flood,
+}
+
+impl Trouble {
+    fn too_many(&mut self, closed: usize, journal: &Journal) {
+        if closed > 0 && self.newcomers.is_news() {
+            journal.log(Event::NewcomersClosed { closed });
+        }
     }
 }
 

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "report",
         "target",
         "roundtrip",
+        "flood",
     ],
     &[
         "journal",
@@ -30,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
         "keyfile",
         "ice",
         "seats",
+        "newcomers",
         "room",
         "outbox",
         "tls",

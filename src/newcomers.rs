@@ -1,0 +1,160 @@
+//! Connections that are no clients yet: they say nothing, ask over HTTP, or shake hands.
+//!
+//! Owns how many of them there may be, and who of them goes when others wait. It deliberately does not know what they
+//! ask for, nor how many clients there are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// How many there may be: as many as wait in the kernel's queue for being accepted (net.core.somaxconn). Each costs up
+/// to 24 KiB, 96 MiB together, where descriptors alone would let a single machine have gigabytes of the server's
+/// memory.
+const MOST: usize = 4096;
+
+/// How long one may stay where others wait: a handshake is over after three round trips, TLS included.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The shared handle: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Newcomers {
+    places: Arc<Semaphore>,
+    /// Written when one comes, goes, or is sent away.
+    here: Arc<Mutex<Here>>,
+}
+
+#[derive(Debug, Default)]
+struct Here {
+    /// The number of the one that comes next.
+    next: u64,
+    /// In the order in which they came: since when, and what sends them away.
+    all: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
+}
+
+/// The place of one, given back when it is dropped.
+#[derive(Debug)]
+pub struct Newcomer {
+    number: u64,
+    sent_away: oneshot::Receiver<()>,
+    here: Arc<Mutex<Here>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Room for one more.
+#[derive(Debug)]
+pub struct Place(OwnedSemaphorePermit);
+
+impl Default for Newcomers {
+    fn default() -> Self {
+        Self::new(MOST)
+    }
+}
+
+impl Newcomers {
+    fn new(most: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), here: Arc::default() }
+    }
+
+    /// Waits until there is room for one more.
+    pub async fn place(&self) -> Place {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        Place(place.expect("nobody closes the semaphore"))
+    }
+
+    /// Whether there is no room for one more.
+    pub fn are_too_many(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+
+    /// One that has come.
+    pub fn enter(&self, place: Place) -> Newcomer {
+        let (send_away, sent_away) = oneshot::channel();
+        let mut here = lock(&self.here);
+        let number = here.next;
+        here.next += 1;
+        here.all.insert(number, (Instant::now(), send_away));
+        drop(here);
+        Newcomer { number, sent_away, here: Arc::clone(&self.here), _place: place.0 }
+    }
+
+    /// Sends those away who have stayed for longer than a second: how many.
+    pub fn make_room(&self) -> usize {
+        let mut here = lock(&self.here);
+        let mut gone = 0;
+        while let Some(first) = here.all.first_entry() {
+            if first.get().0.elapsed() < PATIENCE {
+                break;
+            }
+            let (_, send_away) = first.remove();
+            // It may be about to go by itself.
+            let _ = send_away.send(());
+            gone += 1;
+        }
+        gone
+    }
+}
+
+impl Newcomer {
+    /// Waits until it has to go.
+    pub async fn sent_away(&mut self) {
+        // An error would mean that it has gone.
+        let _ = (&mut self.sent_away).await;
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        lock(&self.here).all.remove(&self.number);
+    }
+}
+
+/// Each change is whole before anything could panic.
+fn lock(here: &Mutex<Here>) -> MutexGuard<'_, Here> {
+    here.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_room_for_so_many() {
+        let newcomers = Newcomers::new(2);
+        let first = newcomers.enter(newcomers.place().await);
+        assert!(!newcomers.are_too_many());
+        let second = newcomers.enter(newcomers.place().await);
+        assert!(newcomers.are_too_many());
+        let third = tokio::spawn({
+            let newcomers = newcomers.clone();
+            async move { newcomers.enter(newcomers.place().await) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!third.is_finished());
+        drop(first);
+        drop((second, third.await.unwrap()));
+        assert!(lock(&newcomers.here).all.is_empty());
+        assert_eq!(newcomers.places.available_permits(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_stayed_too_long_makes_room() {
+        let newcomers = Newcomers::new(3);
+        let mut gone = newcomers.enter(newcomers.place().await);
+        let mut first = newcomers.enter(newcomers.place().await);
+        advance(PATIENCE - Duration::from_millis(1)).await;
+        let mut second = newcomers.enter(newcomers.place().await);
+        assert_eq!(newcomers.make_room(), 0, "nobody has been there for long");
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(newcomers.make_room(), 2);
+        gone.sent_away().await;
+        first.sent_away().await;
+        assert!(second.sent_away.try_recv().is_err(), "it may stay");
+        drop(first);
+        assert_eq!(newcomers.make_room(), 0, "each is sent away once");
+    }
+}
