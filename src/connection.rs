@@ -17,8 +17,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
@@ -28,6 +26,7 @@ use crate::routes::{not_found, tls_only};
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::tls::{self, Tls};
+use crate::turns::Turns;
 use crate::upgrade::Caller;
 
 /// How long a client may take for a request head.
@@ -44,39 +43,13 @@ const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// noticed otherwise.
 const HTTP_TIME: Duration = Duration::from_secs(60);
 
-/// How many requests and TLS handshakes are begun before all sessions had their turn: at a tenth of a
-/// millisecond each, the studio hardly notices a flood of them, and a thousand clients that come back at once
-/// are back within a second.
-const TURNS: usize = 16;
+/// The largest piece that is read or held back for who does not read, in bytes: a head fits, and thousands who ask for
+/// files and do not read them cost no more than those who say nothing.
+const BUFFER: usize = HEAD_BYTES + 1024;
 
-/// Keeps those who ask from keeping sessions waiting, however many ask how much on how many connections.
-#[derive(Debug)]
-pub struct Turns(Semaphore);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Semaphore::new(TURNS))
-    }
-}
-
-impl Turns {
-    /// Waits, first come first served, until some of those before have begun and everybody else had a turn.
-    async fn wait(&self) {
-        // It is never closed; who waits in vain would be served all the same.
-        let turn = self.0.acquire().await;
-        yield_now().await;
-        drop(turn);
-    }
-}
-
-/// Serves a connection until it ends or becomes a session. Requests are answered in `turns`.
-pub async fn connection<F>(
-    stream: TcpStream,
-    ip: IpAddr,
-    state: Arc<State>,
-    turns: Arc<Turns>,
-    filters: F,
-) where
+/// Serves a connection until it ends or becomes a session.
+pub async fn connection<F>(stream: TcpStream, ip: IpAddr, state: Arc<State>, filters: F)
+where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let accepted = Instant::now();
@@ -84,7 +57,7 @@ pub async fn connection<F>(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let waits = Arc::clone(&turns);
+    let shared = Arc::clone(&state);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let version = request.version();
         request.extensions_mut().insert(Caller { ip, version });
@@ -92,9 +65,9 @@ pub async fn connection<F>(
         // filters can take: `warp::path::full` panics at it.
         let has_path = request.uri().path_and_query().is_some();
         let answer = has_path.then(|| filters.call(request));
-        let turns = Arc::clone(&turns);
+        let state = Arc::clone(&shared);
         async move {
-            turns.wait().await;
+            state.turns.request().await;
             match answer {
                 Some(answer) => answer.await,
                 None => Ok(not_found()),
@@ -104,7 +77,7 @@ pub async fn connection<F>(
     match &state.tls {
         None => serve(pin!(http(stream, service)), &state, accepted).await,
         // In a box of its own: without TLS nobody pays for it.
-        Some(tls) => Box::pin(secured(stream, ip, service, tls, &waits, &state, accepted)).await,
+        Some(tls) => Box::pin(secured(stream, ip, service, tls, &state, accepted)).await,
     }
 }
 
@@ -114,14 +87,13 @@ async fn secured<F>(
     ip: IpAddr,
     service: F,
     tls: &Tls,
-    turns: &Turns,
     state: &State,
     accepted: Instant,
 ) where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let agreed = tokio::select! {
-        agreed = timeout(HEAD_TIME, agree(stream, tls, turns)) => agreed,
+        agreed = timeout(HEAD_TIME, agree(stream, tls, &state.turns)) => agreed,
         () = closing(state, accepted) => return,
     };
     match agreed {
@@ -154,8 +126,8 @@ async fn agree(stream: TcpStream, tls: &Tls, turns: &Turns) -> io::Result<Agreed
     if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0] != tls::FIRST_BYTE {
         return Ok(Agreed::Plain(stream));
     }
-    turns.wait().await;
-    Ok(Agreed::Tls(Box::new(tls.acceptor().accept(stream).await?)))
+    let agreed = turns.handshake(tls.acceptor().accept(stream)).await?;
+    Ok(Agreed::Tls(Box::new(agreed)))
 }
 
 /// Lasts until everything closes, and a moment longer for who connected just before.
@@ -174,6 +146,9 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_header_size(HEAD_BYTES)
+        .max_buf_size(BUFFER)
+        // Who has asked and says nothing more waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
 }

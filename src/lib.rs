@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`flood`] what is logged once |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -56,6 +56,7 @@ pub mod systemd;
 pub mod target;
 pub mod tls;
 pub mod trust;
+pub mod turns;
 pub mod upgrade;
 pub mod watch;
 pub mod web;
@@ -91,6 +92,7 @@ use crate::state::State;
 use crate::station::{Manifest, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
 use crate::tls::Tls;
+use crate::turns::Turns;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -194,6 +196,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         tls: certified.map(Tls::new),
         tokens,
         metrics,
+        turns: Turns::default(),
         journal: journal.clone(),
         shutdown: shutdown.clone(),
         started: std::time::Instant::now(),

@@ -36,6 +36,10 @@ const CONFIG_HEADER: &str = "\
 # not seen here, and under systemd the port is the socket unit's: systemctl show -p Listen openstudio-signaling.socket
 ";
 
+/// How many threads read files of the web studio at once: a disk is not faster by more, and each that has been busy
+/// keeps some memory.
+const BLOCKING_THREADS: usize = 8;
+
 /// How long the last log lines may take.
 const LOG_TIME: Duration = Duration::from_secs(1);
 
@@ -176,6 +180,7 @@ fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<O
     // waking each other up. Files are read on threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -406,8 +406,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
-            let Some(key) = Key::ALL.into_iter().find(|key| key.name() == name) else {
+        while let Some(Known(key)) = map.next_key()? {
+            let Some(key) = key else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -416,6 +416,29 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             }
         }
         Ok(fields)
+    }
+}
+
+/// A key, if it is a known one. The others are not kept: a message can have ten thousand.
+struct Known(Option<Key>);
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KnownVisitor)
+    }
+}
+
+struct KnownVisitor;
+
+impl Visitor<'_> for KnownVisitor {
+    type Value = Known;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Known(Key::ALL.into_iter().find(|key| key.name() == name)))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::page::page;
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
-use crate::upgrade::{Refused, allows, asks_for_websocket, upgrade};
+use crate::upgrade::{Caller, Refused, allows, asks_for_websocket, names_host, upgrade};
 use crate::web::files;
 
 /// On every answer, the one that switches protocols included.
@@ -67,7 +67,7 @@ pub fn routes<C: Conversation>(
         Some(root) => files(root.clone()),
         None => warp::any().and_then(nothing).boxed(),
     };
-    health
+    let all = health
         .or(ready)
         .unify()
         .or(station)
@@ -82,10 +82,22 @@ pub fn routes<C: Conversation>(
         .unify()
         .or(no_upgrade().and(files))
         .unify()
-        .boxed()
+        .boxed();
+    one_host()
+        .and(all)
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
         .with(warp::reply::with::headers(security_headers()))
+}
+
+/// A request that could be read as one for another host is no request.
+fn one_host() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::header::headers_cloned()
+        .and(warp::ext::get::<Caller>())
+        .and_then(|headers: HeaderMap, caller: Caller| {
+            std::future::ready(names_host(&headers, caller.version).map_err(Rejection::from))
+        })
+        .untuple_one()
 }
 
 fn security_headers() -> HeaderMap {

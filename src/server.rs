@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
-use crate::connection::{Turns, connection};
+use crate::connection::connection;
 use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::flood::Flood;
@@ -131,7 +131,6 @@ async fn accept_until_drain<C: Conversation>(
     probe: &mut Probe,
     file_limit: u64,
 ) {
-    let turns = Arc::new(Turns::default());
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
@@ -156,8 +155,7 @@ async fn accept_until_drain<C: Conversation>(
             Ok((place, stream, address)) => {
                 let ip = address.ip().to_canonical();
                 let mut newcomer = newcomers.enter(place);
-                let (state, turns) = (Arc::clone(state), Arc::clone(&turns));
-                let connection = connection(stream, ip, state, turns, filters.clone());
+                let connection = connection(stream, ip, Arc::clone(state), filters.clone());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = connection => {}

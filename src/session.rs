@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::task::{consume_budget, yield_now};
+use tokio::task::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::conversation::{Conversation, Message, Output, Replies};
@@ -25,6 +25,7 @@ use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
 use crate::socket::Socket;
 use crate::state::State;
+use crate::turns::Turns;
 
 /// How long a client has to answer a heartbeat.
 const PONG_TIME: Duration = Duration::from_secs(10);
@@ -41,9 +42,9 @@ const SLOW_GOODBYE: Duration = Duration::from_secs(10);
 /// that wait for a slow client are bounded by what 16 KiB of messages can ask for.
 const READ: usize = 16 * 1024;
 
-/// How many messages are answered before others have their turn. A read can hold thousands, and a hundred
-/// clients that send nothing else would keep the studio waiting for a third of a second.
-const MESSAGES: usize = 32;
+/// How long a client's messages are answered before others have their turn. A read can hold thousands, each of them
+/// for a hundred receivers.
+const TURN: Duration = Duration::from_micros(100);
 
 /// How much of what a client says while it waits for an id is looked at before it gets the id, in bytes: enough
 /// to find the end of TCP behind what a page says at its start.
@@ -122,7 +123,7 @@ enum End {
 enum Turn {
     /// The socket has nothing more now.
     Paused,
-    /// The socket had as much as a turn reads, and likely has more.
+    /// The client has said more than a turn reads or answers.
     Busy,
     /// The talking stops.
     End(End),
@@ -138,15 +139,16 @@ enum Ready {
 }
 
 impl Turn {
-    fn after(read: usize) -> Self {
-        if read == READ { Self::Busy } else { Self::Paused }
+    fn after(socket: &Socket) -> Self {
+        if socket.has_more() { Self::Busy } else { Self::Paused }
     }
 
     /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
     /// ready socket is no pause, and costs nothing of tokio's budget.
-    async fn give_way(self) {
+    async fn give_way(self, turns: &Turns) {
         match self {
-            Self::Busy => yield_now().await,
+            // In a box: few need it, and none for long.
+            Self::Busy => Box::pin(turns.talk()).await,
             _ => consume_budget().await,
         }
     }
@@ -192,7 +194,7 @@ impl<C: Conversation> Session<C> {
     pub async fn run(&mut self, early: &mut Vec<u8>) {
         let served = AssertUnwindSafe(Box::pin(self.serve(early))).catch_unwind().await;
         if served.is_err() {
-            say_failed(&mut self.socket).await;
+            say_failed(&mut self.socket, &self.state.turns).await;
         }
     }
 
@@ -222,7 +224,7 @@ impl<C: Conversation> Session<C> {
                 ready = poll_fn(|cx| self.poll_ready(cx)) => {
                     match ready.map_or(Turn::End(End::Gone), |ready| self.turn(ready)) {
                         Turn::End(end) => return end,
-                        turn => turn.give_way().await,
+                        turn => turn.give_way(&state.turns).await,
                     }
                 }
                 () = &mut heartbeat => {
@@ -296,14 +298,13 @@ impl<C: Conversation> Session<C> {
         }
         with_scratch(|scratch| {
             let mut unread = std::mem::take(&mut self.unread);
-            let (input, after) = if unread.is_empty() {
+            let input = if unread.is_empty() {
                 let Ok(read) = self.socket.read(&mut scratch.input) else {
                     return Turn::End(End::Gone);
                 };
-                let read = read.unwrap_or(0);
-                (&mut scratch.input[..read], Turn::after(read))
+                &mut scratch.input[..read.unwrap_or(0)]
             } else {
-                (&mut unread[..], Turn::Busy)
+                &mut unread[..]
             };
             let end = self.receive(input, &mut scratch.out);
             // Who says goodbye keeps nothing.
@@ -312,7 +313,11 @@ impl<C: Conversation> Session<C> {
             }
             let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
             let end = self.flush(&mut scratch.out.frames).or(end);
-            end.map_or(after, Turn::End)
+            match end {
+                Some(end) => Turn::End(end),
+                None if self.unread.is_empty() => Turn::after(&self.socket),
+                None => Turn::Busy,
+            }
         })
     }
 
@@ -389,7 +394,7 @@ impl<C: Conversation> Session<C> {
         let now = Instant::now();
         let frames = self.decoder.frames();
         self.tally.bytes_in += input.len() as u64;
-        for said in 1.. {
+        loop {
             let next = self.decoder.next(&mut input);
             if self.decoder.frames() != frames {
                 self.heard = now;
@@ -417,13 +422,15 @@ impl<C: Conversation> Session<C> {
                 }
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
             }
-            if said == MESSAGES || self.conversation.is_contesting() {
+            if input.is_empty() {
+                return None;
+            }
+            if self.conversation.is_contesting() || now.elapsed() >= TURN {
                 self.tally.bytes_in -= input.len() as u64;
                 self.unread = input.to_vec();
                 return None;
             }
         }
-        None
     }
 
     /// One message, and what comes of it.
@@ -561,7 +568,11 @@ impl<C: Conversation> Session<C> {
         } else {
             let _ = timeout(patience, goodbye).await;
         }
-        hang_up(&mut self.socket).await;
+        if self.crowded {
+            // What is too many for its party takes nothing from the others.
+            self.seat = None;
+        }
+        hang_up(&mut self.socket, &self.state.turns).await;
     }
 
     async fn flush_all(&mut self) -> io::Result<()> {
@@ -590,11 +601,11 @@ impl<C: Conversation> Session<C> {
                     Err(_) => return Turn::End(End::Gone),
                 };
                 let found = self.find_close(&mut scratch.input[..read]);
-                if found { Turn::End(End::Gone) } else { Turn::after(read) }
+                if found { Turn::End(End::Gone) } else { Turn::after(&self.socket) }
             });
             match turn {
                 Turn::End(_) => return,
-                turn => turn.give_way().await,
+                turn => turn.give_way(&self.state.turns).await,
             }
         }
     }
@@ -636,16 +647,16 @@ impl<C> Drop for Session<C> {
 }
 
 /// Our end of the connection, and then reading until the client's, for a while.
-async fn hang_up(socket: &mut Socket) {
+async fn hang_up(socket: &mut Socket, turns: &Turns) {
     socket.end();
-    let _ = timeout(LINGER, discard(socket)).await;
+    let _ = timeout(LINGER, discard(socket, turns)).await;
 }
 
 /// Reads until the client's end of TCP, and keeps nothing.
-async fn discard(socket: &mut Socket) {
+async fn discard(socket: &mut Socket, turns: &Turns) {
     while socket.readable().await.is_ok() {
         match with_scratch(|scratch| socket.read(&mut scratch.input)) {
-            Ok(Some(read)) => Turn::after(read).give_way().await,
+            Ok(Some(_)) => Turn::after(socket).give_way(turns).await,
             Ok(None) => {}
             Err(_) => return,
         }
@@ -653,13 +664,13 @@ async fn discard(socket: &mut Socket) {
 }
 
 /// Tells a client whose session panicked 1011 before TCP ends.
-async fn say_failed(socket: &mut Socket) {
+async fn say_failed(socket: &mut Socket, turns: &Turns) {
     let mut close = Vec::new();
     let code = CloseCode::SERVER_ERROR;
     encode_close(&mut close, Some(code.0), code.reason(), None);
     // If it cannot be written now, it never can: the process is about to end.
     let _ = socket.write(&close);
-    hang_up(socket).await;
+    hang_up(socket, turns).await;
 }
 
 /// Lends the thread's buffers. What a panic left in them is not the next client's business.
@@ -694,6 +705,7 @@ mod tests {
             tls: None,
             tokens: crate::invite::Tokens::new(&crate::config::Secret::new("secret")),
             metrics: Arc::default(),
+            turns: crate::turns::Turns::default(),
             journal,
             shutdown: crate::shutdown::Shutdown::default(),
             started: std::time::Instant::now(),
@@ -735,20 +747,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_read_brings_is_answered_in_turns_and_to_the_end() {
+        const MESSAGES: usize = 2_000;
         let (mut client, socket) = connected().await;
         let mut session = session::<Signaling>(socket);
         let mut frames = Vec::new();
-        for _ in 0..2 * MESSAGES {
+        for _ in 0..MESSAGES {
             encode(&mut frames, Opcode::Text, b"x", Some([0; 4]));
         }
         std::io::Write::write_all(&mut client, &frames).unwrap();
         session.socket.readable().await.unwrap();
-        assert_eq!(session.turn(Ready::Usual), Turn::Paused);
-        assert_eq!(session.tally.messages_in, MESSAGES as u64);
-        // The rest needs nothing new from the client, and comes before it.
-        poll_fn(|cx| session.poll_ready(cx)).await.unwrap();
-        assert_eq!(session.turn(Ready::Usual), Turn::Busy);
-        assert_eq!(session.tally.messages_in, 2 * MESSAGES as u64);
+        let mut turns = 0;
+        while session.tally.messages_in < MESSAGES as u64 {
+            // The rest needs nothing new from the client.
+            poll_fn(|cx| session.poll_ready(cx)).await.unwrap();
+            let begun = Instant::now();
+            let turn = session.turn(Ready::Usual);
+            turns += 1;
+            let rests = !session.unread.is_empty();
+            assert_eq!(turn, if rests { Turn::Busy } else { Turn::Paused });
+            assert!(!rests || begun.elapsed() >= TURN, "it had not had its turn");
+        }
+        assert!(turns > 1, "a thousand answers take longer than a turn");
         assert_eq!(session.tally.bytes_in, frames.len() as u64);
         assert!(poll_fn(|cx| Poll::Ready(session.poll_ready(cx).is_pending())).await);
     }

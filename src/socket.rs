@@ -25,24 +25,30 @@ const TRIES: usize = 16;
 pub struct Socket {
     tcp: TcpStream,
     tls: Option<Box<Tls>>,
+    /// Whether TCP had no more than the last read took.
+    is_drained: bool,
 }
 
 struct Tls {
     connection: ServerConnection,
-    /// Whether decrypted bytes may wait that the last read had no room for: TCP will not say so.
+    /// Whether decrypted bytes, or the end behind them, may wait that the last read had no room for: TCP will not say
+    /// so.
     has_more: bool,
+    /// The client has said its goodbye, and says nothing more.
+    has_ended: bool,
 }
 
 impl Socket {
     /// A connection without TLS.
     pub fn plain(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None }
+        Self { tcp, tls: None, is_drained: true }
     }
 
     /// A connection on which TLS has been agreed upon.
     pub fn tls(tcp: TcpStream, connection: ServerConnection) -> Self {
         // What came with the last bytes of the handshake may be in there.
-        Self { tcp, tls: Some(Box::new(Tls { connection, has_more: true })) }
+        let tls = Tls { connection, has_more: true, has_ended: false };
+        Self { tcp, tls: Some(Box::new(tls)), is_drained: true }
     }
 
     /// Whether there is something to read, the end included.
@@ -90,15 +96,21 @@ impl Socket {
         self.tls.as_ref().is_none_or(|tls| !tls.connection.wants_write())
     }
 
+    /// Whether there may be more to read than the last read gave. Whoever goes on without a pause keeps the thread.
+    pub fn has_more(&self) -> bool {
+        !self.is_drained || self.tls.as_ref().is_some_and(|tls| tls.has_more)
+    }
+
     /// Reads what is there now, in bytes; `None` where nothing is.
     ///
     /// # Errors
     ///
     /// What recv(2) says, `UnexpectedEof` at the end, and `InvalidData` for what is no TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut tcp = Tcp { stream: &self.tcp, is_drained: &mut self.is_drained };
         let result = match &mut self.tls {
-            None => receive(&self.tcp, buffer),
-            Some(tls) => tls.read(&self.tcp, buffer),
+            None => tcp.read(buffer),
+            Some(tls) => tls.read(&mut tcp, buffer),
         };
         match result {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -117,7 +129,7 @@ impl Socket {
         match &mut self.tls {
             None if bytes.is_empty() => Ok(0),
             None => or_nothing(self.tcp.try_write(bytes)),
-            Some(tls) => tls.write(&self.tcp, bytes),
+            Some(tls) => tls.write(&mut Writing(&self.tcp), bytes),
         }
     }
 
@@ -126,7 +138,7 @@ impl Socket {
         if let Some(tls) = &mut self.tls {
             tls.connection.send_close_notify();
             // Where it can't be written now, the client has more to read than it will.
-            let _ = tls.flush(&self.tcp);
+            let _ = tls.flush(&mut Writing(&self.tcp));
         }
         // An error means that the client has gone already, as reading will show.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
@@ -140,28 +152,31 @@ impl fmt::Debug for Socket {
 }
 
 impl Tls {
-    fn read(&mut self, tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, tcp: &mut Tcp<'_>, buffer: &mut [u8]) -> io::Result<usize> {
         for _ in 0..TRIES {
             match self.connection.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => {
-                    self.has_more = result.as_ref().is_ok_and(|read| *read == buffer.len());
+                    let is_full = result.as_ref().is_ok_and(|read| *read == buffer.len());
+                    self.has_more = is_full || self.has_ended;
                     return result;
                 }
             }
             self.has_more = false;
             // At the end of TCP the reader says how TLS ended.
-            self.connection.read_tls(&mut Tcp(tcp))?;
+            self.connection.read_tls(tcp)?;
             let processed = self.connection.process_new_packets();
             // An alert, or the answer to a change of keys.
-            self.flush(tcp)?;
-            processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.flush(&mut Writing(tcp.stream))?;
+            let state =
+                processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            self.has_ended = state.peer_has_closed();
         }
         self.has_more = true;
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn write(&mut self, tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, tcp: &mut Writing<'_>, bytes: &[u8]) -> io::Result<usize> {
         self.flush(tcp)?;
         let mut taken = 0;
         while taken < bytes.len() && !self.connection.wants_write() {
@@ -173,30 +188,14 @@ impl Tls {
     }
 
     /// Writes what is encrypted already, as far as the socket takes it.
-    fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    fn flush(&mut self, tcp: &mut Writing<'_>) -> io::Result<()> {
         while self.connection.wants_write() {
-            if or_nothing(self.connection.write_tls(&mut Tcp(tcp)))? == 0 {
+            if or_nothing(self.connection.write_tls(tcp))? == 0 {
                 break;
             }
         }
         Ok(())
     }
-}
-
-/// Reads from TCP. What gave less than there was room for has nothing more now (epoll(7), on edges), and is not
-/// asked again before it is ready anew: `try_read` would leave it to a second call to find that out, and that
-/// is one system call in three.
-fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut all = None;
-    let result = tcp.try_io(Interest::READABLE, || {
-        let read = rustix::io::read(tcp, &mut *buffer)?;
-        if (1..buffer.len()).contains(&read) {
-            all = Some(read);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(read)
-    });
-    all.map_or(result, Ok)
 }
 
 /// A socket that is not ready takes nothing now.
@@ -207,16 +206,36 @@ fn or_nothing(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// TCP as rustls wants it.
-struct Tcp<'s>(&'s TcpStream);
+/// TCP as rustls reads it.
+struct Tcp<'s> {
+    stream: &'s TcpStream,
+    is_drained: &'s mut bool,
+}
 
 impl Read for Tcp<'_> {
+    /// What gave less than there was room for has nothing more now (epoll(7), on edges), and is not asked again before
+    /// it is ready anew: `try_read` would leave it to a second call to find that out, and that is one system call in
+    /// three.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        receive(self.0, buffer)
+        *self.is_drained = true;
+        let mut all = None;
+        let result = self.stream.try_io(Interest::READABLE, || {
+            let read = rustix::io::read(self.stream, &mut *buffer)?;
+            if (1..buffer.len()).contains(&read) {
+                all = Some(read);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            *self.is_drained = false;
+            Ok(read)
+        });
+        all.map_or(result, Ok)
     }
 }
 
-impl Write for Tcp<'_> {
+/// TCP as rustls writes it.
+struct Writing<'s>(&'s TcpStream);
+
+impl Write for Writing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }
@@ -227,5 +246,108 @@ impl Write for Tcp<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use rustls::crypto::ring;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection with TLS, which agree about it in a thread of their own.
+    async fn secured() -> (Socket, StreamOwned<ClientConnection, std::net::TcpStream>) {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args([
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+                "-keyout",
+                "key",
+                "-out",
+                "cert",
+            ])
+            .current_dir(dir.path())
+            .output()
+            .expect("it is installed by tests/run");
+        assert!(made.status.success());
+        let cert = CertificateDer::from_pem_file(dir.path().join("cert")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(dir.path().join("key")).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut client = StreamOwned::new(connection, stream);
+        let agreeing = std::thread::spawn(move || {
+            client.conn.complete_io(&mut client.sock).unwrap();
+            client
+        });
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let (tcp, connection) = acceptor.accept(tcp).await.unwrap().into_inner();
+        (Socket::tls(tcp, connection), agreeing.join().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_may_have_more_says_so_with_tls_and_without() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plain = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::plain(listener.accept().await.unwrap().0);
+        has_more_until_it_is_read(socket, plain).await;
+        let (socket, client) = secured().await;
+        has_more_until_it_is_read(socket, client).await;
+    }
+
+    async fn has_more_until_it_is_read(mut socket: Socket, mut client: impl Write) {
+        // More than one record, and more than TLS takes from TCP at once.
+        const SENT: usize = 3 * RECORD;
+        client.write_all(&[b'x'; SENT]).unwrap();
+        client.flush().unwrap();
+        let (mut buffer, mut read) = ([0; RECORD - 1], 0);
+        while read < SENT {
+            socket.readable().await.unwrap();
+            // The first time, TLS has nothing: it can't know.
+            let Some(now) = socket.read(&mut buffer).unwrap() else { continue };
+            read += now;
+            assert!(socket.has_more() || read == SENT, "{read} of {SENT}");
+        }
+        assert!(!socket.has_more());
+        client.write_all(b"y").unwrap();
+        client.flush().unwrap();
+        socket.readable().await.unwrap();
+        assert_eq!(socket.read(&mut buffer).unwrap(), Some(1));
+        assert!(!socket.has_more(), "a message alone is no reason for a pause");
     }
 }

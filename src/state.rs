@@ -15,6 +15,7 @@ use crate::seats::Seats;
 use crate::shutdown::Shutdown;
 use crate::station::Manifest;
 use crate::tls::Tls;
+use crate::turns::Turns;
 
 /// Shared behind an `Arc` by all connections.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct State {
     pub seats: Seats,
     /// Who they are, and who is in a room with whom.
     pub hub: Hub,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// Where events go.
     pub journal: Journal,
     /// How the process ends.

@@ -42,7 +42,7 @@ pub struct Caller {
     pub version: Version,
 }
 
-/// Why a request that asks for a WebSocket gets none.
+/// Why a request gets nothing of what it asks for, which is a WebSocket mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Only GET can be upgraded.
@@ -179,6 +179,20 @@ fn handshake<C: Conversation>(
     Ok(warp::Reply::into_response(reply.expect("all of its parts were valid headers before")))
 }
 
+/// Whether a request names one host, as each of HTTP/1.1 must (RFC 9112 section 3.2).
+///
+/// # Errors
+///
+/// When there is none, or what no proxy could tell from two.
+pub fn names_host(headers: &HeaderMap, version: Version) -> Result<(), Refused> {
+    match only(headers, header::HOST) {
+        None if version < Version::HTTP_11 => Ok(()),
+        None => Err(Refused::NoHost),
+        Some(Some(host)) if is_host(host) => Ok(()),
+        Some(_) => Err(Refused::MalformedHost),
+    }
+}
+
 /// Whether a page of this origin may talk to the server.
 pub fn allows(allowed: Option<&[String]>, origin: &HeaderValue) -> bool {
     let same = |allowed: &String| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes());
@@ -204,11 +218,6 @@ fn acceptable<'h>(
     if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
     {
         return Err(Refused::Body);
-    }
-    match only(headers, header::HOST) {
-        None => return Err(Refused::NoHost),
-        Some(Some(host)) if is_host(host) => {}
-        Some(_) => return Err(Refused::MalformedHost),
     }
     if only(headers, header::SEC_WEBSOCKET_VERSION) != Some(Some(b"13")) {
         return Err(Refused::WebSocketVersion);

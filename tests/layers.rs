@@ -32,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
         "ice",
         "seats",
         "newcomers",
+        "turns",
         "room",
         "outbox",
         "tls",

@@ -1,8 +1,9 @@
 //! The routes, and the headers on every answer.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 
-use crate::support::{Answer, Server, get, head, request};
+use crate::support::{Answer, Server, UPGRADE, get, head, request};
 
 fn has_security_headers(answer: &Answer) -> bool {
     answer.has("x-content-type-options: nosniff")
@@ -38,6 +39,41 @@ fn head_has_the_head_only() {
         stream.write_all(&head(&["GET /ready HTTP/1.1", "Host: localhost"])).unwrap();
         assert_eq!(Answer::read(&mut stream, true).body, r#"{"status":"ready"}"#);
     }
+}
+
+#[test]
+fn who_says_nothing_more_still_gets_its_answer() {
+    let server = Server::start(&[]);
+    let get = ["GET /health HTTP/1.1", "Host: localhost"];
+    for (lines, status) in [(&get[..], 200), (UPGRADE, 101)] {
+        for _ in 0..10 {
+            let mut stream = server.connect();
+            stream.write_all(&head(lines)).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(Answer::read(&mut stream, false).status, status);
+            assert!(stream.read_to_end(&mut Vec::new()).is_ok(), "and then the end");
+        }
+    }
+}
+
+#[test]
+fn every_request_names_one_host() {
+    let server = Server::start(&[]);
+    for path in ["/health", "/metrics", "/absent"] {
+        let line = format!("GET {path} HTTP/1.1");
+        for (hosts, error) in [
+            (&[][..], "Missing Host header"),
+            (&["Host: a", "Host: b"], "Malformed Host header"),
+            (&["Host: a b"], "Malformed Host header"),
+        ] {
+            let answer = request(server.port, &[&[line.as_str()], hosts].concat());
+            assert_eq!(answer.status, 400, "{line} {hosts:?}");
+            assert_eq!(answer.body, format!(r#"{{"error":"{error}"}}"#));
+            assert!(has_security_headers(&answer));
+        }
+    }
+    // HTTP/1.0 knows no Host.
+    assert_eq!(request(server.port, &["GET /health HTTP/1.0"]).status, 200);
 }
 
 #[test]

@@ -66,6 +66,22 @@ fn one_address_has_its_limit() {
 }
 
 #[test]
+fn who_is_too_many_for_its_address_takes_no_place_of_others() {
+    let server = Server::start(&[("MAX_CONNECTIONS_PER_IP", "1"), ("MAX_CONNECTIONS", "3")]);
+    let _first = server.client();
+    // They stay for as long as they are let.
+    let _crowd: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = Client::open(server.port);
+            let close = client.frame().unwrap();
+            assert_eq!(close.payload[..2], 4008_u16.to_be_bytes());
+            client
+        })
+        .collect();
+    assert!(connect_from("127.0.0.2", server.port).text().contains("welcome"));
+}
+
+#[test]
 fn a_hundred_clients_of_one_address_are_welcome_by_default() {
     let server = Server::start(&[]);
     let clients: Vec<_> = (0..100).map(|_| server.client()).collect();

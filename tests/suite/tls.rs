@@ -90,6 +90,23 @@ fn what_comes_behind_the_handshake_in_one_record_is_heard() {
 }
 
 #[test]
+fn a_goodbye_of_tls_behind_a_message_is_heard() {
+    let secured = Secured::start(&[]);
+    let mut client = secured.client();
+    let stream = &mut client.stream;
+    stream.conn.writer().write_all(&frame(0x81, br#"{"type":"ping"}"#)).unwrap();
+    stream.conn.send_close_notify();
+    let mut both = Vec::new();
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut both).unwrap();
+    }
+    // In one piece: TCP has nothing more to say after it.
+    stream.sock.write_all(&both).unwrap();
+    assert!(client.text().contains("pong"));
+    assert!(client.ends());
+}
+
+#[test]
 fn messages_larger_than_a_record_and_many_in_one_read_arrive() {
     let secured = Secured::start(&[("RATE_LIMIT", "0")]);
     let [mut alice, mut bob] = [(); 2].map(|()| secured.client());
