@@ -1,6 +1,7 @@
 //! What can be in the way, and what the page has to say about it. It deliberately does not look at the rest of
 //! the page.
 
+use std::fs;
 use std::net::UdpSocket;
 
 use fantoccini::key::Key;
@@ -46,6 +47,7 @@ fn blocked_udp_is_named() {
         let headline = "Nothing comes back from STUN or TURN: UDP may be blocked.";
         assert!(verdict.starts_with(headline), "{verdict}");
         assert_eq!(visit.text("servers").await.matches("does not answer").count(), 2);
+        assert!(verdict.contains("give the address that others reach"), "{verdict}");
 
         // Where STUN answers, UDP is not blocked.
         let coturn = Coturn::start(directory.path(), SECRET);
@@ -53,6 +55,39 @@ fn blocked_udp_is_named() {
         visit.0.goto(&check_page(server.port)).await;
         let verdict = visit.verdict().await;
         assert!(verdict.starts_with("TURN does not answer."), "{verdict}");
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn silence_is_not_taken_for_an_answer() {
+    with_browser(async |driver| {
+        let directory = tempfile::tempdir().unwrap();
+        let coturn = Coturn::start(directory.path(), SECRET);
+        let path = directory.path().join("station-manifest.json");
+        let manifest = json!({
+            "stationId": "north",
+            "name": "Radio North",
+            "signaling": { "url": "ws://localhost:1/" },
+            // The network of these tests has no address from which this one could be asked.
+            "ice": { "stun": ["stun:[2001:db8::1]:3478"], "turn": [
+                { "urls": [format!("turn:127.0.0.1:{}", coturn.port)] },
+            ] },
+        });
+        fs::write(&path, manifest.to_string()).unwrap();
+        let settings =
+            [("STATION_MANIFEST", path.to_str().unwrap()), ("TURN_SECRET", "another secret")];
+        let server = Server::start(&settings);
+        let visit = Visit::to(driver, "about:blank", &[]).await;
+        // As in Firefox before 150, which does not say why there are no candidates.
+        let untold =
+            "delete Object.getPrototypeOf(RTCPeerConnection.prototype).onicecandidateerror";
+        visit.0.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": untold }));
+        visit.0.goto(&check_page(server.port)).await;
+        let verdict = visit.verdict().await;
+        assert!(verdict.contains("Or TURN refuses the credential: this browser does not say"));
+        let servers = visit.text("servers").await;
+        assert_eq!(servers.matches("does not answer").count(), 2, "{servers}");
     });
 }
 
