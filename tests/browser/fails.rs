@@ -176,6 +176,20 @@ fn a_microphone_that_may_not_be_used_is_named() {
 
 #[test]
 #[ignore = "drives Chromium"]
+fn a_browser_without_webrtc_is_named() {
+    with_browser(async |driver| {
+        let server = Server::start(&[]);
+        let visit = Visit::to(driver, "about:blank", &[]).await;
+        let off = "delete window.RTCPeerConnection";
+        visit.0.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": off }));
+        visit.0.goto(&check_page(server.port)).await;
+        let verdict = visit.wait_for("verdict", "This browser has no WebRTC").await;
+        assert!(verdict.contains("media.peerconnection.enabled"), "{verdict}");
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
 fn who_turns_the_page_away_is_named() {
     with_browser(async |driver| {
         let server = Server::start(&[("ALLOWED_ORIGINS", "https://studio.example.org")]);
