@@ -98,6 +98,11 @@ fn a_server_that_goes_is_missed_and_found_again() {
         let (directory, _coturn, mut server) = station(SECRET).await;
         let visit = Visit::to(driver, &check_page(server.port), &[]).await;
         visit.verdict().await;
+        let count = "window.sockets = 0;
+            window.WebSocket = class extends WebSocket {
+                constructor(url) { super(url); window.sockets += 1; }
+            }";
+        visit.0.run(count, Vec::new()).await;
         assert_eq!(server.stop(), Some(0));
         let verdict = visit.wait_for("verdict", "The server does not answer.").await;
         assert!(
@@ -119,6 +124,8 @@ fn a_server_that_goes_is_missed_and_found_again() {
         let verdict = visit.wait_for("verdict", "Everything works.").await;
         assert!(verdict.starts_with("Everything works."), "{verdict}");
         assert!(visit.text("link-state").await.starts_with("connected since "));
+        // One, and one of each peer: Firefox would make them wait if others had failed before.
+        assert_eq!(visit.0.run("return window.sockets", Vec::new()).await, 3);
         assert_eq!(visit.blocked().await, json!([]));
     });
 }
