@@ -115,6 +115,7 @@ fn everything_can_be_done_by_keyboard() {
         visit.0.press(Key::Enter).await;
         visit.wait_for("report", "Everything works.").await;
         assert_eq!(visit.tab().await, "report");
+        assert_eq!(visit.accessibility().await, Vec::<String>::new());
         visit.0.run("document.getElementById('mic').focus()", Vec::new()).await;
         visit.0.press(Key::Enter).await;
         visit.wait_for("mic-state", "Off.").await;

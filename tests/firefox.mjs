@@ -1,0 +1,146 @@
+// Tries the check page in Firefox: everything works there, too.
+//
+//   node tests/firefox.mjs SERVER ADDRESS
+//
+// SERVER is the binary, ADDRESS one of this machine that is not of its loopback, where Firefox asks no STUN or TURN.
+// Ports are fixed, and what is started here is left running: tests/run gives it a network and processes of its own,
+// and ends those. Firefox is spoken to as geckodriver does, which Debian 12 does not have. Deliberately does not know
+// what the page says when something is wrong: the tests in Chromium do.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const [server, address] = process.argv.slice(2);
+const scratch = mkdtempSync(join(tmpdir(), 'firefox-'));
+const SECRET = 'a secret that both of them know';
+
+// Starts a program, and waits for the line that it has when it is ready.
+function start(command, args, environment, ready) {
+  const env = { PATH: process.env.PATH, HOME: scratch, TMPDIR: scratch, ...environment };
+  const child = spawn(command, args, { cwd: scratch, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => reject(new Error(`${command} ended: ${code ?? signal}`)));
+    for (const output of [child.stdout, child.stderr]) {
+      createInterface(output).on('line', (line) => {
+        console.log(`${command.split('/').pop()}: ${line}`);
+        if (line.includes(ready)) resolve(line);
+      });
+    }
+  });
+}
+
+// Firefox by its Marionette protocol: each message is JSON with its length in front, and an answer has the number of
+// its command.
+class Firefox {
+  #socket;
+  #heard = Buffer.alloc(0);
+  #waiting = new Map();
+  #number = 0;
+
+  static async start(preferences) {
+    const lines = Object.entries(preferences).map(([name, value]) => `user_pref("${name}", ${value});\n`);
+    writeFileSync(join(scratch, 'user.js'), lines.join(''));
+    const command = ['--headless', '--marionette', '--profile', scratch];
+    const line = await start('firefox-esr', command, {}, 'Listening on port ');
+    const firefox = new Firefox();
+    firefox.#socket = connect(Number(line.split(' ').pop()), '127.0.0.1');
+    firefox.#socket.on('data', (data) => firefox.#hear(data));
+    await firefox.tell('WebDriver:NewSession', {});
+    return firefox;
+  }
+
+  tell(command, parameters) {
+    this.#number += 1;
+    const message = JSON.stringify([0, this.#number, command, parameters]);
+    this.#socket.write(`${Buffer.byteLength(message)}:${message}`);
+    return new Promise((resolve, reject) => this.#waiting.set(this.#number, { resolve, reject }));
+  }
+
+  #hear(data) {
+    this.#heard = Buffer.concat([this.#heard, data]);
+    for (;;) {
+      const colon = this.#heard.indexOf(':');
+      const end = colon + 1 + Number(this.#heard.subarray(0, colon));
+      if (colon < 0 || this.#heard.length < end) return;
+      const message = JSON.parse(this.#heard.subarray(colon + 1, end));
+      this.#heard = this.#heard.subarray(end);
+      // The first message only says who is there.
+      if (!Array.isArray(message)) continue;
+      const [, number, error, result] = message;
+      const { resolve, reject } = this.#waiting.get(number);
+      if (error) reject(new Error(`${error.error}: ${error.message}`));
+      else resolve(result);
+    }
+  }
+
+  async run(script, ...args) {
+    return (await this.tell('WebDriver:ExecuteScript', { script, args })).value;
+  }
+
+  text(id) {
+    return this.run('return document.getElementById(arguments[0]).innerText', id);
+  }
+
+  // Waits until an element has this text in it, for longer than the page waits for anything.
+  async waitFor(id, text) {
+    let now;
+    for (let tries = 0; tries < 300; tries += 1) {
+      now = await this.text(id);
+      if (now.includes(text)) return;
+      await sleep(100);
+    }
+    throw new Error(`no “${text}” in #${id}: ${now}`);
+  }
+
+  async click(id) {
+    const { value } = await this.tell('WebDriver:FindElement', { using: 'css selector', value: `#${id}` });
+    await this.tell('WebDriver:ElementClick', { id: Object.values(value)[0] });
+  }
+}
+
+const manifest = join(scratch, 'station-manifest.json');
+writeFileSync(manifest, JSON.stringify({
+  stationId: 'north',
+  name: 'Radio North',
+  signaling: { url: 'ws://localhost:3000/' },
+  ice: { stun: [`stun:${address}`], turn: [{ urls: [`turn:${address}`] }] },
+}));
+await Promise.all([
+  start('turnserver', ['-n', '--no-tls', '--no-dtls', '--no-cli', '--log-file=stdout', '--simple-log', '--verbose',
+    `--listening-ip=${address}`, `--relay-ip=${address}`, `--userdb=${join(scratch, 'coturn.db')}`,
+    `--pidfile=${join(scratch, 'coturn.pid')}`, '--realm=studio.example', '--use-auth-secret',
+    `--static-auth-secret=${SECRET}`], {}, `UDP listener opened on: ${address}:3478`),
+  start(server, [], { STATION_MANIFEST: manifest, TURN_SECRET: SECRET, PORT: '3000' }, ' started: '),
+]);
+const firefox = await Firefox.start({
+  'marionette.port': 0,
+  // A microphone, and a user who lets the page have it.
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+});
+await firefox.tell('WebDriver:Navigate', { url: 'http://localhost:3000/check' });
+
+await firefox.waitFor('ice-state', ' work');
+const verdict = await firefox.text('verdict');
+assert(verdict.startsWith('Everything works.'), verdict);
+assert.match(await firefox.text('call-state'), /^connected \(\w+ to \w+\)$/);
+assert.equal(await firefox.run("return document.querySelectorAll('#steps rect').length"), 8);
+const servers = await firefox.text('servers');
+assert.match(servers, /server-reflexive candidate found[^]*relay candidate found/);
+
+// With the microphone the call has its track, too.
+await firefox.click('mic');
+await firefox.waitFor('mic', 'Stop the microphone');
+await firefox.run("document.getElementById('headline').textContent = ''");
+await firefox.click('rerun');
+await firefox.waitFor('headline', 'Everything works.');
+await firefox.click('copy');
+await firefox.waitFor('copied', 'Copied.');
+console.log(`${verdict}\n${servers}\n${await firefox.run('return navigator.userAgent')}`);
+process.exit();
