@@ -17,8 +17,9 @@ const REQUESTS: usize = 16;
 /// How many TLS handshakes go on: a signature takes up to a millisecond.
 const HANDSHAKES: usize = 2;
 
-/// How many clients go on that have more to say than fits into a turn: 16 turns are two milliseconds or three.
-const TALKERS: usize = 16;
+/// How many clients go on that have more to say than fits into a turn: four turns are half a millisecond, beside which
+/// a look for what others want costs nothing.
+const TALKERS: usize = 4;
 
 /// Keeps those who want much from keeping the others waiting, however many they are.
 #[derive(Debug)]

@@ -17,6 +17,9 @@ mod peers;
 mod readers;
 mod requests;
 mod rooms;
+#[path = "../suite/secure.rs"]
+#[allow(dead_code, reason = "the other test crate uses the rest")]
+mod secure;
 mod shows;
 mod stopping;
 #[path = "../suite/support.rs"]
