@@ -15,6 +15,11 @@ cargo_tool() {
         && rm -rf "$tools/build"
 }
 
+# cargo_auditable: the tool behind auditable_build.
+cargo_auditable() {
+    cargo_tool cargo-auditable 0.7.7
+}
+
 # auditable_build OPTION...: what `cargo auditable build --locked` does, so that the binary lists the crates it is
 # made of. There, the wrapper of rustc is named by its path, which cargo hashes into every symbol's name: the binary
 # would be another one in another folder. Here it is found by PATH.
