@@ -18,7 +18,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
 
 use crate::events::Event;
@@ -29,7 +28,7 @@ use crate::tls::{self, Tls};
 use crate::turns::Turns;
 use crate::upgrade::Caller;
 
-/// How long a client may take for a request head.
+/// How long a client may take to its first byte, and from there for a request head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// The largest request head, in bytes.
@@ -57,6 +56,26 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let first = tokio::select! {
+        first = timeout(HEAD_TIME, first_byte(&stream, &state.turns)) => first,
+        () = closing(&state, accepted) => return,
+    };
+    let Ok(Ok(first)) = first else { return };
+    // In a box of its own: who says nothing does not pay for it.
+    Box::pin(speak(stream, first, ip, state, filters, accepted)).await;
+}
+
+/// Serves a connection on which the client has begun to speak.
+async fn speak<F>(
+    stream: TcpStream,
+    first: u8,
+    ip: IpAddr,
+    state: Arc<State>,
+    filters: F,
+    accepted: Instant,
+) where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
     let shared = Arc::clone(&state);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let version = request.version();
@@ -76,9 +95,23 @@ where
     });
     match &state.tls {
         None => serve(pin!(http(stream, service)), &state, accepted).await,
+        Some(_) if first != tls::FIRST_BYTE => {
+            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
+            serve(pin!(http(stream, service)), &state, accepted).await;
+        }
         // In a box of its own: without TLS nobody pays for it.
         Some(tls) => Box::pin(secured(stream, ip, service, tls, &state, accepted)).await,
     }
+}
+
+/// Waits until a client has something to say, and for its turn: up to there it costs no buffer. The byte is left there.
+async fn first_byte(stream: &TcpStream, turns: &Turns) -> io::Result<u8> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    turns.arrive().await;
+    Ok(first[0])
 }
 
 /// Serves a connection on a port that speaks TLS.
@@ -92,17 +125,14 @@ async fn secured<F>(
 ) where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
+    let handshake = state.turns.handshake(tls.acceptor().accept(stream));
     let agreed = tokio::select! {
-        agreed = timeout(HEAD_TIME, agree(stream, tls, &state.turns)) => agreed,
+        agreed = timeout(HEAD_TIME, handshake) => agreed,
         () = closing(state, accepted) => return,
     };
     match agreed {
-        Ok(Ok(Agreed::Tls(stream))) => serve(pin!(http(*stream, service)), state, accepted).await,
-        Ok(Ok(Agreed::Plain(stream))) => {
-            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
-            serve(pin!(http(stream, service)), state, accepted).await;
-        }
-        // Who only looks whether the port is open, or says nothing, is no failure.
+        Ok(Ok(stream)) => serve(pin!(http(stream, service)), state, accepted).await,
+        // Who only looks whether the port is open, or says nothing more, is no failure.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         Ok(Err(error)) if tls.failure_is_news() => {
             state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
@@ -113,22 +143,6 @@ async fn secured<F>(
 
 /// HTTP on a stream of either kind.
 type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
-
-/// What a client speaks on a port for TLS.
-enum Agreed {
-    Tls(Box<TlsStream<TcpStream>>),
-    Plain(TcpStream),
-}
-
-async fn agree(stream: TcpStream, tls: &Tls, turns: &Turns) -> io::Result<Agreed> {
-    let mut first = [tls::FIRST_BYTE];
-    // Who says nothing is no failure of TLS.
-    if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0] != tls::FIRST_BYTE {
-        return Ok(Agreed::Plain(stream));
-    }
-    let agreed = turns.handshake(tls.acceptor().accept(stream)).await?;
-    Ok(Agreed::Tls(Box::new(agreed)))
-}
 
 /// Lasts until everything closes, and a moment longer for who connected just before.
 async fn closing(state: &State, accepted: Instant) {

@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
-/// How many there may be: as many as wait in the kernel's queue for being accepted (net.core.somaxconn). Each costs up
-/// to 24 KiB, 96 MiB together, where descriptors alone would let a single machine have gigabytes of the server's
-/// memory.
-const MOST: usize = 4096;
+/// How many there may be: enough for a crowd that comes back at once. Each costs 2 KiB, and up to 24 once it has begun to
+/// speak, 400 MiB together; descriptors alone would let a single machine have gigabytes of the server's memory.
+const MOST: usize = 16_384;
 
 /// How long one may stay where others wait: a handshake is over after three round trips, TLS included.
 const PATIENCE: Duration = Duration::from_secs(1);

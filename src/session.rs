@@ -552,10 +552,11 @@ impl<C: Conversation> Session<C> {
         };
         let mut close = Vec::new();
         encode_close(&mut close, code, reason, None);
+        let is_gone = self.flush(&mut close).is_some();
         // A reader that is slow gets its time to come to the close frame.
         let patience = if self.all_is_out() { LINGER } else { SLOW_GOODBYE };
         let goodbye = async {
-            if self.flush(&mut close).is_some() || self.flush_all().await.is_err() {
+            if is_gone || self.flush_all().await.is_err() {
                 return;
             }
             if let End::Going(_) = end {
@@ -802,6 +803,29 @@ mod tests {
         session.socket.writable().await.unwrap();
         assert_eq!(session.flush(&mut Vec::new()), None);
         assert!(session.heard > long_ago, "the client made room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_has_time_to_come_to_the_close_frame() {
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        // The socket has taken all that was to be written, and takes nothing more.
+        while session.socket.write(&[0; 4096]).unwrap() > 0 {}
+        assert!(session.all_is_out());
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        // As long as it runs, the clock is moved by nobody else.
+        let client = tokio::task::spawn_blocking(move || {
+            may_go_on.recv().unwrap();
+            let mut heard = Vec::new();
+            std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
+            heard
+        });
+        let later = async {
+            tokio::time::advance(SLOW_GOODBYE - LINGER).await;
+            go_on.send(()).unwrap();
+        };
+        tokio::join!(session.leave(End::Refused(CloseCode::TOO_SLOW)), later);
+        assert!(client.await.unwrap().ends_with(b"Read too slowly"));
     }
 
     /// A conversation that comes to nothing.

@@ -10,6 +10,9 @@ use std::task::Poll;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
+/// How many connections begin to be read: what a crowd that comes at once costs in buffers is what these cost.
+const ARRIVALS: usize = 16;
+
 /// How many requests are begun: at a tenth of a millisecond each, the studio hardly notices a flood of them, and a
 /// thousand clients that come back at once are back within a second.
 const REQUESTS: usize = 16;
@@ -24,6 +27,7 @@ const TALKERS: usize = 4;
 /// Keeps those who want much from keeping the others waiting, however many they are.
 #[derive(Debug)]
 pub struct Turns {
+    arrivals: Semaphore,
     requests: Semaphore,
     handshakes: Semaphore,
     talkers: Semaphore,
@@ -32,6 +36,7 @@ pub struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
+            arrivals: Semaphore::new(ARRIVALS),
             requests: Semaphore::new(REQUESTS),
             handshakes: Semaphore::new(HANDSHAKES),
             talkers: Semaphore::new(TALKERS),
@@ -40,6 +45,11 @@ impl Default for Turns {
 }
 
 impl Turns {
+    /// Waits until a connection that has begun to speak may be read.
+    pub async fn arrive(&self) {
+        wait(&self.arrivals).await;
+    }
+
     /// Waits until a request may be answered.
     pub async fn request(&self) {
         wait(&self.requests).await;
