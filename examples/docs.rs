@@ -206,7 +206,8 @@ const SEE_ALSO: &[(&str, &str)] = &[(
 fn settings_file() -> String {
     let mut text = String::from(
         "# Settings of openstudio-signaling, one NAME=value a line; see openstudio-signaling(8).\n\
-         # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL and STATION_MANIFEST also with `reload`.\n\
+         # Apply them with `systemctl restart openstudio-signaling`; LOG_LEVEL, STATION_MANIFEST and\n\
+         # a renewed certificate also with `reload`.\n\
          # A comment needs a line of its own.\n\
          # The port is set in the socket unit: /usr/share/doc/openstudio-signaling/examples/port.conf\n",
     );

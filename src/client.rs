@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
@@ -154,7 +154,14 @@ impl Client {
     /// What an answer says that comes from a proxy and not from the server: that it is elsewhere, or gone.
     fn other_place(&self, answer: &Response<Incoming>) -> Option<Problem> {
         let status = answer.status();
-        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
+        // The server's own 503, where it is full, is JSON.
+        let is_json = answer
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == "application/json");
+        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+            || (status == StatusCode::SERVICE_UNAVAILABLE && !is_json)
+        {
             return Some(Problem::new(
                 format!("HTTP {status}: a proxy answers, and does not reach the server behind it"),
                 "look at `systemctl status openstudio-signaling` there, and at the port in the proxy's configuration",
@@ -187,19 +194,10 @@ pub async fn should_use_tls(target: &Target) -> bool {
 async fn connect_tcp(target: &Target) -> Result<TcpStream, Problem> {
     let Target { host, port, .. } = target;
     let place = format!("{host}:{port}");
-    let connecting = async {
-        if host == "localhost" {
-            // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
-            let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
-            TcpStream::connect(&here.map(|ip| SocketAddr::new(ip, *port))[..]).await
-        } else {
-            TcpStream::connect((host.as_str(), *port)).await
-        }
-    };
-    let stream = connecting.await.map_err(|error| match error.kind() {
+    let stream = connect_to(host, *port).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Problem::new(
             format!("nothing listens on {place} ({error})"),
-            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
+            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`, or `wss://NAME/` if it speaks TLS; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
         ),
         _ => Problem::new(
             format!("cannot reach {place} ({error})"),
@@ -225,4 +223,25 @@ fn no_answer(error: &hyper::Error) -> Problem {
             "the service may be failing to start: look at `systemctl status openstudio-signaling`",
         )
     })
+}
+
+/// Connects to the first address of a host that takes it. Where none does, what one that is there says is of more use
+/// than that another can't be reached, such as the IPv6 half of a name on a machine without it.
+async fn connect_to(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = if host == "localhost" {
+        // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
+        let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        here.map(|ip| SocketAddr::new(ip, port)).into()
+    } else {
+        lookup_host((host, port)).await?.collect()
+    };
+    let mut said = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if said.kind() != io::ErrorKind::ConnectionRefused => said = error,
+            Err(_) => {}
+        }
+    }
+    Err(said)
 }

@@ -123,7 +123,7 @@ impl Trust {
             ),
             _ => Problem::new(
                 format!("the connection broke off before TLS was set up ({error})"),
-                "check that the port is the one for TLS, and the log of what answers there",
+                "check that the port is the one for TLS; if it is this service's, it may be failing to start: `systemctl status openstudio-signaling`",
             ),
         }
     }

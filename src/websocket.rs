@@ -196,7 +196,7 @@ impl Socket {
 fn broken(error: io::Error) -> Problem {
     Problem::new(
         format!("the connection broke off ({error})"),
-        "look at `journalctl -u 'openstudio-signaling*' -n 20`; a proxy in between may not pass WebSockets",
+        "look at `journalctl -u 'openstudio-signaling*' -n 20`; a proxy in between may not pass WebSockets, or cut silent ones: its timeout must be over 35 s",
     )
 }
 

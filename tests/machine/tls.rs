@@ -7,22 +7,21 @@ use crate::booted::{Machine, SERVICE};
 use crate::secure::{Stream, certificate, secure, shown};
 use crate::support::{Client, connect};
 
-const EXAMPLES: &str = "/usr/share/doc/openstudio-signaling/examples";
 const LINEAGE: &str = "/etc/letsencrypt/live/localhost";
 const HOOK: &str = "/etc/letsencrypt/renewal-hooks/deploy/openstudio-signaling";
 
 /// What certbot does when it renews: a new pair in the lineage, and the hook.
-fn renew(machine: &Machine, dir: &Path) -> bool {
+fn renew(machine: &Machine, dir: &Path, lineage: &str) -> bool {
     certificate(dir, "fullchain.pem", "privkey.pem");
-    lay(machine, dir);
-    machine.run(&["env", &format!("RENEWED_LINEAGE={LINEAGE}"), HOOK]).status.success()
+    lay(machine, dir, lineage);
+    machine.run(&["env", &format!("RENEWED_LINEAGE={lineage}"), HOOK]).status.success()
 }
 
-fn lay(machine: &Machine, dir: &Path) {
+fn lay(machine: &Machine, dir: &Path, lineage: &str) {
     for name in ["fullchain.pem", "privkey.pem"] {
         let text = fs::read_to_string(dir.join(name)).unwrap();
         let script =
-            format!("umask 077; mkdir -p {LINEAGE}; printf %s '{text}' > {LINEAGE}/{name}");
+            format!("umask 077; mkdir -p {lineage}; printf %s '{text}' > {lineage}/{name}");
         machine.ok(&["sh", "-ec", &script]);
     }
 }
@@ -41,7 +40,7 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
     let commands = commands.collect::<Vec<_>>().join("\n").replace("NAME", "localhost");
     assert!(commands.contains(HOOK) && commands.ends_with("restart openstudio-signaling.service"));
     certificate(dir.path(), "fullchain.pem", "privkey.pem");
-    lay(&machine, dir.path());
+    lay(&machine, dir.path(), LINEAGE);
     machine.ok(&["sh", "-ec", &commands]);
     machine.wait_for_log("TLS with the certificate in /etc/openstudio-signaling/tls/fullchain.pem");
     let key = "/etc/openstudio-signaling/tls/privkey.pem";
@@ -52,11 +51,16 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
     client.text();
     let process = machine.property("MainPID");
     let before = shown(connected(dir.path()));
-    assert!(renew(&machine, dir.path()));
+    assert!(renew(&machine, dir.path(), LINEAGE));
     machine.wait_for_log("Reloaded: ");
     let after = shown(connected(dir.path()));
     assert_ne!(before, after);
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"), "who was there stays");
+
+    // Another certificate of this machine is not the service's business.
+    let other = tempfile::tempdir().unwrap();
+    assert!(renew(&machine, other.path(), "/etc/letsencrypt/live/mail.example.org"));
+    assert_eq!(shown(connected(dir.path())), after);
 
     // A pair that can't be is said to certbot, and the one before stays in force.
     let script = format!("echo nothing > {LINEAGE}/privkey.pem; RENEWED_LINEAGE={LINEAGE} {HOOK}");
@@ -69,7 +73,7 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
 
     // The same pair as credentials, which root alone can read.
     certificate(dir.path(), "fullchain.pem", "privkey.pem");
-    lay(&machine, dir.path());
+    lay(&machine, dir.path(), LINEAGE);
     let edit = "/^Environment/d; s/^#LoadCredential/LoadCredential/; s/NAME/localhost/";
     machine.ok(&["sed", "-i", edit, &format!("{drop_ins}/tls.conf")]);
     machine.ok(&["rm", "-r", "/etc/openstudio-signaling/tls"]);
@@ -79,5 +83,16 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
     client.text();
     client.leave(1000);
     machine.ok(&["systemctl", "reload", SERVICE]);
-    machine.ok(&["test", "-e", &format!("{EXAMPLES}/certbot-deploy-hook")]);
+    let before = shown(connected(dir.path()));
+    assert!(renew(&machine, dir.path(), LINEAGE));
+    assert_ne!(shown(connected(dir.path())), before, "the hook restarts for a credential");
+
+    // Without a name it is for nobody, and once the package has gone it is no failure of certbot's.
+    machine.ok(&["sed", "-i", "s/^name=.*/name=/", HOOK]);
+    assert!(!renew(&machine, dir.path(), LINEAGE));
+    machine.ok(&["sed", "-i", "s/^name=$/name=localhost/", HOOK]);
+    machine.ok(&["apt-get", "purge", "-y", "openstudio-signaling"]);
+    machine.ok(&["rm", "-r", drop_ins]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    assert!(renew(&machine, dir.path(), LINEAGE));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -350,10 +350,29 @@ fn a_proxy_that_leads_elsewhere_or_reaches_nobody_is_named() {
             "HTTP 502 Bad Gateway: a proxy answers, and does not reach the server",
             "the port in the proxy's configuration",
         ),
+        (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n",
+            "HTTP 503 Service Unavailable: a proxy answers, and does not reach the server",
+            "the port in the proxy's configuration",
+        ),
     ] {
         let (code, stdout) = check(&format!("localhost:{}/show?a", stranger(answer)), &[]);
         assert_eq!(code, Some(1), "{stdout}");
         assert!(stdout.starts_with("✗ health     "), "{stdout}");
         assert!(stdout.contains(words) && stdout.contains(fix), "{stdout}");
     }
+}
+
+#[test]
+fn a_host_that_is_there_says_more_than_an_address_that_is_not() {
+    // A network in which IPv6 is off: connecting to ::1 fails in another way than connecting to a closed port.
+    let off = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 && exec \"$0\" check localhost:9";
+    let Output { status, stdout, stderr } = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-ec", off])
+        .arg(env!("CARGO_BIN_EXE_openstudio-signaling"))
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(stdout).unwrap();
+    assert_eq!(status.code(), Some(1), "{stdout} {stderr:?}");
+    assert!(stdout.contains("nothing listens on localhost:9"), "{stdout} {stderr:?}");
 }
