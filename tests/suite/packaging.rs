@@ -1,6 +1,6 @@
 //! What is shipped beside the binary fits the binary.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -172,5 +172,24 @@ fn compose_mounts_what_is_there() {
     for line in settings.filter(|line| !line.trim().starts_with('#')) {
         let name = line.trim().split(':').next().unwrap();
         assert!(SETTINGS.iter().any(|setting| setting.name == name), "{name}");
+    }
+}
+
+/// Whoever reaches the studio gets a password for TURN: neither of the configurations that we give out for coturn may
+/// be a door past a firewall.
+#[test]
+fn coturn_relays_into_no_private_network_in_either_configuration() {
+    let text = read("packaging/compose.yaml");
+    let compose: BTreeSet<_> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("- --")).collect();
+    let text = read("packaging/turnserver.conf");
+    let file: BTreeSet<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let is_closed = |option: &&&str| option.starts_with("denied-") || option.starts_with("no-");
+    let composed: BTreeSet<_> = compose.iter().filter(is_closed).copied().collect();
+    let in_file: BTreeSet<_> = file.iter().filter(is_closed).copied().collect();
+    // A composition has no certificate for coturn.
+    assert_eq!(composed, &in_file | &BTreeSet::from(["no-dtls", "no-tls"]));
+    for closed in ["no-tcp-relay", "denied-peer-ip=192.168.0.0-192.168.255.255"] {
+        assert!(file.contains(closed), "{closed}");
     }
 }
