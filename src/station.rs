@@ -79,16 +79,28 @@ impl Manifest {
 pub fn load(named: Option<&Path>) -> Result<Station, Vec<String>> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let result = match fs::read_to_string(path) {
-        Ok(text) => parse(&text, Place::File(path.to_owned())),
+        // Some editors begin a file with a byte order mark, which is no JSON (RFC 8259 section 8.1).
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            parse(text, Place::File(path.to_owned()))
+        }
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
             parse(SAMPLE, Place::Sample(path.to_owned()))
         }
-        Err(error) => Err(vec![error.to_string()]),
+        Err(error) => Err(vec![unreadable(path, &error)]),
     };
     result.map_err(|errors| {
         let line = |error| format!("Failed to load station manifest: {}: {error}", path.display());
         errors.into_iter().map(line).collect()
     })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let fix = "the user that the service runs as must be able to read it: chmod 644";
+    format!("{error}; {fix} {}", path.display())
 }
 
 fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
@@ -423,6 +435,15 @@ mod tests {
     }
 
     #[test]
+    fn one_that_may_not_be_read_is_told_how() {
+        let why = unreadable(Path::new("/etc/a.json"), &io::ErrorKind::PermissionDenied.into());
+        assert!(why.starts_with("permission denied; the user that the service"), "{why}");
+        assert!(why.ends_with("must be able to read it: chmod 644 /etc/a.json"), "{why}");
+        let why = unreadable(Path::new("/etc/a.json"), &io::ErrorKind::IsADirectory.into());
+        assert!(!why.contains("chmod"), "{why}");
+    }
+
+    #[test]
     fn all_errors_are_said_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("station.json");
@@ -431,6 +452,8 @@ mod tests {
         assert_eq!(errors.len(), 6, "{errors:#?}");
         let start = format!("Failed to load station manifest: {}: ", path.display());
         assert!(errors.iter().all(|error| error.starts_with(&start)), "{errors:#?}");
+        fs::write(&path, format!("\u{feff}{SAMPLE}")).unwrap();
+        assert!(load(Some(&path)).is_ok(), "a byte order mark is no part of it");
         let absent = directory.path().join("absent");
         let errors = load(Some(&absent)).unwrap_err();
         assert!(errors[0].contains("absent: No such file"), "{errors:?}");
