@@ -100,6 +100,9 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 /// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
 const SECRET_BYTES: usize = 32;
 
+/// What helps where a directory is there for everybody but the service.
+const HIDDEN_PLACES: &str = "; under systemd the service sees no /home, no /root and a /tmp of its own: /srv is a good place";
+
 /// What [`serve`] runs on.
 #[derive(Debug)]
 pub struct Service {
@@ -139,16 +142,18 @@ pub struct Surroundings {
 /// # Errors
 ///
 /// One line for each thing that is wrong.
-pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
+pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
     let station = station::load(config.station_manifest.as_deref());
     let web_root = config.web_root.as_deref().map(|path| {
         web::root(path).map_err(|error| {
-            let path = path.display();
+            let origin = settings.origin("WEB_ROOT");
             let fix = "must be a directory that the user of the service can read";
-            format!(r#"Invalid setting WEB_ROOT="{path}": {error}; {fix}"#)
+            let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
+            let path = path.display();
+            format!(r#"Invalid setting WEB_ROOT="{path}" (from {origin}): {error}; {fix}{hidden}"#)
         })
     });
-    let certified = config.tls.as_ref().map(tls::load);
+    let certified = config.tls.as_ref().map(|files| tls::load(files, settings));
     match (station, web_root.transpose(), certified.transpose()) {
         (Ok(station), Ok(web_root), Ok(certified)) => {
             Ok(Surroundings { station, web_root, certified })
@@ -158,6 +163,11 @@ pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
             Err(station.err().into_iter().flatten().chain(others).collect())
         }
     }
+}
+
+/// Whether a path is one that the unit's `ProtectHome=` and `PrivateTmp=` hide (systemd.exec(5)).
+fn is_hidden(path: &Path) -> bool {
+    ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|place| path.starts_with(place))
 }
 
 /// Serves until a signal or a failure, then drains. What is said on the WebSockets is `C`'s business.
@@ -397,7 +407,7 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
     notifier.reloading();
     let loaded = source.load().map_err(|errors| join(&errors));
     let loaded = loaded.and_then(|(config, settings)| {
-        let found = surroundings(&config).map_err(|errors| errors.join("; "))?;
+        let found = surroundings(&config, &settings).map_err(|errors| errors.join("; "))?;
         Ok((config, settings, found))
     });
     match loaded {

@@ -168,8 +168,16 @@ fn a_root_that_cannot_be_served_stops_the_start() {
         let output = binary().env("PORT", "0").env("WEB_ROOT", &root).output().unwrap();
         assert_eq!(output.status.code(), Some(78));
         let text = String::from_utf8_lossy(&output.stderr);
-        let start = format!(r#"Invalid setting WEB_ROOT="{}": "#, root.display());
+        let start =
+            format!(r#"Invalid setting WEB_ROOT="{}" (from environment): "#, root.display());
         assert!(text.contains(&start) && text.contains("must be a directory"), "{text}");
+    }
+    // What the unit hides is there for everybody but the service.
+    for (root, is_hidden) in [("/home/absent", true), ("/tmp/absent/a", true), ("/absent", false)] {
+        let output = binary().env("PORT", "0").env("WEB_ROOT", root).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let says = text.contains("; under systemd the service sees no /home, no /root and a /tmp");
+        assert_eq!((output.status.code(), says), (Some(78), is_hidden), "{text}");
     }
 }
 
