@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`flood`] what is logged once |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and when they end · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -92,6 +92,7 @@ use crate::state::State;
 use crate::station::{Manifest, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
 use crate::tls::Tls;
+use crate::trust::{Certificate, Untimely};
 use crate::turns::Turns;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
@@ -188,7 +189,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
     log_station(&journal, &station, config.turn_secret.as_ref());
-    log_tls(&journal, &config);
+    log_tls(&journal, &config, certified.as_deref());
+    if let Some(index) = web_root.as_deref().and_then(web::missing_index) {
+        journal.log(Event::WebRootEmpty { path: index.display().to_string() });
+    }
     let tokens = Tokens::new(&signing_secret(
         &config,
         &settings,
@@ -395,9 +399,21 @@ fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret
     }
 }
 
-fn log_tls(journal: &Journal, config: &Config) {
-    if let Some(files) = &config.tls {
-        journal.log(Event::TlsLoaded { cert: files.cert.display().to_string() });
+/// Logs which certificate is in force, and when browsers refuse it for its time, or will soon.
+fn log_tls(journal: &Journal, config: &Config, certified: Option<&CertifiedKey>) {
+    let (Some(files), Some(certified)) = (&config.tls, certified) else {
+        return;
+    };
+    // What has been loaded has a first certificate, and that could be read.
+    let Some(certificate) = certified.cert.first().and_then(Certificate::read) else {
+        return;
+    };
+    let cert = files.cert.display().to_string();
+    let until = certificate.until();
+    let untimely = certificate.untimely();
+    journal.log(Event::TlsLoaded { cert: cert.clone(), names: certificate.names, until });
+    if let Some(Untimely { days, problem, fix }) = untimely {
+        journal.log(Event::CertificateExpires { cert, days, problem, fix });
     }
 }
 
@@ -419,8 +435,8 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
             warn_unknown(&state.journal, &settings);
             let switched = match (&state.tls, certified) {
                 (Some(tls), Some(certified)) => {
-                    tls.replace(certified);
-                    log_tls(&state.journal, &config);
+                    tls.replace(Arc::clone(&certified));
+                    log_tls(&state.journal, &config, Some(&certified));
                     None
                 }
                 (None, None) => None,
