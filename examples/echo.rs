@@ -114,7 +114,7 @@ fn echo(
     config.heartbeat = Duration::from_secs(3600);
     // Nothing is signed; without a secret, the log would say that one is made up.
     config.jwt_secret = Some(Secret::new("the echo signs nothing, and so has no secret"));
-    let surroundings = surroundings(&config).map_err(|errors| errors.join("\n"))?;
+    let surroundings = surroundings(&config, &settings).map_err(|errors| errors.join("\n"))?;
     let (journal, writer) = Journal::start(Level::Info).map_err(|error| error.to_string())?;
     let service = Service {
         config,

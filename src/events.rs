@@ -241,6 +241,10 @@ events! {
     OriginRefused { client_ip: IpAddr, origin: String } Info "98c67a19c0314cfd9a9a700e89668ee1"
     "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
 
+    /// The web studio has no page to begin with.
+    WebRootEmpty { path: String } Warn "c37ea74e693b46e4989fca9929e7fdf9"
+    "WEB_ROOT has no {path} that the service can read: / gets HTTP 404; name the directory with the studio's index.html, or let others read it (chmod -R a+rX)"
+
     /// Which station this is.
     StationLoaded { station_id: String, name: String, path: String } Info "6ace37a82ac54007b61fac4dab161e73"
     "Loaded station manifest: {name} ({station_id}) from {path}"
@@ -270,8 +274,12 @@ events! {
     "JWT_SECRET (from {origin}) has {bytes} bytes: it can be guessed; take 32 or more (openssl rand -hex 32)"
 
     /// The port speaks TLS with this certificate.
-    TlsLoaded { cert: String } Info "0f4ba5ad2f774ab6a6fd0f1f2c0e7a5b"
-    "TLS with the certificate in {cert}: wss:// and https:// only"
+    TlsLoaded { cert: String, names: String, until: String } Info "0f4ba5ad2f774ab6a6fd0f1f2c0e7a5b"
+    "TLS with the certificate in {cert}, for {names}, until {until}: wss:// and https:// only"
+
+    /// The certificate in force has expired, has not begun, or ends soon.
+    CertificateExpires { cert: String, days: i64, problem: String, fix: String } Warn "427886fc0e3f49d3a5e07c0ba2579234"
+    "The certificate in {cert} {problem}; {fix}"
 
     /// A client and the server did not agree upon TLS, for the first time in a minute.
     TlsFailed { client_ip: IpAddr, error: String } Info "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"

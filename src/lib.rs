@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`flood`] what is logged once |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them · [`websocket`] its end of a WebSocket |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and when they end · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -92,6 +92,7 @@ use crate::state::State;
 use crate::station::{Manifest, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
 use crate::tls::Tls;
+use crate::trust::{Certificate, Untimely};
 use crate::turns::Turns;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
@@ -99,6 +100,9 @@ const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
 /// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
 const SECRET_BYTES: usize = 32;
+
+/// What helps where a directory is there for everybody but the service.
+const HIDDEN_PLACES: &str = "; under systemd the service sees no /home, no /root and a /tmp of its own: /srv is a good place";
 
 /// What [`serve`] runs on.
 #[derive(Debug)]
@@ -139,16 +143,18 @@ pub struct Surroundings {
 /// # Errors
 ///
 /// One line for each thing that is wrong.
-pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
+pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
     let station = station::load(config.station_manifest.as_deref());
     let web_root = config.web_root.as_deref().map(|path| {
         web::root(path).map_err(|error| {
-            let path = path.display();
+            let origin = settings.origin("WEB_ROOT");
             let fix = "must be a directory that the user of the service can read";
-            format!(r#"Invalid setting WEB_ROOT="{path}": {error}; {fix}"#)
+            let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
+            let path = path.display();
+            format!(r#"Invalid setting WEB_ROOT="{path}" (from {origin}): {error}; {fix}{hidden}"#)
         })
     });
-    let certified = config.tls.as_ref().map(tls::load);
+    let certified = config.tls.as_ref().map(|files| tls::load(files, settings));
     match (station, web_root.transpose(), certified.transpose()) {
         (Ok(station), Ok(web_root), Ok(certified)) => {
             Ok(Surroundings { station, web_root, certified })
@@ -158,6 +164,11 @@ pub fn surroundings(config: &Config) -> Result<Surroundings, Vec<String>> {
             Err(station.err().into_iter().flatten().chain(others).collect())
         }
     }
+}
+
+/// Whether a path is one that the unit's `ProtectHome=` and `PrivateTmp=` hide (systemd.exec(5)).
+fn is_hidden(path: &Path) -> bool {
+    ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|place| path.starts_with(place))
 }
 
 /// Serves until a signal or a failure, then drains. What is said on the WebSockets is `C`'s business.
@@ -178,7 +189,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
     log_station(&journal, &station, config.turn_secret.as_ref());
-    log_tls(&journal, &config);
+    log_tls(&journal, &config, certified.as_deref());
+    if let Some(index) = web_root.as_deref().and_then(web::missing_index) {
+        journal.log(Event::WebRootEmpty { path: index.display().to_string() });
+    }
     let tokens = Tokens::new(&signing_secret(
         &config,
         &settings,
@@ -385,9 +399,21 @@ fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret
     }
 }
 
-fn log_tls(journal: &Journal, config: &Config) {
-    if let Some(files) = &config.tls {
-        journal.log(Event::TlsLoaded { cert: files.cert.display().to_string() });
+/// Logs which certificate is in force, and when browsers refuse it for its time, or will soon.
+fn log_tls(journal: &Journal, config: &Config, certified: Option<&CertifiedKey>) {
+    let (Some(files), Some(certified)) = (&config.tls, certified) else {
+        return;
+    };
+    // What has been loaded has a first certificate, and that could be read.
+    let Some(certificate) = certified.cert.first().and_then(Certificate::read) else {
+        return;
+    };
+    let cert = files.cert.display().to_string();
+    let until = certificate.until();
+    let untimely = certificate.untimely();
+    journal.log(Event::TlsLoaded { cert: cert.clone(), names: certificate.names, until });
+    if let Some(Untimely { days, problem, fix }) = untimely {
+        journal.log(Event::CertificateExpires { cert, days, problem, fix });
     }
 }
 
@@ -397,7 +423,7 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
     notifier.reloading();
     let loaded = source.load().map_err(|errors| join(&errors));
     let loaded = loaded.and_then(|(config, settings)| {
-        let found = surroundings(&config).map_err(|errors| errors.join("; "))?;
+        let found = surroundings(&config, &settings).map_err(|errors| errors.join("; "))?;
         Ok((config, settings, found))
     });
     match loaded {
@@ -409,8 +435,8 @@ fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifie
             warn_unknown(&state.journal, &settings);
             let switched = match (&state.tls, certified) {
                 (Some(tls), Some(certified)) => {
-                    tls.replace(certified);
-                    log_tls(&state.journal, &config);
+                    tls.replace(Arc::clone(&certified));
+                    log_tls(&state.journal, &config, Some(&certified));
                     None
                 }
                 (None, None) => None,

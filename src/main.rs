@@ -87,7 +87,7 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
 fn load(source: &Source) -> Result<(Config, Settings, Surroundings), Vec<String>> {
     let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (config, settings) = source.load().map_err(lines)?;
-    let surroundings = surroundings(&config)?;
+    let surroundings = surroundings(&config, &settings)?;
     Ok((config, settings, surroundings))
 }
 

@@ -392,6 +392,8 @@ fn read_file(path: &Path) -> Result<Vec<Line>, Vec<Invalid>> {
     })?;
     // What is no UTF-8 does not matter in a comment, and is refused in a value.
     let text = String::from_utf8_lossy(&bytes);
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut lines = Vec::new();
     let mut errors = Vec::new();
     for (index, text) in text.lines().enumerate() {
@@ -455,6 +457,10 @@ mod tests {
         assert_eq!(settings.get("PORT").1, "4000");
         assert_eq!(*settings.origin("PORT"), Origin::File(path.clone(), 4));
         assert_eq!(settings.unknown, [("LOGLEVEL".to_owned(), Origin::File(path.clone(), 5))]);
+
+        std::fs::write(&path, "\u{feff}PORT=5000\n").unwrap();
+        let marked = Settings::collect(&matches, |_| None, Some(&path)).unwrap();
+        assert_eq!((marked.get("PORT").1.as_str(), marked.unknown.len()), ("5000", 0));
 
         let absent = directory.path().join("absent");
         assert!(Settings::collect(&matches, |_| None, Some(&absent)).is_err());

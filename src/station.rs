@@ -4,12 +4,15 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::protocol::quoted;
 
 /// Where the package has it.
 const DEFAULT_PATH: &str = "/etc/openstudio-signaling/station-manifest.json";
@@ -76,16 +79,28 @@ impl Manifest {
 pub fn load(named: Option<&Path>) -> Result<Station, Vec<String>> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let result = match fs::read_to_string(path) {
-        Ok(text) => parse(&text, Place::File(path.to_owned())),
+        // Some editors begin a file with a byte order mark, which is no JSON (RFC 8259 section 8.1).
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            parse(text, Place::File(path.to_owned()))
+        }
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
             parse(SAMPLE, Place::Sample(path.to_owned()))
         }
-        Err(error) => Err(vec![error.to_string()]),
+        Err(error) => Err(vec![unreadable(path, &error)]),
     };
     result.map_err(|errors| {
         let line = |error| format!("Failed to load station manifest: {}: {error}", path.display());
         errors.into_iter().map(line).collect()
     })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let fix = "the user that the service runs as must be able to read it: chmod 644";
+    format!("{error}; {fix} {}", path.display())
 }
 
 fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
@@ -159,9 +174,10 @@ fn check_stun(ice: &Value, errors: &mut Vec<String>) {
         errors.push(r#"At least one STUN server required in "ice.stun""#.into());
     }
     for (index, url) in servers.iter().enumerate() {
-        if !url.as_str().is_some_and(|url| starts(url, ["stun:", "stuns:"])) {
+        if !url.as_str().is_some_and(is_stun) {
             errors.push(format!(
-                "Invalid STUN URL at ice.stun[{index}] (must start with stun: or stuns:)"
+                "Invalid STUN URL at ice.stun[{index}] {}: must be stun:HOST or stun:HOST:PORT, or the same with stuns:",
+                shown(url)
             ));
         }
     }
@@ -186,11 +202,10 @@ fn check_turn(ice: &Value, errors: &mut Vec<String>) {
         if urls.is_empty() {
             errors.push(server_error(r#"missing "urls""#));
         }
-        let is_turn =
-            |url: &&Value| url.as_str().is_some_and(|url| starts(url, ["turn:", "turns:"]));
-        if !urls.iter().all(is_turn) {
+        for url in urls.into_iter().filter(|url| !url.as_str().is_some_and(is_turn)) {
             errors.push(format!(
-                "Invalid TURN URL at ice.turn[{index}] (must start with turn: or turns:)"
+                "Invalid TURN URL at ice.turn[{index}] {}: must be turn:HOST or turn:HOST:PORT, or the same with turns:, and ?transport=udp or ?transport=tcp behind it or nothing",
+                shown(url)
             ));
         }
         for (key, why) in [
@@ -210,7 +225,56 @@ fn text(value: Option<&Value>) -> Option<&str> {
 
 /// Whether a URL has one of these schemes, with something behind it.
 fn starts(url: &str, schemes: [&str; 2]) -> bool {
-    schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+    behind(url, schemes).is_some_and(|rest| !rest.is_empty())
+}
+
+fn behind<'a>(url: &'a str, schemes: [&str; 2]) -> Option<&'a str> {
+    schemes.iter().find_map(|scheme| url.strip_prefix(scheme))
+}
+
+/// What stands where a URL should, as an error line has it.
+fn shown(url: &Value) -> String {
+    match url {
+        Value::String(url) => format!("{:?}", quoted(url)),
+        other => quoted(&other.to_string()),
+    }
+}
+
+/// Whether this is a URL of RFC 7064. A browser that is given another one throws, and has no call at all.
+fn is_stun(url: &str) -> bool {
+    behind(url, ["stun:", "stuns:"]).is_some_and(is_host_and_port)
+}
+
+/// Whether this is a URL of RFC 7065.
+fn is_turn(url: &str) -> bool {
+    behind(url, ["turn:", "turns:"]).is_some_and(|rest| match rest.split_once("?transport=") {
+        Some((host, transport)) => {
+            // Browsers take either case.
+            let is_known = ["udp", "tcp"].iter().any(|known| transport.eq_ignore_ascii_case(known));
+            is_known && is_host_and_port(host)
+        }
+        None => is_host_and_port(rest),
+    })
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (is_host, rest) = match text.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+        None => {
+            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (is_name(name), rest)
+        }
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    is_host && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+}
+
+/// Whether a host's name has only what the `reg-name` of RFC 3986 section 3.2.2 has, which is what Chromium
+/// takes. Letters of other alphabets, which browsers turn into ASCII, are letters.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "-._~%!$&'()*+,;=".contains(c))
 }
 
 #[cfg(test)]
@@ -277,7 +341,12 @@ mod tests {
             (
                 r#"["stun:d"]"#,
                 r#"["stun:d","stuns:d","http://d"]"#,
-                "Invalid STUN URL at ice.stun[2] (must start with stun: or stuns:)",
+                r#"Invalid STUN URL at ice.stun[2] "http://d": must be stun:HOST or stun:HOST:PORT, or the same with stuns:"#,
+            ),
+            (
+                r#"["stun:d"]"#,
+                r#"["stun:d",7]"#,
+                "Invalid STUN URL at ice.stun[1] 7: must be stun:HOST or stun:HOST:PORT, or the same with stuns:",
             ),
             (turn, "{}", r#"Invalid "ice.turn" (must be array if provided)"#),
             (turn, "[7]", r#"Invalid TURN server at ice.turn[0]: missing "urls""#),
@@ -285,7 +354,7 @@ mod tests {
             (
                 turn,
                 r#"[{"urls":["turn:e","turns:e"]},{"urls":["turn:e","stun:e"]}]"#,
-                "Invalid TURN URL at ice.turn[1] (must start with turn: or turns:)",
+                r#"Invalid TURN URL at ice.turn[1] "stun:e": must be turn:HOST or turn:HOST:PORT, or the same with turns:, and ?transport=udp or ?transport=tcp behind it or nothing"#,
             ),
             (
                 turn,
@@ -301,6 +370,80 @@ mod tests {
     }
 
     #[test]
+    fn urls_are_those_that_browsers_take() {
+        for host in [
+            "h",
+            "studio.example.org.",
+            "a_b",
+            "münchen.example",
+            "192.0.2.7",
+            "192.0.2.7:1",
+            "h:65535",
+            "h:003478",
+            "[2001:db8::1]",
+            "[2001:db8::1]:3478",
+            "[::ffff:192.0.2.7]",
+        ] {
+            for scheme in ["stun", "stuns"] {
+                assert!(is_stun(&format!("{scheme}:{host}")), "{scheme}:{host}");
+            }
+            for scheme in ["turn", "turns"] {
+                for query in ["", "?transport=udp", "?transport=tcp", "?transport=TCP"] {
+                    assert!(is_turn(&format!("{scheme}:{host}{query}")), "{scheme}:{host}{query}");
+                }
+            }
+        }
+        for host in [
+            "",
+            "//studio.example.org:3478",
+            " studio.example.org",
+            "studio example",
+            "h ",
+            "h\t",
+            "h:",
+            "h:0",
+            "h:65536",
+            "h:99999",
+            "h:+1",
+            "h:12a",
+            "h:1:2",
+            ":3478",
+            "user@h",
+            "h/",
+            "h/path",
+            "h#f",
+            "h\\",
+            "h<b",
+            "2001:db8::1",
+            "[2001:db8::1",
+            "[2001:db8::1]3478",
+            "[x]",
+            "[]",
+            "h?",
+            "h?transport=",
+            "h?transport=tpc",
+            "h?Transport=tcp",
+            "h?transport=tcp&more=1",
+            "h?transport=tcp?transport=tcp",
+            "?transport=tcp",
+        ] {
+            assert!(!is_stun(&format!("stun:{host}")), "stun:{host}");
+            assert!(!is_turn(&format!("turn:{host}")), "turn:{host}");
+        }
+        assert!(!is_stun("stun:h?transport=udp"));
+        assert!(!is_stun("turn:h") && !is_turn("stun:h") && !is_turn("h") && !is_stun("STUN:h"));
+    }
+
+    #[test]
+    fn one_that_may_not_be_read_is_told_how() {
+        let why = unreadable(Path::new("/etc/a.json"), &io::ErrorKind::PermissionDenied.into());
+        assert!(why.starts_with("permission denied; the user that the service"), "{why}");
+        assert!(why.ends_with("must be able to read it: chmod 644 /etc/a.json"), "{why}");
+        let why = unreadable(Path::new("/etc/a.json"), &io::ErrorKind::IsADirectory.into());
+        assert!(!why.contains("chmod"), "{why}");
+    }
+
+    #[test]
     fn all_errors_are_said_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("station.json");
@@ -309,6 +452,8 @@ mod tests {
         assert_eq!(errors.len(), 6, "{errors:#?}");
         let start = format!("Failed to load station manifest: {}: ", path.display());
         assert!(errors.iter().all(|error| error.starts_with(&start)), "{errors:#?}");
+        fs::write(&path, format!("\u{feff}{SAMPLE}")).unwrap();
+        assert!(load(Some(&path)).is_ok(), "a byte order mark is no part of it");
         let absent = directory.path().join("absent");
         let errors = load(Some(&absent)).unwrap_err();
         assert!(errors[0].contains("absent: No such file"), "{errors:?}");

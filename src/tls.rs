@@ -3,6 +3,7 @@
 //! Owns which certificate is in force. It deliberately does not know what a connection is for.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
+use crate::settings::Settings;
 
 /// What the first byte of every TLS connection is: the record type of a handshake (RFC 8446 section 5.1). No
 /// HTTP request begins with it.
@@ -25,40 +27,62 @@ pub const FIRST_BYTE: u8 = 22;
 /// How long no failed handshake is logged after one was.
 const FAILURE_QUIET: Duration = Duration::from_secs(60);
 
+/// What is in the PEM of a key with a passphrase: the label of RFC 7468 section 11, and the header of RFC 1421
+/// section 4.6.1.1 that came before it.
+const PROTECTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+
 /// Reads a certificate and its key, and sees that they belong together.
 ///
 /// # Errors
 ///
-/// A line that names the setting, the file and what to do.
-pub fn load(files: &TlsFiles) -> Result<Arc<CertifiedKey>, String> {
+/// A line that names the setting, where it comes from, the file and what to do.
+pub fn load(files: &TlsFiles, settings: &Settings) -> Result<Arc<CertifiedKey>, String> {
+    let refused = |setting: &str, path: &Path, why: &str| {
+        let origin = settings.origin(setting);
+        format!(r#"Invalid setting {setting}="{}" (from {origin}): {why}"#, path.display())
+    };
     let TlsFiles { cert, key } = files;
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect);
-    let chain: Vec<_> = chain.map_err(|error| unreadable("TLS_CERT", cert, error))?;
-    if chain.is_empty() {
-        return Err(unreadable("TLS_CERT", cert, Error::NoItemsFound));
-    }
-    let read = PrivateKeyDer::from_pem_file(key);
-    let read = read.map_err(|error| unreadable("TLS_KEY", key, error))?;
+    let chain = chain(cert)
+        .map_err(|error| refused("TLS_CERT", cert, &unreadable(&error, "a certificate")))?;
+    let read = private_key(key).map_err(|why| refused("TLS_KEY", key, &why))?;
     let certified = CertifiedKey::from_der(chain, read, &ring::default_provider());
     certified.map(Arc::new).map_err(|error| {
-        let fix = format!("must be the private key of the first certificate in {}", cert.display());
-        refused("TLS_KEY", key, &error.to_string(), &fix)
+        let cert = cert.display();
+        let why = format!("{error}; must be the private key of the first certificate in {cert}");
+        refused("TLS_KEY", key, &why)
     })
 }
 
-fn unreadable(setting: &str, path: &Path, error: Error) -> String {
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?;
+    if chain.is_empty() { Err(Error::NoItemsFound) } else { Ok(chain) }
+}
+
+/// Reads a private key, or says why there is none.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = fs::read(path).map_err(|error| unreadable(&Error::Io(error), "a private key"))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        // It begins and ends as any other, but for the reader of PEM it is none, or no base64.
+        if PROTECTED.iter().any(|mark| text.windows(mark.len()).any(|part| part == *mark)) {
+            return "is protected by a passphrase, which nobody can type at a start; \
+                    openssl pkey -in OLD -out NEW takes it off"
+                .into();
+        }
+        unreadable(&error, "a private key")
+    })
+}
+
+fn unreadable(error: &Error, what: &str) -> String {
     let why = match error {
         Error::Io(error) => error.to_string(),
         Error::NoItemsFound => "no such section in it".into(),
+        Error::MissingSectionEnd { .. } => {
+            "ends in the middle of a section, so a part of it is missing".into()
+        }
+        Error::IllegalSectionStart { .. } => "a section in it does not begin as it should".into(),
         error => error.to_string(),
     };
-    let what = if setting == "TLS_CERT" { "a certificate" } else { "a private key" };
-    let fix = format!("must be a PEM file with {what}, which the user of the service can read");
-    refused(setting, path, &why, &fix)
-}
-
-fn refused(setting: &str, path: &Path, why: &str, fix: &str) -> String {
-    format!(r#"Invalid setting {setting}="{}": {why}; {fix}"#, path.display())
+    format!("{why}; must be a PEM file with {what}, which the user of the service can read")
 }
 
 /// TLS with the certificate in force.

@@ -1,15 +1,21 @@
-//! TLS as `check` sees it: whether this machine trusts a server, and if not, why not.
+//! TLS as `check` sees it: whether this machine trusts a server, and if not, why not. And what the service's own
+//! certificate says of itself.
 //!
 //! Owns the words for certificate and handshake problems, and when a certificate ends. It deliberately knows no
 //! way to trust a server that this machine does not trust.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{WantsClientCert, WebPkiServerVerifier};
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::client::{
+    WantsClientCert, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
+    verify_server_name,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ConfigBuilder, Error, ProtocolVersion,
     RootCertStore,
@@ -30,6 +36,12 @@ const DAY: u64 = 24 * 3600;
 
 /// The last second of the year 9999, which is what a certificate without an end says (RFC 5280 section 4.1.2.5).
 const NEVER: u64 = 253_402_300_799;
+
+/// What helps where a certificate ends, or has ended.
+const RENEW: &str = "renew it, or find out why it is not renewed by itself (`systemctl list-timers` shows certbot's timer)";
+
+/// What helps where a certificate has not begun.
+const WAIT: &str = "set the clock of this machine (`timedatectl` shows it), or wait";
 
 /// Whom this machine trusts, for one server.
 #[derive(Clone, Debug)]
@@ -79,19 +91,14 @@ impl Trust {
             Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
             _ => "TLS 1.3",
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = now();
         let soon = self.end_before(stream, now + SOON);
         let end = soon.or_else(|| self.end_before(stream, Duration::from_secs(NEVER)));
         let Some(end) = end else {
             return format!("{version}, the certificate is valid without an end").into();
         };
-        let days = end.saturating_sub(now).as_secs() / DAY;
-        let detail =
-            format!("{version}, the certificate is valid for {days} days, until {}", date(end));
-        let warning = soon.map(|_| {
-            "renew it, or find out why it is not renewed by itself (`systemctl list-timers` shows certbot's timer)".into()
-        });
-        Finding { detail, warning }
+        let detail = format!("{version}, the certificate {}", remaining(end, now));
+        Finding { detail, warning: soon.map(|_| RENEW.into()) }
     }
 
     /// When the certificate ends, or one that it rests on, if that is before `time`: the verifier is asked what
@@ -99,13 +106,7 @@ impl Trust {
     fn end_before(&self, stream: &TlsStream<TcpStream>, time: Duration) -> Option<Duration> {
         let (leaf, others) = stream.get_ref().1.peer_certificates()?.split_first()?;
         let time = UnixTime::since_unix_epoch(time);
-        let verdict = self.verifier.verify_server_cert(leaf, others, &self.name, &[], time);
-        match verdict {
-            Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
-                not_after, ..
-            })) => Some(Duration::from_secs(not_after.as_secs())),
-            _ => None,
-        }
+        end_of(&self.verifier.verify_server_cert(leaf, others, &self.name, &[], time).err()?)
     }
 
     fn problem(&self, error: &io::Error) -> Problem {
@@ -126,6 +127,89 @@ impl Trust {
                 "check that the port is the one for TLS; if it is this service's, it may be failing to start: `systemctl status openstudio-signaling`",
             ),
         }
+    }
+}
+
+/// What a certificate says of itself, whoever trusts it. Those that it rests on are not asked: one that has
+/// expired does no harm where browsers know a way around it.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The names that it is for, with commas between them.
+    pub names: String,
+    /// Its first and last second, since 1970.
+    begin: Duration,
+    end: Duration,
+}
+
+/// What is wrong with a certificate's time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untimely {
+    /// Days that it is valid still; below 0 where it has expired.
+    pub days: i64,
+    /// What there is to say of the certificate.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Certificate {
+    /// Reads a certificate, or gives `None` where it is none.
+    pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        // A verifier that trusts nobody looks at the time first, and what it finds says the rest.
+        let verdict = |time| {
+            let time = UnixTime::since_unix_epoch(time);
+            let nobody = RootCertStore::empty();
+            verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], time, &[]).err()
+        };
+        let never = Duration::from_secs(NEVER);
+        let end = verdict(never).and_then(|error| end_of(&error)).unwrap_or(never);
+        let begin = match verdict(Duration::ZERO) {
+            Some(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            })) => Duration::from_secs(not_before.as_secs()),
+            _ => Duration::ZERO,
+        };
+        // No server has this address, so the answer is whose certificate it is.
+        let unspecified = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let names = match verify_server_name(&parsed, &unspecified) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented,
+                ..
+            })) => names(&presented),
+            _ => unspecified.to_str().into_owned(),
+        };
+        Some(Self { names, begin, end })
+    }
+
+    /// The last day on which it is valid, as 2025-10-18.
+    pub fn until(&self) -> String {
+        date(self.end)
+    }
+
+    /// What is wrong with its time today, or will be soon.
+    pub fn untimely(&self) -> Option<Untimely> {
+        self.untimely_at(now())
+    }
+
+    fn untimely_at(&self, now: Duration) -> Option<Untimely> {
+        let Self { begin, end, .. } = *self;
+        let days = |from: Duration, to: Duration| (to.saturating_sub(from).as_secs() / DAY) as i64;
+        let renew = || format!("{RENEW}, then `systemctl reload openstudio-signaling`");
+        let (days, problem, fix) = if end < now {
+            // The day that has begun counts, so that 0 is never behind the end.
+            let ago = days(end, now) + 1;
+            (-ago, format!("has expired on {}: browsers refuse it", date(end)), renew())
+        } else if now < begin {
+            let problem = format!("is not valid before {}: browsers refuse it", date(begin));
+            (days(now, end), problem, WAIT.into())
+        } else if end < now + SOON {
+            (days(now, end), remaining(end, now), renew())
+        } else {
+            return None;
+        };
+        Some(Untimely { days, problem, fix })
     }
 }
 
@@ -181,10 +265,9 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
             format!("the certificate, or one that it rests on, has expired on {}", day(*not_after)),
             "renew it (`certbot renew`) and reload what serves it; if it has been renewed, the old one is still served",
         ),
-        CertificateError::NotValidYetContext { not_before, .. } => Problem::new(
-            format!("the certificate is not valid before {}", day(*not_before)),
-            "set the clock of this machine (`timedatectl` shows it), or wait",
-        ),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            Problem::new(format!("the certificate is not valid before {}", day(*not_before)), WAIT)
+        }
         CertificateError::NotValidForNameContext { presented, .. } => Problem::new(
             format!("the certificate is for {}, not for {name}", names(presented)),
             format!("ask for a name that it has, or get a certificate that has {name}, too"),
@@ -242,6 +325,27 @@ fn names(presented: &[String]) -> String {
     presented.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
+/// When a certificate has ended that is refused because it has.
+fn end_of(error: &Error) -> Option<Duration> {
+    match error {
+        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some(Duration::from_secs(not_after.as_secs()))
+        }
+        _ => None,
+    }
+}
+
+/// How long a certificate is valid, behind its name.
+fn remaining(end: Duration, now: Duration) -> String {
+    let days = end.saturating_sub(now).as_secs() / DAY;
+    format!("is valid for {days} days, until {}", date(end))
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 fn day(time: UnixTime) -> String {
     date(Duration::from_secs(time.as_secs()))
 }
@@ -267,5 +371,34 @@ mod tests {
     fn the_last_day_is_a_day() {
         assert_eq!(date(Duration::from_secs(NEVER)), "9999-12-31");
         assert_eq!(date(Duration::ZERO), "1970-01-01");
+    }
+
+    #[test]
+    fn a_certificate_is_untimely_before_after_and_shortly_before_its_end() {
+        let day = |days: u64| Duration::from_secs(days * DAY);
+        let certificate = Certificate { names: "a".into(), begin: day(100), end: day(200) };
+        assert_eq!(certificate.until(), "1970-07-20");
+        for (now, expected) in [
+            (day(90), Some((110, "is not valid before 1970-04-11: browsers refuse it", WAIT))),
+            (day(100), None),
+            (day(186), None),
+            (day(187), Some((13, "is valid for 13 days, until 1970-07-20", RENEW))),
+            (day(200), Some((0, "is valid for 0 days, until 1970-07-20", RENEW))),
+            (
+                day(200) + Duration::from_secs(1),
+                Some((-1, "has expired on 1970-07-20: browsers refuse it", RENEW)),
+            ),
+            (day(202), Some((-3, "has expired on 1970-07-20: browsers refuse it", RENEW))),
+        ] {
+            let found = certificate.untimely_at(now);
+            let found = found.as_ref().map(|Untimely { days, problem, fix }| {
+                assert_eq!(fix != WAIT, fix.ends_with("`systemctl reload openstudio-signaling`"));
+                (*days, problem.as_str(), if fix == WAIT { WAIT } else { RENEW })
+            });
+            assert_eq!(found, expected, "{now:?}");
+        }
+        let certificate = Certificate { end: Duration::from_secs(NEVER), ..certificate };
+        assert_eq!(certificate.untimely_at(day(200)), None);
+        assert!(Certificate::read(&CertificateDer::from(vec![0x30, 0])).is_none());
     }
 }

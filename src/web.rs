@@ -1,8 +1,9 @@
 //! The web studio's files, so that its page and the WebSocket share one origin.
 //!
-//! Owns which files under `WEB_ROOT` are seen. It deliberately does not read them: `warp::fs` does.
+//! Owns which files under `WEB_ROOT` are seen. It deliberately does not send them: `warp::fs` does.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,13 @@ pub fn root(path: &Path) -> io::Result<PathBuf> {
     let root = path.canonicalize()?;
     root.read_dir()?;
     Ok(root)
+}
+
+/// What can't be read where a page to begin with should be, or `None`: `root`, a real path, has one.
+pub fn missing_index(root: &Path) -> Option<PathBuf> {
+    let index = root.join(INDEX);
+    let is_there = is_seen(root, "/") && File::open(&index).is_ok();
+    (!is_there).then_some(index)
 }
 
 /// Serves what is under `root`, a real path, to GET and HEAD. Anything else is not found.

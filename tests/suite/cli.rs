@@ -204,7 +204,7 @@ fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
         go.await.unwrap();
         trouble();
     });
-    let surroundings = openstudio_signaling::surroundings(&config).unwrap();
+    let surroundings = openstudio_signaling::surroundings(&config, &settings).unwrap();
     let service = Service {
         config,
         settings,

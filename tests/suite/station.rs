@@ -96,7 +96,17 @@ fn a_reload_reads_it_again_and_a_bad_one_changes_nothing() {
 fn one_that_cannot_be_stops_the_start() {
     let manifest = Manifest::new(r#"{"stationId":"a","signaling":{"url":"http://a"},"ice":{}}"#);
     let path = manifest.path.to_str().unwrap();
+    let url = Manifest::new(
+        &MANIFEST.replace("turn:a", "turn:a?transport=tpc").replace("stun:a", "stun://a"),
+    );
     for (path, errors) in [
+        (
+            url.path.to_str().unwrap(),
+            &[
+                r#"Invalid STUN URL at ice.stun[0] "stun://a": must be stun:HOST or "#,
+                r#"Invalid TURN URL at ice.turn[0] "turn:a?transport=tpc": must be turn:HOST or "#,
+            ][..],
+        ),
         (
             path,
             &[

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::process::Command;
 
 use rustix::process::Signal;
 use rustls::SupportedProtocolVersion;
@@ -209,28 +210,45 @@ fn a_pair_that_cannot_be_keeps_the_service_down() {
     let dir = tempfile::tempdir().unwrap();
     certificate(dir.path(), "cert.pem", "key.pem");
     certificate(dir.path(), "other.pem", "other-key.pem");
-    fs::write(dir.path().join("empty.pem"), "").unwrap();
-    for (cert, key, why) in [
-        ("cert.pem", "other-key.pem", "TLS_KEY=\"PATH/other-key.pem\": "),
-        ("cert.pem", "nowhere.pem", "TLS_KEY=\"PATH/nowhere.pem\": No such file"),
-        ("nowhere.pem", "key.pem", "TLS_CERT=\"PATH/nowhere.pem\": No such file"),
-        (
-            "empty.pem",
-            "key.pem",
-            "TLS_CERT=\"PATH/empty.pem\": no such section in it; must be a PEM",
-        ),
-        ("key.pem", "key.pem", "TLS_CERT=\"PATH/key.pem\": no such section in it; must be a PEM"),
-        ("cert.pem", "cert.pem", "TLS_KEY=\"PATH/cert.pem\": no such section in it; must be a PEM"),
+    let path = |file: &str| dir.path().join(file);
+    fs::write(path("empty.pem"), "").unwrap();
+    for whole in ["cert.pem", "key.pem"] {
+        let text = fs::read(path(whole)).unwrap();
+        fs::write(path(&format!("half-{whole}")), &text[..text.len() / 2]).unwrap();
+    }
+    for (command, options) in [("pkcs8", &["-topk8"][..]), ("ec", &["-aes128"])] {
+        let files =
+            ["-in", "key.pem", "-out", &format!("{command}.pem"), "-passout", "pass:secret"];
+        let mut openssl = Command::new("openssl");
+        openssl.arg(command).args(options).args(files).current_dir(dir.path());
+        assert!(openssl.output().unwrap().status.success(), "{command}");
+    }
+    let protected = "is protected by a passphrase, which nobody can type at a start; openssl pkey -in OLD -out NEW takes it off";
+    let half = "ends in the middle of a section, so a part of it is missing; must be a PEM";
+    let none = "no such section in it; must be a PEM";
+    for (cert, key, setting, why) in [
+        ("cert.pem", "other-key.pem", "TLS_KEY", ""),
+        ("cert.pem", "nowhere.pem", "TLS_KEY", "No such file"),
+        ("nowhere.pem", "key.pem", "TLS_CERT", "No such file"),
+        ("empty.pem", "key.pem", "TLS_CERT", none),
+        ("key.pem", "key.pem", "TLS_CERT", none),
+        ("cert.pem", "cert.pem", "TLS_KEY", none),
+        ("half-cert.pem", "key.pem", "TLS_CERT", half),
+        ("cert.pem", "half-key.pem", "TLS_KEY", half),
+        ("cert.pem", "pkcs8.pem", "TLS_KEY", protected),
+        ("cert.pem", "ec.pem", "TLS_KEY", protected),
     ] {
         let output = binary()
             .env("PORT", "0")
-            .env("TLS_CERT", dir.path().join(cert))
-            .env("TLS_KEY", dir.path().join(key))
+            .env("TLS_CERT", path(cert))
+            .env("TLS_KEY", path(key))
             .output()
             .unwrap();
         let log = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(78), "{log}");
-        let why = format!("Invalid setting {why}").replace("PATH", dir.path().to_str().unwrap());
+        let path = path(if setting == "TLS_CERT" { cert } else { key });
+        let why =
+            format!("Invalid setting {setting}={:?} (from environment): {why}", path.display());
         assert!(log.contains(&why), "{why:?} is not in {log}");
     }
 }

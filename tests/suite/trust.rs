@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::check::{check, run};
@@ -124,6 +125,58 @@ fn a_certificate_that_ends_soon_is_a_warning() {
         let start =
             format!("! tls        TLS 1.3, the certificate is valid for {days} days, until 2");
         assert!(first.starts_with(&start) && first.contains("; renew it"), "{first}");
+    }
+}
+
+#[test]
+fn a_server_says_whose_its_certificate_is_and_when_it_ends() {
+    let authority = Authority::new();
+    let past = ["-startdate", "20240101000000Z", "-enddate", "20240301000000Z"];
+    let future = ["-startdate", "20950101000000Z", "-enddate", "20950301000000Z"];
+    let both = "subjectAltName=DNS:localhost,DNS:*.b.example.org\n";
+    authority.issue("root", "past", LOCALHOST, &past);
+    authority.issue("root", "future", "basicConstraints=CA:FALSE\n", &future);
+    authority.issue("root", "soon", LOCALHOST, &["-days", "9"]);
+    authority.issue("root", "long", both, DAYS);
+    let [cert, key] = ["used.pem", "used.key"].map(|file| authority.path(file));
+    let take = |name: &str| {
+        fs::copy(authority.path(&format!("{name}.pem")), &cert).unwrap();
+        fs::copy(authority.path(&format!("{name}.key")), &key).unwrap();
+    };
+    take("long");
+    let paths = [&cert, &key].map(|path| path.to_str().unwrap());
+    let server = Server::start(&[("TLS_CERT", paths[0]), ("TLS_KEY", paths[1])]);
+    let loaded = format!("TLS with the certificate in {}, for ", paths[0]);
+    let line = server.log.wait_for(&loaded);
+    assert!(line.contains(", for localhost, *.b.example.org, until 2"), "{line}");
+    assert!(line.ends_with(": wss:// and https:// only"), "{line}");
+    let untimely = format!("[WARN] The certificate in {} ", paths[0]);
+    assert_eq!(server.log.count(&untimely), 0);
+    for (name, whose, problem, fix) in [
+        (
+            "past",
+            "localhost, until 2024-03-01: ",
+            "has expired on 2024-03-01: browsers refuse it; renew it, or ",
+            ", then `systemctl reload openstudio-signaling`",
+        ),
+        (
+            "future",
+            "no host at all (a subjectAltName is missing), until 2095-03-01: ",
+            "is not valid before 2095-01-01: browsers refuse it; set the clock ",
+            ", or wait",
+        ),
+        (
+            "soon",
+            "localhost, until 2",
+            "is valid for 8 days, until 2",
+            ", then `systemctl reload openstudio-signaling`",
+        ),
+    ] {
+        take(name);
+        server.signal(Signal::HUP);
+        server.log.wait_for(&format!("{loaded}{whose}"));
+        let line = server.log.wait_for(&format!("{untimely}{problem}"));
+        assert!(line.ends_with(fix), "{line}");
     }
 }
 

@@ -161,6 +161,21 @@ fn a_range_that_no_file_has_harms_nobody() {
 }
 
 #[test]
+fn a_root_without_a_page_to_begin_with_is_warned_of() {
+    let directory = studio();
+    for (root, is_empty) in [("web", false), ("web/empty", true), ("web/outside.d", true)] {
+        let root = directory.path().join(root);
+        let server = Server::start(&[("WEB_ROOT", root.to_str().unwrap())]);
+        let status = get(server.port, "/").status;
+        assert_eq!(status, if is_empty { 404 } else { 200 }, "{}", root.display());
+        let index = root.canonicalize().unwrap().join("index.html");
+        let line =
+            format!("[WARN] WEB_ROOT has no {} that the service can read: ", index.display());
+        assert_eq!(server.log.count(&line), usize::from(is_empty), "{line}");
+    }
+}
+
+#[test]
 fn a_root_that_cannot_be_served_stops_the_start() {
     let directory = studio();
     for root in ["absent", "secret.txt"] {
@@ -168,8 +183,16 @@ fn a_root_that_cannot_be_served_stops_the_start() {
         let output = binary().env("PORT", "0").env("WEB_ROOT", &root).output().unwrap();
         assert_eq!(output.status.code(), Some(78));
         let text = String::from_utf8_lossy(&output.stderr);
-        let start = format!(r#"Invalid setting WEB_ROOT="{}": "#, root.display());
+        let start =
+            format!(r#"Invalid setting WEB_ROOT="{}" (from environment): "#, root.display());
         assert!(text.contains(&start) && text.contains("must be a directory"), "{text}");
+    }
+    // What the unit hides is there for everybody but the service.
+    for (root, is_hidden) in [("/home/absent", true), ("/tmp/absent/a", true), ("/absent", false)] {
+        let output = binary().env("PORT", "0").env("WEB_ROOT", root).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let says = text.contains("; under systemd the service sees no /home, no /root and a /tmp");
+        assert_eq!((output.status.code(), says), (Some(78), is_hidden), "{text}");
     }
 }
 
