@@ -28,7 +28,8 @@ use crate::tls::{self, Tls};
 use crate::turns::Turns;
 use crate::upgrade::Caller;
 
-/// How long a client may take to its first byte, and from there for a request head.
+/// How long a client may take to its first byte, then for the handshake of TLS where there is one, and then for a
+/// request head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// The largest request head, in bytes.
@@ -96,7 +97,10 @@ async fn speak<F>(
     match &state.tls {
         None => serve(pin!(http(stream, service)), &state, accepted).await,
         Some(_) if first != tls::FIRST_BYTE => {
-            let service = service_fn(|_: Request<Incoming>| std::future::ready(Ok(tls_only())));
+            let service = service_fn(|_: Request<Incoming>| async {
+                state.turns.request().await;
+                Ok(tls_only())
+            });
             serve(pin!(http(stream, service)), &state, accepted).await;
         }
         // In a box of its own: without TLS nobody pays for it.

@@ -39,6 +39,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How long the accept loop waits before it tries again without descriptors or memory.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 
+/// For how many room is made at once, where there are too many newcomers, and where descriptors are wanted.
+const ROOM_FOR_MANY: usize = 1024;
+const ROOM_FOR_SOME: usize = 64;
+
 /// How long a drain may take after a panic: long enough for close frames on a healthy network.
 const FAILED_GRACE: Duration = Duration::from_secs(2);
 
@@ -146,7 +150,10 @@ async fn accept_until_drain<C: Conversation>(
             }
             // The kernel keeps those who come meanwhile.
             () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
-                trouble.too_many(newcomers.make_room(), &state.journal);
+                // Who waits for the server is not the one to go.
+                if state.turns.are_free() {
+                    trouble.too_many(newcomers.make_room(ROOM_FOR_MANY), &state.journal);
+                }
                 continue;
             }
             accepted = accept_one(&listener, &newcomers) => accepted,
@@ -178,7 +185,7 @@ async fn accept_until_drain<C: Conversation>(
             });
         }
         if sorted == AcceptError::Exhausted {
-            trouble.too_many(newcomers.make_room(), &state.journal);
+            trouble.too_many(newcomers.make_room(ROOM_FOR_SOME), &state.journal);
         }
         sleep(TROUBLE_PAUSE).await;
     }

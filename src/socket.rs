@@ -45,9 +45,11 @@ impl Socket {
     }
 
     /// A connection on which TLS has been agreed upon.
-    pub fn tls(tcp: TcpStream, connection: ServerConnection) -> Self {
+    pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> Self {
+        // Nothing new is there to be processed: this only says how it stands.
+        let has_ended = connection.process_new_packets().is_ok_and(|state| state.peer_has_closed());
         // What came with the last bytes of the handshake may be in there.
-        let tls = Tls { connection, has_more: true, has_ended: false };
+        let tls = Tls { connection, has_more: true, has_ended };
         Self { tcp, tls: Some(Box::new(tls)), is_drained: true }
     }
 

@@ -10,14 +10,14 @@ use std::task::Poll;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-/// How many connections begin to be read: what a crowd that comes at once costs in buffers is what these cost.
+/// How many connections begin to be read: a crowd that comes at once has read buffers for these, and not for all.
 const ARRIVALS: usize = 16;
 
 /// How many requests are begun: at a tenth of a millisecond each, the studio hardly notices a flood of them, and a
 /// thousand clients that come back at once are back within a second.
 const REQUESTS: usize = 16;
 
-/// How many TLS handshakes go on: a signature takes up to a millisecond.
+/// How many TLS handshakes begin, and how many go on: a signature takes up to a millisecond.
 const HANDSHAKES: usize = 2;
 
 /// How many clients go on that have more to say than fits into a turn: four turns are half a millisecond, beside which
@@ -30,6 +30,7 @@ pub struct Turns {
     arrivals: Semaphore,
     requests: Semaphore,
     handshakes: Semaphore,
+    begun: Semaphore,
     talkers: Semaphore,
 }
 
@@ -39,6 +40,7 @@ impl Default for Turns {
             arrivals: Semaphore::new(ARRIVALS),
             requests: Semaphore::new(REQUESTS),
             handshakes: Semaphore::new(HANDSHAKES),
+            begun: Semaphore::new(HANDSHAKES),
             talkers: Semaphore::new(TALKERS),
         }
     }
@@ -60,12 +62,18 @@ impl Turns {
         wait(&self.talkers).await;
     }
 
+    /// Whether nobody who has come waits for the server.
+    pub fn are_free(&self) -> bool {
+        let all = [&self.arrivals, &self.requests, &self.handshakes, &self.begun];
+        all.iter().all(|turns| turns.available_permits() > 0)
+    }
+
     /// Goes through a handshake, and waits each time that it could go on: which piece of it costs a signature is the
     /// client's choice.
     pub async fn handshake<T>(&self, handshake: impl Future<Output = T>) -> T {
         let mut handshake = pin!(handshake);
+        wait(&self.handshakes).await;
         loop {
-            wait(&self.handshakes).await;
             if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await
             {
                 return done;
@@ -77,6 +85,8 @@ impl Turns {
                 false => Poll::Pending,
             })
             .await;
+            // Not behind all those who have just come.
+            wait(&self.begun).await;
         }
     }
 }
@@ -144,7 +154,7 @@ mod tests {
             turns.handshake(handshake).await;
         };
         let course = course(handshake).await;
-        assert_eq!(most_at_once(&course), HANDSHAKES, "{course:?}");
+        assert_eq!(most_at_once(&course), 2 * HANDSHAKES, "first and further pieces: {course:?}");
         assert_eq!(course.last(), Some(&300));
     }
 }

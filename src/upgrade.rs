@@ -42,7 +42,7 @@ pub struct Caller {
     pub version: Version,
 }
 
-/// Why a request gets nothing of what it asks for, which is a WebSocket mostly.
+/// Why a request is refused; most of these ask for a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Only GET can be upgraded.
