@@ -144,7 +144,7 @@ impl Turn {
     }
 
     /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
-    /// ready socket is no pause, and costs nothing of tokio's budget.
+    /// ready socket is no pause.
     async fn give_way(self, turns: &Turns) {
         match self {
             // In a box: few need it, and none for long.
