@@ -76,6 +76,8 @@ pub struct Config {
     pub turn_ttl: Duration,
     /// The age at which a room ends, or `None` for no such age.
     pub room_ttl: Option<Duration>,
+    /// Peers of a room, or `None` for any number.
+    pub max_room_peers: Option<u32>,
     /// Silence after which a client is pinged.
     pub heartbeat: Duration,
     /// Messages a client may send in a window of 10 s, or `None` for any number.
@@ -121,6 +123,7 @@ impl Config {
             room_ttl: Some(parser.number("ROOM_TTL_MS", 0, 2_592_000_000))
                 .filter(|ttl| *ttl > 0)
                 .map(Duration::from_millis),
+            max_room_peers: parser.limit("MAX_ROOM_PEERS"),
             heartbeat: Duration::from_millis(parser.number("HEARTBEAT_MS", 1, 3_600_000)),
             rate_limit: parser.limit("RATE_LIMIT"),
             max_connections: parser
@@ -307,6 +310,7 @@ mod tests {
         assert_eq!(config.rate_limit, Some(100));
         assert_eq!(config.max_connections, None);
         assert_eq!(config.max_connections_per_ip, Some(100));
+        assert_eq!(config.max_room_peers, Some(100));
         assert_eq!(config.turn_ttl.as_secs(), 4 * 3600);
         assert_eq!(config.room_ttl, None);
         assert!(config.allowed_origins.is_none() && config.trusted_proxies.is_empty());
@@ -333,6 +337,7 @@ mod tests {
             ("RATE_LIMIT", 0, 1_000_000),
             ("MAX_CONNECTIONS", 1, 1_000_000),
             ("MAX_CONNECTIONS_PER_IP", 0, 1_000_000),
+            ("MAX_ROOM_PEERS", 0, 1_000_000),
             ("TURN_TTL_MS", 1, 604_800_000),
             ("ROOM_TTL_MS", 0, 2_592_000_000),
             ("MAX_MESSAGE_BYTES", 1, 16_777_216),

@@ -3,7 +3,7 @@
 //! Owns peers and rooms. It deliberately knows no socket and no session: what it has to say to a
 //! client goes to that client's outbox.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +27,8 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Inner {
-    /// The age at which a room ends, or `None` for no such age.
-    room_ttl: Option<Duration>,
-    /// Told when a room is made.
+    limits: RoomLimits,
+    /// Told when a room is made while there is none that is older.
     made: Notify,
     metrics: Arc<Metrics>,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
@@ -37,11 +36,22 @@ struct Inner {
     studio: Mutex<Studio>,
 }
 
+/// What a room may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoomLimits {
+    /// The age at which a room ends, or `None` for no such age.
+    pub ttl: Option<Duration>,
+    /// How many peers may be in a room, or `None` for any number.
+    pub peers: Option<u32>,
+}
+
 #[derive(Debug, Default)]
 struct Studio {
     peers: HashMap<PeerId, Peer>,
     /// Every room has somebody in it.
     rooms: HashMap<RoomId, Held>,
+    /// The same rooms by number, so in order of age: all live equally long.
+    ages: BTreeMap<RoomNumber, RoomId>,
     /// How many rooms there have been.
     numbers: RoomNumber,
 }
@@ -115,6 +125,8 @@ pub enum JoinError {
     NoSuchRoom,
     /// The peer is in this room.
     AlreadyIn(RoomId),
+    /// As many peers as may be in a room are in it.
+    Full,
 }
 
 /// By what right a peer comes into a room.
@@ -135,6 +147,8 @@ pub enum EntryError {
     AlreadyIn(RoomId),
     /// No room can be called that.
     InvalidRoom,
+    /// As many peers as may be in a room are in it.
+    Full,
 }
 
 /// What came of a wish to be in a room.
@@ -164,10 +178,15 @@ pub struct News {
 pub struct NotInRoom;
 
 impl Hub {
-    /// An empty hub, where rooms end at an age of `room_ttl` if that is given.
-    pub fn new(room_ttl: Option<Duration>, metrics: Arc<Metrics>) -> Self {
+    /// An empty hub, with rooms within `limits`.
+    pub fn new(limits: RoomLimits, metrics: Arc<Metrics>) -> Self {
         let made = Notify::new();
-        Self { inner: Arc::new(Inner { room_ttl, made, metrics, studio: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { limits, made, metrics, studio: Mutex::default() }) }
+    }
+
+    /// Waits for the lock that everything here needs, so that whoever asks knows it is to be had.
+    pub fn touch(&self) {
+        drop(self.studio());
     }
 
     /// How many peers and rooms there are, and how many bytes wait for all peers together.
@@ -230,7 +249,7 @@ impl Hub {
         Some(room)
     }
 
-    /// Passes `text`, of type `kind`, on from `from` to the peer that `to` names, as it is.
+    /// Passes `text`, of type `kind`, on from `from` to the peer `to`, as it is.
     ///
     /// # Errors
     ///
@@ -239,22 +258,21 @@ impl Hub {
         &self,
         kind: MessageType,
         from: PeerId,
-        to: &str,
+        to: PeerId,
         text: &str,
     ) -> Result<(), RelayError> {
         let metrics = &self.inner.metrics;
-        let receiver = self.receiver(from, to);
-        let (outbox, room) = receiver.inspect_err(|error| {
-            metrics.relayed(match error {
+        let (outbox, room) = self.receiver(from, to).inspect_err(|error| {
+            let outcome = match error {
                 RelayError::NotConnected => Relay::NotConnected,
                 RelayError::DifferentRoom => Relay::DifferentRoom,
-            });
+            };
+            metrics.relayed(kind, outcome);
         })?;
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
-        if outbox.push(&Frame::from(frame), room) {
-            metrics.relayed(Relay::Passed(kind));
-        }
+        let is_taken = outbox.push(&Frame::from(frame), room);
+        metrics.relayed(kind, if is_taken { Relay::Delivered } else { Relay::Dropped });
         Ok(())
     }
 
@@ -262,11 +280,10 @@ impl Hub {
     fn receiver(
         &self,
         from: PeerId,
-        to: &str,
+        to: PeerId,
     ) -> Result<(Arc<Outbox>, Option<RoomNumber>), RelayError> {
         let studio = self.studio();
-        let receiver = PeerId::parse(to).and_then(|to| studio.peers.get(&to));
-        let receiver = receiver.ok_or(RelayError::NotConnected)?;
+        let receiver = studio.peers.get(&to).ok_or(RelayError::NotConnected)?;
         let sender = studio.peers.get(&from).ok_or(RelayError::NotConnected)?;
         if sender.room != receiver.room {
             return Err(RelayError::DifferentRoom);
@@ -286,26 +303,33 @@ impl Hub {
             return Err(room);
         }
         let id = RoomId::random();
-        studio.enter(peer, &id, Role::Host);
-        self.inner.made.notify_one();
+        self.make(&mut studio, peer, &id, Role::Host);
         Ok(id)
+    }
+
+    /// Makes a room with `peer` in it.
+    fn make(&self, studio: &mut Studio, peer: PeerId, id: &RoomId, role: Role) {
+        studio.enter(peer, id, role);
+        // Whoever waits for the end of an older one looks then.
+        if studio.ages.len() == 1 {
+            self.inner.made.notify_one();
+        }
     }
 
     /// Takes `peer` into a room that there is.
     ///
     /// # Errors
     ///
-    /// When there is no such room, or the peer is in one already.
-    pub fn join_room(&self, peer: PeerId, room: &str) -> Result<Entered, JoinError> {
-        let id = RoomId::from(room);
+    /// When there is no such room or no place in it, or the peer is in one already.
+    pub fn join_room(&self, peer: PeerId, room: &RoomId) -> Result<Entered, JoinError> {
         let mut studio = self.studio();
-        if !studio.rooms.contains_key(&id) {
+        if !studio.rooms.contains_key(room) {
             return Err(JoinError::NoSuchRoom);
         }
         if let Some(room) = studio.room_of(peer) {
             return Err(JoinError::AlreadyIn(room));
         }
-        Ok(self.join(&mut studio, peer, id, Role::Caller))
+        self.join(&mut studio, peer, room.clone(), Role::Caller).map_err(|Full| JoinError::Full)
     }
 
     /// Takes `peer` into a room, which is made where it is not there. `room` is `None` where no room can be
@@ -313,7 +337,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// When the role or the room can't be, or the peer is in a room already.
+    /// When the role or the room can't be, the room is full, or the peer is in a room already.
     pub fn create_or_join_room(
         &self,
         peer: PeerId,
@@ -333,31 +357,45 @@ impl Hub {
         }
         let room_id = room.ok_or(EntryError::InvalidRoom)?;
         if is_there {
-            return Ok(self.join(&mut studio, peer, room_id, role));
+            let joined = self.join(&mut studio, peer, room_id, role);
+            return joined.map_err(|Full| EntryError::Full);
         }
-        studio.enter(peer, &room_id, role);
-        self.inner.made.notify_one();
+        self.make(&mut studio, peer, &room_id, role);
         Ok(Entered { room_id, role, joined: None, news: News::default() })
     }
 
-    fn join(&self, studio: &mut Studio, peer: PeerId, room_id: RoomId, role: Role) -> Entered {
+    fn join(
+        &self,
+        studio: &mut Studio,
+        peer: PeerId,
+        room_id: RoomId,
+        role: Role,
+    ) -> Result<Entered, Full> {
         let others = studio.audience(&room_id);
+        if self.inner.limits.peers.is_some_and(|most| others.receivers.len() >= most as usize) {
+            return Err(Full);
+        }
         let participants = studio.enter(peer, &room_id, role);
         let came = ServerMessage::PeerJoined(Participant { peer_id: peer, role });
         let news = self.news(others, &came);
-        Entered { room_id, role, joined: Some(participants), news }
+        Ok(Entered { room_id, role, joined: Some(participants), news })
     }
 
     /// Ends the rooms that are too old, and tells who is in them. Returns which, and when the next one will be.
     pub fn expire(&self, now: Instant) -> (Vec<RoomId>, Option<Instant>) {
-        let Some(ttl) = self.inner.room_ttl else {
+        let Some(ttl) = self.inner.limits.ttl else {
             return (Vec::new(), None);
         };
         let mut studio = self.studio();
-        let old = studio.rooms.iter().filter(|(_, held)| held.since + ttl <= now);
-        let old: Vec<_> = old.map(|(id, _)| id.clone()).collect();
-        let told: Vec<_> = old.iter().map(|id| studio.expire(id)).collect();
-        let next = studio.rooms.values().map(|held| held.since + ttl).min();
+        let (mut old, mut told) = (Vec::new(), Vec::new());
+        let next = loop {
+            let Some((id, end)) = studio.oldest(ttl) else { break None };
+            if end > now {
+                break Some(end);
+            }
+            told.push(studio.expire(&id));
+            old.push(id);
+        };
         drop(studio);
         for (room_id, everyone) in old.iter().zip(told) {
             self.tell(everyone, &ServerMessage::RoomExpired { room_id });
@@ -365,7 +403,7 @@ impl Hub {
         (old, next)
     }
 
-    /// Resolves when a room was made since this was last called.
+    /// Resolves when a room was made, while there was no older one, since this was last called.
     pub async fn room_made(&self) {
         self.inner.made.notified().await;
     }
@@ -456,16 +494,27 @@ impl Hub {
     }
 }
 
+/// No place is left in a room.
+struct Full;
+
 impl Studio {
+    /// The oldest room, and when it is as old as `ttl`.
+    fn oldest(&self, ttl: Duration) -> Option<(RoomId, Instant)> {
+        let (_, id) = self.ages.first_key_value()?;
+        let held = self.rooms.get(id).expect("every room has an age, and every age a room");
+        Some((id.clone(), held.since + ttl))
+    }
+
     fn room_of(&self, peer: PeerId) -> Option<RoomId> {
         self.peers.get(&peer)?.room.clone()
     }
 
     /// Puts a peer into a room, which is made where it is not there: who is in it now.
     fn enter(&mut self, peer: PeerId, id: &RoomId, role: Role) -> Vec<Participant> {
-        let numbers = &mut self.numbers;
+        let (numbers, ages) = (&mut self.numbers, &mut self.ages);
         let held = self.rooms.entry(id.clone()).or_insert_with(|| {
             *numbers += 1;
+            ages.insert(*numbers, id.clone());
             Held { room: Room::default(), since: Instant::now(), number: *numbers }
         });
         held.room.enter(peer, role);
@@ -484,7 +533,7 @@ impl Studio {
         let is_empty = self.rooms.get_mut(&id)?.room.leave(peer);
         let others = self.audience(&id);
         if is_empty {
-            self.rooms.remove(&id);
+            self.end(&id);
         }
         Some((id, others))
     }
@@ -492,13 +541,19 @@ impl Studio {
     /// Ends a room: whom to tell.
     fn expire(&mut self, id: &RoomId) -> Audience {
         let everyone = Audience { ends: true, ..self.audience(id) };
-        let held = self.rooms.remove(id);
+        let held = self.end(id);
         for participant in held.iter().flat_map(|held| held.room.participants()) {
             if let Some(peer) = self.peers.get_mut(&participant.peer_id) {
                 peer.room = None;
             }
         }
         everyone
+    }
+
+    fn end(&mut self, id: &RoomId) -> Option<Held> {
+        let held = self.rooms.remove(id)?;
+        self.ages.remove(&held.number);
+        Some(held)
     }
 
     fn audience(&self, room: &RoomId) -> Audience {
@@ -533,6 +588,8 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -548,7 +605,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rooms_end_at_their_age() {
-        let hub = Hub::new(Some(HOUR), Arc::default());
+        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), peers: None }, Arc::default());
         let (first, second) = (peer(&hub, 1), peer(&hub, 2));
         assert_eq!(hub.expire(Instant::now()), (vec![], None));
         let old = hub.create_room(first).unwrap();
@@ -560,7 +617,53 @@ mod tests {
         assert_eq!(hub.expire(due), (vec![old.clone()], Some(due + HOUR / 2)));
         assert_eq!(hub.seat_of(first), Err(NotInRoom));
         assert_eq!(hub.seat_of(second), Ok((young, Role::Host)));
-        assert_eq!(hub.join_room(second, old.as_ref()).unwrap_err(), JoinError::NoSuchRoom);
+        assert_eq!(hub.join_room(second, &old).unwrap_err(), JoinError::NoSuchRoom);
         assert!(hub.create_room(first).is_ok(), "who was in it is still registered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_that_end_leave_nothing_behind() {
+        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), peers: None }, Arc::default());
+        let (first, second) = (peer(&hub, 1), peer(&hub, 2));
+        hub.create_room(first).unwrap();
+        tokio::time::advance(HOUR / 2).await;
+        let young = hub.create_room(second).unwrap();
+        hub.leave_room(first).unwrap();
+        let due = Instant::now() + HOUR;
+        assert_eq!(hub.expire(due - HOUR / 2), (vec![], Some(due)), "the older one has gone");
+        assert_eq!(hub.expire(due), (vec![young], None));
+        let studio = hub.studio();
+        assert!(studio.rooms.is_empty() && studio.ages.is_empty());
+    }
+
+    #[test]
+    fn a_room_has_its_limit() {
+        let hub = Hub::new(RoomLimits { ttl: None, peers: Some(2) }, Arc::default());
+        let peers = [1, 2, 3].map(|number| peer(&hub, number));
+        let room = hub.create_room(peers[0]).unwrap();
+        assert!(hub.join_room(peers[1], &room).is_ok());
+        assert_eq!(hub.join_room(peers[2], &room).unwrap_err(), JoinError::Full);
+        let invited =
+            hub.create_or_join_room(peers[2], Some(room.clone()), Entry::Invited(Role::Ops));
+        assert_eq!(invited.unwrap_err(), EntryError::Full);
+        hub.leave_room(peers[0]).unwrap();
+        assert!(hub.join_room(peers[2], &room).is_ok());
+    }
+
+    #[test]
+    fn each_relay_has_one_outcome() {
+        let metrics = Arc::<Metrics>::default();
+        let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics));
+        let (a, b, c) = (peer(&hub, 1), peer(&hub, 2), peer(&hub, 3));
+        hub.create_room(c).unwrap();
+        let relay = |to| hub.relay(MessageType::Offer, a, to, &"x".repeat(600));
+        assert_eq!(relay(b), Ok(()), "delivered");
+        assert_eq!(relay(b), Ok(()), "it does not fit");
+        assert_eq!(relay(b), Ok(()), "the receiver is being ended");
+        assert_eq!(relay(c), Err(RelayError::DifferentRoom));
+        hub.unregister(c, ClientId(3));
+        assert_eq!(relay(c), Err(RelayError::NotConnected));
+        let outcomes = Relay::VARIANTS.iter().map(|outcome| metrics.relays(*outcome));
+        assert_eq!(outcomes.collect::<Vec<_>>(), [1, 1, 1, 2, 0]);
     }
 }

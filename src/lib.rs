@@ -77,7 +77,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Secret, Source};
 use crate::conversation::Conversation;
 use crate::events::Event;
-use crate::hub::Hub;
+use crate::hub::{Hub, RoomLimits};
 use crate::ice::wants_credentials;
 use crate::invite::Tokens;
 use crate::journal::Journal;
@@ -203,7 +203,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let check_page = config.check_page;
     let state = Arc::new(State {
         seats: Seats::new(limit, config.max_connections_per_ip),
-        hub: Hub::new(config.room_ttl, Arc::clone(&metrics)),
+        hub: Hub::new(
+            RoomLimits { ttl: config.room_ttl, peers: config.max_room_peers },
+            Arc::clone(&metrics),
+        ),
         config,
         manifest: Manifest::new(station),
         web_root,
@@ -231,10 +234,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();
-    let touch = move || {
-        hub.count();
-    };
-    tasks.spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), touch));
+    tasks
+        .spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), move || hub.touch()));
     let watching = watchdog.start(journal.clone())?;
 
     let base = authority(address.ok_or_else(|| io::Error::other("no socket to listen on"))?);

@@ -12,6 +12,7 @@ use crate::hub::{Entered, Entry, EntryError, JoinError, News, NotInRoom, RelayEr
 use crate::ice::{wants_credentials, with_credentials};
 use crate::invite::Invite;
 use crate::message::{Envelope, MessageType, no_such_room};
+use crate::metrics::Relay;
 use crate::protocol::{
     Access, ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted,
 };
@@ -35,13 +36,24 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When a field is wrong, or the receiver is not there.
-    pub fn relay(&self, kind: MessageType, envelope: &Envelope, text: &str) -> Result<(), Refusal> {
+    pub fn relay<'a>(
+        &self,
+        kind: MessageType,
+        envelope: &Envelope<'a>,
+        text: &'a str,
+    ) -> Result<(), Refusal> {
         let to = envelope.relay(kind, self.id)?;
-        self.state.hub.relay(kind, self.id, &to, text).map_err(|error| match error {
-            RelayError::NotConnected => {
-                let why = format_args!(r#"Target peer "{}" is not connected"#, quoted(&to));
-                Refusal::new(ErrorCode::PeerNotConnected, why)
-            }
+        let not_connected = || {
+            let why = format_args!(r#"Target peer "{}" is not connected"#, quoted(&to));
+            Refusal::new(ErrorCode::PeerNotConnected, why)
+        };
+        let Some(receiver) = PeerId::parse(&to) else {
+            self.state.metrics.relayed(kind, Relay::NotConnected);
+            return Err(not_connected());
+        };
+        let text = envelope.with_registered_ids(text, self.id, receiver);
+        self.state.hub.relay(kind, self.id, receiver, &text).map_err(|error| match error {
+            RelayError::NotConnected => not_connected(),
             RelayError::DifferentRoom => {
                 Refusal::new(ErrorCode::DifferentRoom, "Target peer is in a different room")
             }
@@ -77,7 +89,8 @@ impl Member<'_> {
         let room = envelope.room_id()?;
         let joined = self.state.hub.join_room(self.id, &room).map_err(|error| match error {
             JoinError::AlreadyIn(room) => already_in(room),
-            JoinError::NoSuchRoom => no_such_room(&room),
+            JoinError::NoSuchRoom => no_such_room(room.as_ref()),
+            JoinError::Full => room_full(),
         })?;
         Ok(self.entered(joined, None, envelope.request_id(), say))
     }
@@ -126,6 +139,7 @@ impl Member<'_> {
             EntryError::InvalidRole(role) => invalid_role(&role),
             EntryError::AlreadyIn(room) => already_in(room),
             EntryError::InvalidRoom => invalid_room(),
+            EntryError::Full => room_full(),
         })
     }
 
@@ -262,6 +276,10 @@ impl Member<'_> {
 
 fn invalid_room() -> Refusal {
     Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
+}
+
+fn room_full() -> Refusal {
+    Refusal::new(ErrorCode::RoomFull, "Room is full")
 }
 
 fn invalid_role(role: &str) -> Refusal {

@@ -9,14 +9,16 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::protocol::{Authority, ErrorCode, PeerId, Refusal, Role, RoomId, quoted};
 
 /// The longest `requestId`, in characters.
 const MAX_REQUEST_ID: usize = 64;
 
-/// The types of message that a client can send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The types of message that a client can send; on the wire, the variant's name in kebab case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum MessageType {
     /// Asks for a pong.
     Ping,
@@ -52,43 +54,17 @@ pub enum MessageType {
 
 impl MessageType {
     /// Every type, for the reference that documents them.
-    pub const ALL: [Self; 15] = [
-        Self::Ping,
-        Self::Register,
-        Self::Offer,
-        Self::Answer,
-        Self::IceCandidate,
-        Self::CreateRoom,
-        Self::JoinRoom,
-        Self::CreateOrJoinRoom,
-        Self::RequestInvite,
-        Self::LeaveRoom,
-        Self::Mute,
-        Self::RecordingState,
-        Self::StartStream,
-        Self::StreamChunk,
-        Self::StopStream,
-    ];
+    pub const ALL: [Self; Self::COUNT] =
+        *Self::VARIANTS.first_chunk().expect("it has as many variants as it counts");
 
     /// The type's name on the wire.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ping => "ping",
-            Self::Register => "register",
-            Self::Offer => "offer",
-            Self::Answer => "answer",
-            Self::IceCandidate => "ice-candidate",
-            Self::CreateRoom => "create-room",
-            Self::JoinRoom => "join-room",
-            Self::CreateOrJoinRoom => "create-or-join-room",
-            Self::RequestInvite => "request-invite",
-            Self::LeaveRoom => "leave-room",
-            Self::Mute => "mute",
-            Self::RecordingState => "recording-state",
-            Self::StartStream => "start-stream",
-            Self::StreamChunk => "stream-chunk",
-            Self::StopStream => "stop-stream",
-        }
+        self.into()
+    }
+
+    /// Whether it is passed on to another peer.
+    pub fn is_relayed(self) -> bool {
+        matches!(self, Self::Offer | Self::Answer | Self::IceCandidate)
     }
 
     fn from_name(name: &str) -> Option<Self> {
@@ -184,8 +160,10 @@ impl<'a> Envelope<'a> {
         });
         let to = self.text(Key::To);
         let content = if kind == MessageType::IceCandidate {
-            match self.get(Key::Candidate).map(RawValue::get).filter(|value| !is_nothing(value)) {
+            match self.get(Key::Candidate).map(RawValue::get) {
                 None => Err(r#"Missing "candidate" field"#.to_owned()),
+                // The end of candidates, as older browsers have it.
+                Some("null") => Ok(()),
                 Some(candidate) if candidate.starts_with('{') => Ok(()),
                 Some(_) => Err(r#"Field "candidate" must be an object"#.to_owned()),
             }
@@ -200,16 +178,39 @@ impl<'a> Envelope<'a> {
         }
     }
 
+    /// The text of a relay as its receiver gets it: `text`, which this was parsed from, byte for byte, but with `from`
+    /// and `to` as these ids are registered. Otherwise others would know the sender by another name.
+    pub fn with_registered_ids(&self, text: &'a str, from: PeerId, to: PeerId) -> Cow<'a, str> {
+        let mut result = Cow::Borrowed(text);
+        let ids = [(Key::From, from), (Key::To, to)];
+        let mut spelled: Vec<_> = ids
+            .into_iter()
+            .filter_map(|(key, id)| Some((self.get(key)?.get(), id)))
+            .filter(|(value, id)| {
+                let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                inner != Some(id.text(&mut [0; PeerId::LENGTH]))
+            })
+            .map(|(value, id)| (value.as_ptr().addr() - text.as_ptr().addr(), value.len(), id))
+            .collect();
+        // From the back, so that what is in front stays where it is.
+        spelled.sort_unstable_by_key(|(start, ..)| std::cmp::Reverse(*start));
+        for (start, length, id) in spelled {
+            result.to_mut().replace_range(start..start + length, &format!(r#""{id}""#));
+        }
+        result
+    }
+
     /// The room that `join-room` names.
     ///
     /// # Errors
     ///
     /// A `roomId` that is absent, or no string, which no room is called.
-    pub fn room_id(&self) -> Result<Cow<'a, str>, Refusal> {
+    pub fn room_id(&self) -> Result<RoomId, Refusal> {
         let value = self.get(Key::RoomId).filter(|value| !is_nothing(value.get()));
         let missing = || Refusal::new(ErrorCode::InvalidMessage, "Missing roomId field");
         let value = value.ok_or_else(missing)?;
-        string(value).ok_or_else(|| no_such_room(value.get()))
+        let id = string(value).ok_or_else(|| no_such_room(value.get()))?;
+        RoomId::parse(&id).ok_or_else(|| no_such_room(&id))
     }
 
     /// The room that `create-or-join-room` names: the outer `None` where it names none, the inner where no
@@ -317,8 +318,9 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The keys that the protocol knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The keys that the protocol knows; on the wire, the variant's name in camel case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "camelCase")]
 enum Key {
     Type,
     RequestId,
@@ -337,40 +339,8 @@ enum Key {
 }
 
 impl Key {
-    const ALL: [Self; 14] = [
-        Self::Type,
-        Self::RequestId,
-        Self::PeerId,
-        Self::From,
-        Self::To,
-        Self::Sdp,
-        Self::Candidate,
-        Self::RoomId,
-        Self::Muted,
-        Self::Authority,
-        Self::Recording,
-        Self::Role,
-        Self::InviteToken,
-        Self::InviteRole,
-    ];
-
     fn name(self) -> &'static str {
-        match self {
-            Self::Type => "type",
-            Self::RequestId => "requestId",
-            Self::PeerId => "peerId",
-            Self::From => "from",
-            Self::To => "to",
-            Self::Sdp => "sdp",
-            Self::Candidate => "candidate",
-            Self::RoomId => "roomId",
-            Self::Muted => "muted",
-            Self::Authority => "authority",
-            Self::Recording => "recording",
-            Self::Role => "role",
-            Self::InviteToken => "inviteToken",
-            Self::InviteRole => "inviteRole",
-        }
+        self.into()
     }
 }
 
@@ -378,7 +348,7 @@ impl Key {
 /// that nobody looks at is not even parsed.
 #[derive(Debug, Default)]
 struct Fields<'a> {
-    values: [Option<&'a RawValue>; Key::ALL.len()],
+    values: [Option<&'a RawValue>; Key::COUNT],
     /// The first known key that came a second time.
     duplicate: Option<Key>,
 }
@@ -438,7 +408,7 @@ impl Visitor<'_> for KnownVisitor {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Known(Key::ALL.into_iter().find(|key| key.name() == name)))
+        Ok(Known(Key::VARIANTS.iter().copied().find(|key| key.name() == name)))
     }
 }
 

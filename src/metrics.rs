@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::message::MessageType;
 use crate::protocol::{CloseCode, ErrorCode, ServerMessage};
@@ -39,9 +40,10 @@ pub struct Metrics {
     received: [Counter; MessageType::ALL.len() + 1],
     /// By type, as [`ServerMessage::NAMES`] has them.
     sent: [Counter; ServerMessage::NAMES.len()],
-    /// By type, as [`MessageType::ALL`] has them; only those that are passed on are ever counted.
-    passed: [Counter; 3],
-    relays: [Counter; 3],
+    /// By type, as [`PASSED`] has them.
+    passed: [Counter; PASSED.len()],
+    /// By outcome, as [`Relay::VARIANTS`] has them.
+    relays: [Counter; Relay::COUNT],
     /// By code, as [`ErrorCode::ALL`] has them.
     errors: [Counter; ErrorCode::ALL.len()],
     /// By code, as [`CLOSE_CODES`] has them; the last one is for all others.
@@ -55,15 +57,21 @@ pub struct Metrics {
     log_dropped: Counter,
 }
 
-/// What came of an offer, an answer or a candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What came of an offer, an answer or a candidate: each has one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Relay {
     /// It is in its receiver's outbox.
-    Passed(MessageType),
+    Delivered,
     /// There was no such receiver.
     NotConnected,
     /// The receiver is somewhere else.
     DifferentRoom,
+    /// Its receiver is being ended, reads too slowly, or has just left the room.
+    Dropped,
+    /// It was refused before anybody looked for its receiver: a field is wrong, its sender has not registered, or
+    /// sends too much.
+    Refused,
 }
 
 /// What there is now.
@@ -135,8 +143,7 @@ impl Default for Metrics {
                 messages.get_or_create_owned(&sent(ServerMessage::NAMES[i]))
             }),
             passed: PASSED.map(|kind| messages.get_or_create_owned(&sent(kind.name()))),
-            relays: ["delivered", "not-connected", "different-room"]
-                .map(|outcome| one(&relays, "outcome", outcome)),
+            relays: std::array::from_fn(|i| one(&relays, "outcome", Relay::VARIANTS[i].into())),
             errors: ErrorCode::ALL.map(|code| one(&errors, "code", code.name())),
             closes: CLOSE_CODES.map(|number| closes.get_or_create_owned(&[("code", code(number))])),
             round_trip,
@@ -177,19 +184,18 @@ impl Metrics {
         self.sent[index].inc_by(clients);
     }
 
-    /// An offer, an answer or a candidate was passed on, or not.
-    pub fn relayed(&self, relay: Relay) {
-        let outcome = match relay {
-            Relay::Passed(kind) => {
-                if let Some(index) = PASSED.iter().position(|passed| *passed == kind) {
-                    self.passed[index].inc();
-                }
-                0
-            }
-            Relay::NotConnected => 1,
-            Relay::DifferentRoom => 2,
-        };
-        self.relays[outcome].inc();
+    /// What came of an offer, an answer or a candidate.
+    pub fn relayed(&self, kind: MessageType, outcome: Relay) {
+        self.relays[outcome as usize].inc();
+        let index = PASSED.iter().position(|passed| *passed == kind);
+        if let (Relay::Delivered, Some(index)) = (outcome, index) {
+            self.passed[index].inc();
+        }
+    }
+
+    /// How many relays had this outcome.
+    pub fn relays(&self, outcome: Relay) -> u64 {
+        self.relays[outcome as usize].get()
     }
 
     /// A client was sent an error.
@@ -280,13 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn every_close_code_that_the_server_sends_has_its_series() {
+        for code in (1000..5000).map(CloseCode).filter(|code| !code.reason().is_empty()) {
+            assert!(CLOSE_CODES.contains(&code.0), "{code}");
+        }
+    }
+
+    #[test]
     fn each_thing_has_its_series() {
         let metrics = Metrics::default();
         metrics.received(Some(MessageType::StopStream));
         metrics.received(None);
         metrics.sent(14, 2);
-        metrics.relayed(Relay::Passed(MessageType::IceCandidate));
-        metrics.relayed(Relay::DifferentRoom);
+        metrics.relayed(MessageType::IceCandidate, Relay::Delivered);
+        metrics.relayed(MessageType::Offer, Relay::DifferentRoom);
         metrics.refused(ErrorCode::InvalidRole);
         metrics.closed(CloseCode::DEAD);
         metrics.closed(CloseCode(3999));
@@ -299,6 +312,8 @@ mod tests {
             r#"messages_total{direction="sent",type="ice-candidate"} 1"#,
             r#"relays_total{outcome="delivered"} 1"#,
             r#"relays_total{outcome="different-room"} 1"#,
+            r#"relays_total{outcome="dropped"} 0"#,
+            r#"messages_total{direction="sent",type="offer"} 0"#,
             r#"errors_total{code="invalid-role"} 1"#,
             r#"closes_total{code="4201"} 1"#,
             r#"closes_total{code="other"} 1"#,

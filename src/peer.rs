@@ -93,7 +93,7 @@ impl Peer {
     pub fn hear(
         &mut self,
         kind: MessageType,
-        envelope: &Envelope,
+        envelope: &Envelope<'_>,
         text: &str,
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
@@ -106,12 +106,12 @@ impl Peer {
                 }
             }
             MessageType::Offer | MessageType::Answer => {
-                let me = self.member("Peer must register before sending offer/answer messages")?;
-                me.relay(kind, envelope, text)?;
+                let otherwise = "Peer must register before sending offer/answer messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
             }
             MessageType::IceCandidate => {
-                let me = self.member("Peer must register before sending ICE candidate messages")?;
-                me.relay(kind, envelope, text)?;
+                let otherwise = "Peer must register before sending ICE candidate messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
             }
             MessageType::CreateRoom => {
                 self.member("Must register before creating a room")?
@@ -158,6 +158,15 @@ impl Peer {
                 Member { state, client: self.client, id }.log_left(&room);
             }
         }
+    }
+
+    /// The client among others, or a refusal with this text in the words that a wrong relay is refused with.
+    fn relaying_member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+        let as_invalid = |_| Refusal {
+            code: ErrorCode::NotRegistered,
+            message: Refusal::invalid(otherwise).message,
+        };
+        self.member(otherwise).map_err(as_invalid)
     }
 
     /// The client among others, or a refusal with this text.

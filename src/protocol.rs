@@ -7,8 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use strum::{EnumCount, EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
+use unicode_normalization::UnicodeNormalization;
 use uuid::{Uuid, Variant};
 
 /// The message of the first frame to every accepted client.
@@ -32,9 +35,17 @@ impl fmt::Display for ClientId {
 pub struct PeerId(Uuid);
 
 impl PeerId {
+    /// The length of its text, in bytes.
+    pub const LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
+
+    /// Its text in lower case, written into `buffer`.
+    pub fn text<'b>(&self, buffer: &'b mut [u8; Self::LENGTH]) -> &'b str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+
     /// Reads the form with hyphens, in any case; `None` for anything but a UUID v4 (RFC 9562).
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == Self::LENGTH)?;
         let is_v4 = id.get_version_num() == 4 && id.get_variant() == Variant::RFC4122;
         is_v4.then_some(Self(id))
     }
@@ -65,11 +76,29 @@ impl RoomId {
         Self(Uuid::new_v4().to_string().into())
     }
 
-    /// An id that a client chose; `None` unless it is 1 to 128 printable characters.
+    /// An id that a client chose, in the form in which ids are compared, so that names that look alike are one
+    /// room: percent-decoded once where the whole text is a valid encoding of UTF-8 (RFC 3986 section 2.1; the
+    /// studio sends its address as it is), every white space a blank, none at the ends, and NFC (Unicode Standard
+    /// Annex 15). `None` unless that is 1 to 128 printable characters.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX_CHARS).contains(&text.chars().count());
-        (fits && text.chars().all(is_printable)).then(|| text.into())
+        let decoded = percent_decoded(text);
+        let blank = |c: char| if c.is_whitespace() && is_printable(c) { ' ' } else { c };
+        let id: String = decoded.trim().chars().map(blank).nfc().collect();
+        let fits = (1..=Self::MAX_CHARS).contains(&id.chars().count());
+        (fits && id.chars().all(is_printable)).then(|| Self(id.into()))
     }
+}
+
+/// The text that `text` encodes, where every `%` begins a valid `%XX` and the result is UTF-8; else the text itself.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    let is_encoded = |part: &str| {
+        let digits = part.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_encoded) {
+        return text.into();
+    }
+    percent_decode_str(text).decode_utf8().unwrap_or(text.into())
 }
 
 /// Whether a character shows as itself: none that controls, ends a line, hides, or turns the direction of what
@@ -223,8 +252,9 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// The stable `code` of an error reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The stable `code` of an error reply: the variant's name in kebab case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ErrorCode {
     /// The message is not JSON.
     InvalidJson,
@@ -254,45 +284,18 @@ pub enum ErrorCode {
     InvalidInvite,
     /// There is no such role, or none that can be asked for.
     InvalidRole,
+    /// The room has `MAX_ROOM_PEERS` peers.
+    RoomFull,
 }
 
 impl ErrorCode {
     /// Every code, for the reference that documents them.
-    pub const ALL: [Self; 14] = [
-        Self::InvalidJson,
-        Self::RateLimitExceeded,
-        Self::InvalidMessage,
-        Self::UnknownType,
-        Self::NotRegistered,
-        Self::AlreadyRegistered,
-        Self::PeerNotConnected,
-        Self::DifferentRoom,
-        Self::RoomNotFound,
-        Self::AlreadyInRoom,
-        Self::NotInRoom,
-        Self::Forbidden,
-        Self::InvalidInvite,
-        Self::InvalidRole,
-    ];
+    pub const ALL: [Self; Self::COUNT] =
+        *Self::VARIANTS.first_chunk().expect("it has as many variants as it counts");
 
     /// The code on the wire.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::InvalidJson => "invalid-json",
-            Self::RateLimitExceeded => "rate-limit-exceeded",
-            Self::InvalidMessage => "invalid-message",
-            Self::UnknownType => "unknown-type",
-            Self::NotRegistered => "not-registered",
-            Self::AlreadyRegistered => "already-registered",
-            Self::PeerNotConnected => "peer-not-connected",
-            Self::DifferentRoom => "different-room",
-            Self::RoomNotFound => "room-not-found",
-            Self::AlreadyInRoom => "already-in-room",
-            Self::NotInRoom => "not-in-room",
-            Self::Forbidden => "forbidden",
-            Self::InvalidInvite => "invalid-invite",
-            Self::InvalidRole => "invalid-role",
-        }
+        self.into()
     }
 }
 
@@ -344,8 +347,10 @@ pub struct Access<'a> {
 }
 
 /// What the server sends.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, EnumDiscriminants, Serialize, VariantNames)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[strum(serialize_all = "kebab-case")]
+#[strum_discriminants(name(ServerMessageType), vis(pub(self)), derive(EnumCount))]
 pub enum ServerMessage<'a> {
     /// The first frame.
     Welcome {
@@ -474,43 +479,12 @@ pub enum ServerMessage<'a> {
 
 impl ServerMessage<'_> {
     /// The types of message that the server makes itself; offers, answers and candidates are passed on.
-    pub const NAMES: [&'static str; 15] = [
-        "welcome",
-        "pong",
-        "registered",
-        "room-created",
-        "room-joined",
-        "room-left",
-        "invite-token",
-        "room-expired",
-        "peer-joined",
-        "peer-left",
-        "mute",
-        "recording-state",
-        "stream-error",
-        "stream-stopped",
-        "error",
-    ];
+    pub const NAMES: [&'static str; ServerMessageType::COUNT] =
+        *Self::VARIANTS.first_chunk().expect("it has as many variants as it counts");
 
     /// Where the message's type is in [`Self::NAMES`].
     pub fn index(&self) -> usize {
-        match self {
-            Self::Welcome { .. } => 0,
-            Self::Pong { .. } => 1,
-            Self::Registered { .. } => 2,
-            Self::RoomCreated { .. } => 3,
-            Self::RoomJoined { .. } => 4,
-            Self::RoomLeft { .. } => 5,
-            Self::InviteToken { .. } => 6,
-            Self::RoomExpired { .. } => 7,
-            Self::PeerJoined(_) => 8,
-            Self::PeerLeft { .. } => 9,
-            Self::Mute { .. } => 10,
-            Self::RecordingState { .. } => 11,
-            Self::StreamError { .. } => 12,
-            Self::StreamStopped { .. } => 13,
-            Self::Error { .. } => 14,
-        }
+        ServerMessageType::from(self) as usize
     }
 }
 
@@ -576,6 +550,46 @@ mod tests {
         ] {
             assert_eq!(RoomId::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn room_names_that_look_alike_are_one_room() {
+        for (name, in_force) in [
+            (" Morgen-Magazin ", "Morgen-Magazin"),
+            ("\u{a0}show\u{2003}", "show"),
+            ("a\u{a0}b", "a b"),
+            ("cafe\u{301}", "caf\u{e9}"),
+            ("Show", "Show"),
+            ("Morning%20Show", "Morning Show"),
+            ("k%C3%A4se", "k\u{e4}se"),
+            ("ka%CC%88se%20", "k\u{e4}se"),
+            // Decoded once.
+            ("a%2520b", "a%20b"),
+            // No encoding of UTF-8, or none at all.
+            ("100%", "100%"),
+            ("100%25 100%", "100%25 100%"),
+            ("%zz", "%zz"),
+            ("%ff", "%ff"),
+        ] {
+            assert_eq!(RoomId::parse(name).unwrap().to_string(), in_force, "{name:?}");
+        }
+        for bad in ["  ", "\u{a0}", "%20", "a%0Ab", "%00"] {
+            assert_eq!(RoomId::parse(bad), None, "{bad:?}");
+        }
+        // What counts is the form in force.
+        assert!(RoomId::parse(&format!(" {} ", "e\u{301}".repeat(128))).is_some());
+        assert!(RoomId::parse(&"e\u{301}".repeat(129)).is_none());
+    }
+
+    #[test]
+    fn every_name_is_on_the_list() {
+        assert_eq!(ErrorCode::ALL.len(), ErrorCode::COUNT);
+        assert_eq!(ErrorCode::ALL.map(|code| code as usize), std::array::from_fn(|index| index));
+        assert_eq!(ErrorCode::PeerNotConnected.name(), "peer-not-connected");
+        let message = ServerMessage::Welcome { message: WELCOME };
+        assert_eq!(ServerMessage::NAMES[message.index()], "welcome");
+        let message = ServerMessage::StreamStopped { message: "", request_id: None };
+        assert_eq!(ServerMessage::NAMES[message.index()], "stream-stopped");
     }
 
     #[test]

@@ -700,7 +700,7 @@ mod tests {
         let state = Arc::new(State {
             config: crate::config::Config::new(&settings).unwrap(),
             seats: crate::seats::Seats::new(1, None),
-            hub: crate::hub::Hub::new(None, Arc::default()),
+            hub: crate::hub::Hub::new(crate::hub::RoomLimits::default(), Arc::default()),
             manifest: crate::station::Manifest::new(crate::station::load(None).unwrap()),
             web_root: None,
             tls: None,

@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         "Age in ms at which a room ends (0: when the last one leaves)",
     ),
     setting(
+        "MAX_ROOM_PEERS",
+        "100",
+        "a whole number from 0 to 1000000",
+        "Peers in one room (0: no limit); further ones are told that it is full",
+    ),
+    setting(
         "HEARTBEAT_MS",
         "25000",
         "a whole number from 1 to 3600000",

@@ -14,6 +14,7 @@ use crate::conversation::{Conversation, Message, Replies};
 use crate::events::{Event, Level};
 use crate::hub::News;
 use crate::message::{Envelope, MessageType};
+use crate::metrics::Relay;
 use crate::outbox::Outbox;
 use crate::peer::Peer;
 use crate::protocol::{ClientId, ErrorCode, Refusal, ServerMessage, WELCOME};
@@ -72,14 +73,17 @@ impl Conversation for Signaling {
             } else {
                 self.log_refusal(&Refusal::RATE_LIMIT);
             }
+            self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
             self.answer_refusal(&Refusal::RATE_LIMIT, request_id, replies);
             return News::default();
         }
+        let relayed = kind.as_ref().ok().copied();
         let said = kind.and_then(|kind| {
             self.log_message(kind);
             self.peer.hear(kind, &envelope, text, |reply| replies.say(reply))
         });
         said.unwrap_or_else(|refusal| {
+            self.count_refused_relay(relayed, &refusal);
             self.refuse(&refusal, request_id, replies);
             News::default()
         })
@@ -130,6 +134,15 @@ impl Signaling {
             code: refusal.code,
             request_id,
         });
+    }
+
+    /// The outcome of a relay that nobody looked for a receiver of. Of the others the hub knows.
+    fn count_refused_relay(&self, kind: Option<MessageType>, refusal: &Refusal) {
+        let is_counted =
+            matches!(refusal.code, ErrorCode::PeerNotConnected | ErrorCode::DifferentRoom);
+        if let Some(kind) = kind.filter(|kind| kind.is_relayed() && !is_counted) {
+            self.peer.state().metrics.relayed(kind, Relay::Refused);
+        }
     }
 
     fn log_message(&mut self, kind: MessageType) {

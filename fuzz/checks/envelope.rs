@@ -54,7 +54,24 @@ pub fn check(data: &[u8]) {
             assert!(TREE_ONLY.iter().any(|only| error.starts_with(only)), "no JSON: {error}");
             fields(&envelope, None);
         }
-        (Some(envelope), Ok(tree)) => fields(&envelope, Some((text, &tree))),
+        (Some(envelope), Ok(tree)) => {
+            fields(&envelope, Some((text, &tree)));
+            relayed(&envelope, text, tree);
+        }
+    }
+}
+
+/// What is passed on is the same, but for the spelling of the two ids.
+fn relayed(envelope: &Envelope, text: &str, mut tree: Value) {
+    let sender = PeerId::parse(SENDER).expect("a UUID v4");
+    let to = envelope.relay(MessageType::Offer, sender).ok();
+    let to = to.filter(|_| envelope.kind().is_ok()).and_then(|to| PeerId::parse(&to));
+    if let Some(to) = to {
+        tree["from"] = sender.to_string().into();
+        tree["to"] = to.to_string().into();
+        let passed = envelope.with_registered_ids(text, sender, to);
+        assert_eq!(serde_json::from_str::<Value>(&passed).ok(), Some(tree), "{passed}");
+        assert!(passed.len() <= text.len(), "an id has no shorter spelling");
     }
 }
 
@@ -67,7 +84,7 @@ fn fields(envelope: &Envelope, tree: Option<(&str, &Value)>) {
         peer_id: refusable(envelope.peer_id()).map(|id| id.to_string()),
         offer: refusable(envelope.relay(MessageType::Offer, sender)).map(Into::into),
         candidate: refusable(envelope.relay(MessageType::IceCandidate, sender)).map(Into::into),
-        room_id: refusable(envelope.room_id()).map(Into::into),
+        room_id: refusable(envelope.room_id()),
         chosen_room: envelope.chosen_room(),
         invite_token: envelope.invite_token().map(Into::into),
         role: envelope.role().map_err(clean).ok(),
@@ -118,7 +135,7 @@ struct Found {
     peer_id: Option<String>,
     offer: Option<String>,
     candidate: Option<String>,
-    room_id: Option<String>,
+    room_id: Option<RoomId>,
     chosen_room: Option<Option<RoomId>>,
     invite_token: Option<String>,
     role: Option<Role>,
@@ -154,8 +171,8 @@ impl Found {
             is_stream_chunk: string("type") == Some("stream-chunk"),
             peer_id: id("peerId"),
             offer: relay(text("sdp").is_some()),
-            candidate: relay(tree.get("candidate").is_some_and(Value::is_object)),
-            room_id: text("roomId"),
+            candidate: relay(tree.get("candidate").is_some_and(|c| c.is_object() || c.is_null())),
+            room_id: string("roomId").and_then(RoomId::parse),
             chosen_room: chosen("roomId").map(|id| id.as_str().and_then(RoomId::parse)),
             invite_token: chosen("inviteToken")
                 .filter(|token| token.as_str() != Some(""))

@@ -51,8 +51,8 @@ fn register_is_checked_in_order() {
 fn a_relay_is_checked_in_order() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let offers = "Peer must register before sending offer/answer messages";
-    let candidates = "Peer must register before sending ICE candidate messages";
+    let offers = "Invalid message: Peer must register before sending offer/answer messages";
+    let candidates = "Invalid message: Peer must register before sending ICE candidate messages";
     assert_eq!(client.ask(r#"{"type":"offer"}"#), error(offers, "not-registered"));
     assert_eq!(client.ask(r#"{"type":"answer"}"#), error(offers, "not-registered"));
     assert_eq!(client.ask(r#"{"type":"ice-candidate"}"#), error(candidates, "not-registered"));
@@ -67,15 +67,16 @@ fn a_relay_is_checked_in_order() {
     );
     let text = format!(r#"{{"type":"ice-candidate","from":"{B}","to":"{C}"}}"#);
     assert_eq!(client.ask(&text), error(&forged, "invalid-message"));
-    let text = format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{C}","candidate":"x"}}"#);
-    let no_object = r#"Invalid message: Field "candidate" must be an object"#;
-    assert_eq!(client.ask(&text), error(no_object, "invalid-message"));
-    let no_candidate = error(r#"Invalid message: Missing "candidate" field"#, "invalid-message");
-    for nothing in ["null", "false", "0", r#""""#] {
+    let no_object =
+        error(r#"Invalid message: Field "candidate" must be an object"#, "invalid-message");
+    for value in ["false", "0", r#""""#, r#""x""#, "[]"] {
         let text =
-            format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{C}","candidate":{nothing}}}"#);
-        assert_eq!(client.ask(&text), no_candidate, "{nothing}");
+            format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{C}","candidate":{value}}}"#);
+        assert_eq!(client.ask(&text), no_object, "{value}");
     }
+    let text = format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{C}"}}"#);
+    let no_candidate = error(r#"Invalid message: Missing "candidate" field"#, "invalid-message");
+    assert_eq!(client.ask(&text), no_candidate);
     let text = format!(r#"{{"type":"answer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
     let nobody = format!(r#"Target peer "{B}" is not connected"#);
     assert_eq!(client.ask(&text), error(&nobody, "peer-not-connected"));
@@ -88,20 +89,35 @@ fn a_relay_is_checked_in_order() {
 fn a_relayed_text_arrives_as_it_was_sent() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (peer(&server, A), peer(&server, B));
-    let upper = A.to_uppercase();
     for text in [
         format!(
             r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0\r\n","extra":[1,{{"a":null}}]}}"#
         ),
         format!(
-            "\t{{ \"to\" : \"{B}\", \"sdp\":\"gr\u{fc}\u{df}e \\u00fc\",\n\"from\":\"{upper}\",\"type\":\"answer\" }} "
+            "\t{{ \"to\" : \"{B}\", \"sdp\":\"gr\u{fc}\u{df}e \\u00fc\",\n\"from\":\"{A}\",\"type\":\"answer\" }} "
         ),
         format!(
             r#"{{"type":"ice-candidate","from":"{A}","to":"{B}","candidate":{{"candidate":"c"}}}}"#
         ),
+        // The end of candidates, as older browsers say it.
+        format!(r#"{{"type":"ice-candidate","from":"{A}","to":"{B}","candidate":null}}"#),
     ] {
         a.say(&text);
         assert_eq!(b.text(), text);
+    }
+    // Only ids that are spelled otherwise than they are registered are not: others know the sender by that one.
+    let (upper, escaped) = (A.to_uppercase(), format!("\\u0066{}", &A[1..]));
+    for (from, to) in [(upper.as_str(), B), (A, &B.to_uppercase()), (&escaped, &B.to_uppercase())] {
+        for (first, second) in
+            [(("from", from, A), ("to", to, B)), (("to", to, B), ("from", from, A))]
+        {
+            let text = |a: &str, b: &str| {
+                let (first, second) = (first.0, second.0);
+                format!(r#"{{"{first}" : "{a}","type":"offer", "{second}":"{b}" ,"sdp":"{A} 1 "}}"#)
+            };
+            a.say(&text(first.1, second.1));
+            assert_eq!(b.text(), text(first.2, second.2));
+        }
     }
     // No acknowledgement: what comes next is the answer to what is asked next.
     assert!(a.ask(r#"{"type":"ping"}"#).contains("pong"));
@@ -171,6 +187,37 @@ fn rooms_fill_and_empty() {
     let no_room = error(&format!(r#"Room "{room}" does not exist"#), "room-not-found");
     let mut late = peer(&server, A);
     assert_eq!(late.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#)), no_room);
+}
+
+#[test]
+fn a_room_has_a_limit() {
+    let server = Server::start(&[("MAX_ROOM_PEERS", "2")]);
+    let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));
+    let full = error("Room is full", "room-full");
+    let room = room((&mut a, A), &mut [(&mut b, B)]);
+    assert_eq!(c.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#)), full);
+    let join = format!(r#"{{"type":"create-or-join-room","roomId":"{room}"}}"#);
+    assert_eq!(c.ask(&join), full);
+    assert!(b.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+    assert!(c.ask(&join).contains("room-joined"));
+}
+
+#[test]
+fn names_that_look_alike_are_one_room() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    let made = a.ask(r#"{"type":"create-or-join-room","roomId":" Cafe\u0301 1 ","role":"host"}"#);
+    assert!(made.starts_with(r#"{"type":"room-created","roomId":"Café 1","#), "{made}");
+    let enter = |kind: &str, name: &str| format!(r#"{{"type":"{kind}","roomId":"{name}"}}"#);
+    for name in ["Café 1", "Cafe\u{301} 1", "\u{a0}Café\u{a0}1\u{2003}", "Caf%C3%A9%201"] {
+        for kind in ["join-room", "create-or-join-room"] {
+            let joined = b.ask(&enter(kind, name));
+            assert!(joined.starts_with(r#"{"type":"room-joined","roomId":"Café 1","#), "{joined}");
+            assert!(b.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+        }
+    }
+    let other = error(r#"Room "café 1" does not exist"#, "room-not-found");
+    assert_eq!(b.ask(&enter("join-room", "café 1")), other, "case is no matter of looks");
 }
 
 #[test]
