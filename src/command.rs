@@ -36,7 +36,12 @@ pub fn command() -> Command {
         ))
         .subcommand(check_command())
         .subcommand(settings(
-            Command::new("config").about("Print the effective settings and where each came from"),
+            Command::new("config")
+                .about("Print the effective settings and where each came from")
+                .arg(Arg::new("reload").long("reload").action(ArgAction::SetTrue).help(
+                    "Look only at what a reload of the service would look at: the settings, the station \
+                     manifest and the certificate",
+                )),
             "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]",
         ));
     settings(root, file)

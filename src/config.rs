@@ -3,7 +3,7 @@
 //! Owns what a value means and what it can be. It deliberately acts on none of them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -45,6 +45,29 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// Who may see the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Nobody: there are none.
+    Nobody,
+    /// Whoever asks.
+    Everybody,
+    /// Those who ask from one of these.
+    Networks(Vec<IpNet>),
+}
+
+/// What a frame that waits in an outbox costs beside its bytes, at most: a place in a queue that grows by doubling (2 ×
+/// 32), and the counts and the allocator's head before the bytes (32). Without it, the shortest messages would cost half
+/// as much again as `MAX_OUTBOX_BYTES` says.
+pub const OUTBOX_PLACE: usize = 96;
+
+/// The head of the longest frame that a server sends (RFC 6455 section 5.2), in bytes.
+const FRAME_HEAD: usize = 10;
+
+/// What the longest message of the server itself takes of an outbox, in bytes: 1,024 for one with a room's id (128
+/// characters of up to 4 bytes), head and place.
+const LEAST_OUTBOX: usize = 1024 + FRAME_HEAD + OUTBOX_PLACE;
+
 /// The configuration of the service. Every value in it is one that can be.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -66,6 +89,8 @@ pub struct Config {
     pub allowed_origins: Option<Vec<String>>,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who may see the metrics.
+    pub metrics: MetricsAccess,
     /// The certificate for TLS without a proxy.
     pub tls: Option<TlsFiles>,
     /// What signs tokens, where somebody set it.
@@ -106,6 +131,7 @@ impl Config {
             let (_, value, origin) = settings.get(name);
             (*origin != Origin::Default).then(|| format!("{name}={value} ({origin})"))
         });
+        let trusted_proxies = parser.list("TRUSTED_PROXIES", network).unwrap_or_default();
         let config = Self {
             port: parser.number("PORT", 0, 65_535) as u16,
             host: parser.set("HOST"),
@@ -115,7 +141,8 @@ impl Config {
             web_root: parser.set("WEB_ROOT"),
             check_page: parser.switch("CHECK_PAGE"),
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
-            trusted_proxies: parser.list("TRUSTED_PROXIES", network).unwrap_or_default(),
+            metrics: parser.metrics(&trusted_proxies),
+            trusted_proxies,
             tls: parser.tls(),
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
@@ -131,11 +158,49 @@ impl Config {
                 .then(|| parser.number("MAX_CONNECTIONS", 1, 1_000_000) as usize),
             max_connections_per_ip: parser.limit("MAX_CONNECTIONS_PER_IP"),
             max_message_bytes: parser.number("MAX_MESSAGE_BYTES", 1, 16_777_216) as usize,
-            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", 1, 1_073_741_824) as usize,
+            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", LEAST_OUTBOX as u64, 1_073_741_824)
+                as usize,
             shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
         };
+        if parser.errors.is_empty() {
+            parser.agree(&config);
+        }
         if parser.errors.is_empty() { Ok(config) } else { Err(parser.errors) }
     }
+}
+
+/// A value that can't be used; why is among the errors of [`Config::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable;
+
+/// The settings that a reload applies, each by itself.
+#[derive(Clone, Debug)]
+pub struct Reloadable {
+    /// The least grave level that is logged.
+    pub log_level: Result<Level, Unusable>,
+    /// The station manifest, where somebody named one.
+    pub station_manifest: Result<Option<PathBuf>, Unusable>,
+    /// The certificate for TLS without a proxy.
+    pub tls: Result<Option<TlsFiles>, Unusable>,
+}
+
+impl Reloadable {
+    /// Turns texts into values.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            log_level: alone(settings, |parser| parser.set("LOG_LEVEL"))
+                .map(|level| level.unwrap_or(Level::Info)),
+            station_manifest: alone(settings, |parser| parser.set("STATION_MANIFEST")),
+            tls: alone(settings, |parser| parser.tls()),
+        }
+    }
+}
+
+/// What `parse` makes of a setting, if it found nothing wrong.
+fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
+    let mut parser = Parser { settings, errors: Vec::new() };
+    let value = parse(&mut parser);
+    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
 }
 
 /// Where settings are read from, at the start and again at each reload.
@@ -152,11 +217,20 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, as [`Settings::collect`] and [`Config::new`] have it.
-    pub fn load(&self) -> Result<(Config, Settings), Vec<Invalid>> {
+    /// Everything that is wrong, as [`Settings::collect`] has it.
+    pub fn settings(&self) -> Result<Settings, Vec<Invalid>> {
         // What is no UTF-8 is no valid value either, and is refused as such.
         let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
-        let settings = Settings::collect(&self.flags, environment, self.file.as_deref())?;
+        Settings::collect(&self.flags, environment, self.file.as_deref())
+    }
+
+    /// The same, and what it means.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, as [`Settings::collect`] and [`Config::new`] have it.
+    pub fn load(&self) -> Result<(Config, Settings), Vec<Invalid>> {
+        let settings = self.settings()?;
         Ok((Config::new(&settings)?, settings))
     }
 }
@@ -225,10 +299,44 @@ impl Parser<'_> {
         value
     }
 
+    /// `on`, `off`, or networks; where nobody set it, this machine and the proxies themselves.
+    fn metrics(&mut self, proxies: &[IpNet]) -> MetricsAccess {
+        match self.settings.get("METRICS").1.as_str() {
+            _ if !self.is_set("METRICS") => {
+                let local = ["127.0.0.0/8", "::1/128"].map(|text| text.parse());
+                let local = local.into_iter().flatten();
+                MetricsAccess::Networks(local.chain(proxies.iter().copied()).collect())
+            }
+            "on" => MetricsAccess::Everybody,
+            "off" => MetricsAccess::Nobody,
+            _ => MetricsAccess::Networks(self.list("METRICS", network).unwrap_or_default()),
+        }
+    }
+
+    /// Refuses values that are good by themselves and contradict each other.
+    fn agree(&mut self, config: &Config) {
+        let largest = config.max_message_bytes + FRAME_HEAD + OUTBOX_PLACE;
+        if config.max_outbox_bytes < largest {
+            let shown = |name| {
+                let (_, value, origin) = self.settings.get(name);
+                format!("{name}={value:?} (from {origin})")
+            };
+            let (outbox, message) = (shown("MAX_OUTBOX_BYTES"), shown("MAX_MESSAGE_BYTES"));
+            self.errors.push(Invalid(format!(
+                "Invalid settings {outbox} and {message}: one largest message takes {largest} bytes of an outbox; \
+                 raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
+            )));
+        }
+    }
+
     /// Both files, or neither.
     fn tls(&mut self) -> Option<TlsFiles> {
         let (given, missing) = match (self.set("TLS_CERT"), self.set("TLS_KEY")) {
             (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+            // It may be a credential that only the service sees.
+            (Some(_), None) | (None, Some(_)) if self.settings.hidden_credentials().is_some() => {
+                return None;
+            }
             (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
             (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
             (None, None) => return None,
@@ -254,19 +362,54 @@ impl Parser<'_> {
     }
 }
 
-/// An origin in the form that browsers send: scheme, host and port, in lower case, without the slash that
-/// people copy along.
-fn origin(text: &str) -> Option<String> {
+/// An origin in the form that browsers send, and in which it is compared (RFC 6454 section 6.2): scheme and host in
+/// lower case, the port where it is not the scheme's own, without the slash that people copy along. `None` for what no
+/// browser sends.
+pub fn origin(text: &str) -> Option<String> {
     let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
     let (scheme, authority) = text.split_once("://")?;
     let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-    let is_authority =
-        |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b'@' | b'*' | b'?' | b'#');
-    let fits = !scheme.is_empty()
-        && !authority.is_empty()
-        && scheme.bytes().all(is_scheme)
-        && authority.bytes().all(is_authority);
-    fits.then_some(text)
+    if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
+        return None;
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon inside of brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host = host_of_origin(host)?;
+    let is_digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = match port {
+        None => None,
+        Some(port) => Some(port).filter(is_digits)?.parse().ok().filter(|port: &u16| *port > 0),
+    };
+    if port.is_none() && authority.len() > host.len() && !authority.ends_with(']') {
+        return None;
+    }
+    let own = match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    };
+    Some(match port.filter(|port| own != Some(*port)) {
+        None => format!("{scheme}://{host}"),
+        Some(port) => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+/// A host as browsers write it: a name in ASCII, or an address in its shortest form (URL standard, host serializing).
+fn host_of_origin(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        let address: Ipv6Addr = address.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    // Whatever ends in a number is an IPv4 address for browsers, or no host.
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|b| b.is_ascii_digit()) {
+        return host.parse().ok().map(|address: Ipv4Addr| address.to_string());
+    }
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (!host.is_empty() && host.bytes().all(in_name)).then(|| host.to_owned())
 }
 
 /// A network, or an address as the network of one.
@@ -341,11 +484,18 @@ mod tests {
             ("TURN_TTL_MS", 1, 604_800_000),
             ("ROOM_TTL_MS", 0, 2_592_000_000),
             ("MAX_MESSAGE_BYTES", 1, 16_777_216),
-            ("MAX_OUTBOX_BYTES", 1, 1_073_741_824),
+            ("MAX_OUTBOX_BYTES", 1130, 1_073_741_824),
             ("SHUTDOWN_GRACE_MS", 0, 3_600_000_i64),
         ] {
             for good in [least, most] {
-                assert!(config(&[], &[(name, &good.to_string())]).is_ok(), "{name}={good}");
+                // Beside them, what could contradict them is as large, or as small, as it may be.
+                let other = match name {
+                    "MAX_MESSAGE_BYTES" => ("MAX_OUTBOX_BYTES", "1073741824"),
+                    _ => ("MAX_MESSAGE_BYTES", "1"),
+                };
+                let set = [(name, good.to_string()), (other.0, other.1.to_owned())];
+                let set = set.each_ref().map(|(name, value)| (*name, value.as_str()));
+                assert!(config(&[], &set).is_ok(), "{name}={good}");
             }
             for bad in [least - 1, most + 1] {
                 let lines = errors(&[(name, &bad.to_string())]);
@@ -354,6 +504,84 @@ mod tests {
                 assert_eq!(lines.len(), 1);
                 assert!(lines[0].starts_with(&start), "{}", lines[0]);
             }
+        }
+    }
+
+    #[test]
+    fn an_outbox_holds_one_largest_message() {
+        let with = |outbox: &str, message: &str| {
+            config(&[], &[("MAX_OUTBOX_BYTES", outbox), ("MAX_MESSAGE_BYTES", message)])
+        };
+        // 65,536 bytes, 10 of the frame's head, 96 of the place in the queue.
+        assert!(with("65642", "65536").is_ok());
+        let line = r#"Invalid settings MAX_OUTBOX_BYTES="65641" (from environment) and MAX_MESSAGE_BYTES="65536" (from default): one largest message takes 65642 bytes of an outbox; raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"#;
+        assert_eq!(errors(&[("MAX_OUTBOX_BYTES", "65641")]), [line]);
+        assert!(with("1048576", "1048470").is_ok() && with("1048576", "1048471").is_err());
+        // Below that, the server's own messages count.
+        assert!(with("1130", "1").is_ok() && with("1129", "1").is_err());
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_and_its_proxies() {
+        let metrics = |set: &[(&str, &str)]| config(&[], set).unwrap().metrics;
+        let networks = |texts: &[&str]| {
+            MetricsAccess::Networks(texts.iter().map(|text| text.parse().unwrap()).collect())
+        };
+        assert_eq!(metrics(&[]), networks(&["127.0.0.0/8", "::1/128"]));
+        let proxied = metrics(&[("TRUSTED_PROXIES", "10.0.0.7")]);
+        assert_eq!(proxied, networks(&["127.0.0.0/8", "::1/128", "10.0.0.7/32"]));
+        assert_eq!(metrics(&[("METRICS", "on")]), MetricsAccess::Everybody);
+        assert_eq!(metrics(&[("METRICS", "off")]), MetricsAccess::Nobody);
+        let named = metrics(&[("METRICS", "10.0.0.0/8, ::ffff:192.0.2.7")]);
+        assert_eq!(named, networks(&["10.0.0.0/8", "192.0.2.7/32"]));
+        for bad in ["yes", "10.0.0.0/33", "on,10.0.0.1", ","] {
+            assert_eq!(errors(&[("METRICS", bad)]).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_read_in_the_form_that_browsers_send() {
+        for (text, expected) in [
+            ("https://studio.example.org:443", "https://studio.example.org"),
+            ("http://studio.example.org:80/", "http://studio.example.org"),
+            ("https://studio.example.org:80", "https://studio.example.org:80"),
+            ("http://localhost:08080", "http://localhost:8080"),
+            ("HTTPS://Studio.Example.ORG:443", "https://studio.example.org"),
+            ("https://[2001:DB8:0:0::1]:443", "https://[2001:db8::1]"),
+            ("https://[::1]:3000", "https://[::1]:3000"),
+            ("http://192.0.2.7:80", "http://192.0.2.7"),
+            ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
+            ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Some(expected), "{text}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "studio.example.org",
+            "://a",
+            "https://",
+            "https://a/b",
+            "https://a//",
+            "https://*.a",
+            "https://me@a",
+            "https://a?b",
+            "https://a:",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:b",
+            "https://a:+1",
+            "https://:443",
+            "https://[::1",
+            "https://::1",
+            "https://[::g]",
+            "https://[::1]x",
+            "https://192.0.2",
+            "https://192.0.2.256",
+            "https://0x7f.1",
+            "https://m\u{fc}nchen.example",
+        ] {
+            assert_eq!(origin(bad), None, "{bad}");
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use warp::reply::Response as Reply;
 
 use crate::events::Event;
+use crate::refused::Refused;
 use crate::routes::{not_found, tls_only};
 use crate::shutdown::Phase;
 use crate::state::State;
@@ -138,10 +139,11 @@ async fn secured<F>(
         Ok(Ok(stream)) => serve(pin!(http(stream, service)), state, accepted).await,
         // Who only looks whether the port is open, or says nothing more, is no failure.
         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-        Ok(Err(error)) if tls.failure_is_news() => {
+        Ok(Err(error)) => {
+            state.metrics.turned_away(Refused::TlsHandshake);
             state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
         }
-        Ok(Err(_)) | Err(_) => {}
+        Err(_) => {}
     }
 }
 

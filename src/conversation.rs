@@ -61,6 +61,9 @@ pub trait Conversation: Send + 'static {
     fn leave(&mut self) {}
 }
 
+/// The largest buffer for output that a thread keeps, in bytes.
+pub const KEEP: usize = 64 * 1024;
+
 /// Frames on their way to a socket.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -68,6 +71,16 @@ pub struct Output {
     pub frames: Vec<u8>,
     /// One message, before its frame is around it.
     text: Vec<u8>,
+}
+
+impl Output {
+    /// Empties it, and gives back what a long message took.
+    pub fn clear(&mut self) {
+        for buffer in [&mut self.frames, &mut self.text] {
+            buffer.clear();
+            buffer.shrink_to(KEEP);
+        }
+    }
 }
 
 /// Takes what a client is told, and counts it.
@@ -101,5 +114,21 @@ impl<'a> Replies<'a> {
         };
         encode(&mut self.out.frames, opcode, payload, None);
         *self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reply_is_no_loan_for_ever() {
+        let (mut out, mut count, metrics) = (Output::default(), 0, Metrics::default());
+        let long = "x".repeat(2 * KEEP);
+        let mut replies = Replies::new(&mut out, &mut count, &metrics);
+        replies.say(&ServerMessage::Welcome { message: &long });
+        assert!(out.text.capacity() > KEEP && out.frames.capacity() > KEEP);
+        out.clear();
+        assert!(out.text.capacity() <= KEEP && out.frames.capacity() <= KEEP);
     }
 }

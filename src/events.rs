@@ -3,6 +3,7 @@
 //! Owns what an event is called, how grave it is, its fields and its words. It deliberately does not know
 //! where events go.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use std::str::FromStr;
 use crate::protocol::{ClientId, CloseCode, ErrorCode, PeerId, Role, RoomId};
 
 /// How grave an event is, gravest first: journald's priorities (syslog(3)), as far as they are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
     /// The process ends because of a bug.
@@ -26,6 +27,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, gravest first.
+    pub const ALL: [Self; 5] = [Self::Crit, Self::Error, Self::Warn, Self::Info, Self::Debug];
+
     /// What `LOG_LEVEL` may be, gravest first.
     pub const SETTINGS: [&str; 4] = ["error", "warn", "info", "debug"];
 }
@@ -46,8 +50,9 @@ impl FromStr for Level {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::Error, Self::Warn, Self::Info, Self::Debug]
+        Self::ALL
             .into_iter()
+            .filter(|level| *level != Self::Crit)
             .find(|level| level.to_string().eq_ignore_ascii_case(name))
             .ok_or(())
     }
@@ -64,6 +69,43 @@ pub struct Kind {
     pub message_id: &'static str,
     /// Its fields, as they are called in the source: the journal has them in upper case.
     pub fields: &'static [&'static str],
+    /// How many are logged.
+    pub quota: Quota,
+}
+
+/// How much of what somebody can cause as often as they like is logged in a minute. The rest is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// All of it: nobody outside can cause it.
+    All,
+    /// A few clients of each address; of each client one.
+    Few,
+    /// One of each address.
+    One,
+    /// One, whoever causes it.
+    Sole,
+}
+
+impl Quota {
+    /// How many are logged in a minute; `None` for all.
+    pub fn most(self) -> Option<u32> {
+        match self {
+            Self::All => None,
+            // Whoever shares an address (a household, a studio) is still seen one by one.
+            Self::Few => Some(20),
+            Self::One | Self::Sole => Some(1),
+        }
+    }
+}
+
+/// The quota of an event that has none of its own.
+macro_rules! quota {
+    () => {
+        Quota::All
+    };
+    ($quota:ident) => {
+        Quota::$quota
+    };
 }
 
 /// tracing knows no critical level: the journal sink sends these through a layer of their own.
@@ -88,7 +130,7 @@ macro_rules! tracing_level {
 macro_rules! events {
     ($(
         $(#[$doc:meta])*
-        $name:ident { $($field:ident: $type:ty),* $(,)? } $level:ident $id:literal
+        $name:ident { $($field:ident: $type:ty),* $(,)? } $level:ident $($quota:ident)? $id:literal
         $message:literal
     )*) => {
         /// Something that the service has to say, with what it has to say it about.
@@ -113,8 +155,35 @@ macro_rules! events {
                     level: Level::$level,
                     message_id: $id,
                     fields: &[$(stringify!($field)),*],
+                    quota: quota!($($quota)?),
                 },)*
             ];
+
+            /// The first field of this type.
+            fn field<T: Copy + 'static>(&self) -> Option<T> {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        $(if let Some(found) = ($field as &dyn Any).downcast_ref() {
+                            return Some(*found);
+                        })*
+                        None
+                    })*
+                }
+            }
+
+            /// What it is called.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => stringify!($name),)*
+                }
+            }
+
+            /// How many of its kind are logged.
+            pub fn quota(&self) -> Quota {
+                match self {
+                    $(Self::$name { .. } => quota!($($quota)?),)*
+                }
+            }
 
             /// How grave it is.
             pub fn level(&self) -> Level {
@@ -166,11 +235,11 @@ events! {
     "Unknown setting {setting} in {origin} is ignored; `openstudio-signaling config` lists the known ones"
 
     /// A WebSocket client was accepted.
-    ClientConnected { client_ip: IpAddr, client_id: ClientId } Info "9ce4dfcc2b9745a2a4d80bd063b9bfde"
+    ClientConnected { client_ip: IpAddr, client_id: ClientId } Info Few "9ce4dfcc2b9745a2a4d80bd063b9bfde"
     "WebSocket client connected: {client_ip} (client {client_id})"
 
     /// A client sent a type of message for the first time.
-    FirstMessage { client_ip: IpAddr, client_id: ClientId, message_type: &'static str } Info "230d3a2909d44c03aba45063b9e0e652"
+    FirstMessage { client_ip: IpAddr, client_id: ClientId, message_type: &'static str } Info Few "230d3a2909d44c03aba45063b9e0e652"
     "Received message: {message_type} (client {client_id}, {client_ip}; further ones at debug)"
 
     /// A client sent a message.
@@ -178,7 +247,7 @@ events! {
     "Received message: {message_type} (client {client_id}, {client_ip})"
 
     /// A client's message was refused for a reason that is new for this client.
-    FirstRejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Info "262d1c6a66aa49818f00bfc42a15cd4a"
+    FirstRejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Info Few "262d1c6a66aa49818f00bfc42a15cd4a"
     "Rejected message: {reason} (client {client_id}, {client_ip}; further {error_code} ones at debug)"
 
     /// A client's message was refused.
@@ -186,63 +255,71 @@ events! {
     "Rejected message: {reason} (client {client_id}, {client_ip}, {error_code})"
 
     /// A client took an id.
-    Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info "ac592088905546bfa3f092715aa45876"
+    Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info Few "ac592088905546bfa3f092715aa45876"
     "Peer registered: {peer_id} (client {client_id}, {client_ip})"
 
     /// A client took the id of another that showed no sign of life.
-    TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info "284ab99c68224aac9296ca34e79dc7fe"
+    TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "284ab99c68224aac9296ca34e79dc7fe"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} showed no sign of life and is replaced"
 
     /// A peer made a room or came into one.
-    RoomEntered { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "0d88cfc16f414735b70fe3293e8e1afc"
-    "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id})"
+    RoomEntered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info Few "0d88cfc16f414735b70fe3293e8e1afc"
+    "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id}, {client_ip})"
 
     /// A peer asked for a token that lets somebody into its room.
-    InviteMade { client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info "6b4b3e5a0ae24d9ab845d4dc69eda6f8"
-    "Invite made: to room {room_id} as {role} by peer {peer_id} (client {client_id})"
+    InviteMade { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info Few "6b4b3e5a0ae24d9ab845d4dc69eda6f8"
+    "Invite made: to room {room_id} as {role} by peer {peer_id} (client {client_id}, {client_ip})"
 
     /// A room has reached its age.
-    RoomExpired { room_id: RoomId, ttl_ms: u128 } Info "c4639ee3c8e84ed79c24f277c2c7a7b5"
+    RoomExpired { room_id: RoomId, ttl_ms: u128 } Info Few "c4639ee3c8e84ed79c24f277c2c7a7b5"
     "Room expired: {room_id} is {ttl_ms} ms old (ROOM_TTL_MS)"
 
     /// A peer left its room, by itself or with its connection.
-    RoomLeft { client_id: ClientId, peer_id: PeerId, room_id: RoomId } Info "2df3b06d58ac405e972e5bb72a113227"
-    "Room left: {room_id} by peer {peer_id} (client {client_id})"
+    RoomLeft { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId } Info Few "2df3b06d58ac405e972e5bb72a113227"
+    "Room left: {room_id} by peer {peer_id} (client {client_id}, {client_ip})"
 
     /// More waits for a client than may.
-    ReadsTooSlowly { client_ip: IpAddr, client_id: ClientId, limit: usize } Warn "f1d4fffe7b9949ee9b58973a0ec704d1"
+    ReadsTooSlowly { client_ip: IpAddr, client_id: ClientId, limit: usize } Warn Few "f1d4fffe7b9949ee9b58973a0ec704d1"
     "Client {client_id}, {client_ip} reads too slowly: more than {limit} bytes wait for it (MAX_OUTBOX_BYTES)"
 
     /// A client sent more messages than `RATE_LIMIT` for the first time.
-    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn "7a96a54d769742c5954e67ae682fc529"
+    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn Few "7a96a54d769742c5954e67ae682fc529"
     "Rate limit hit by client {client_id}, {client_ip}: more than {limit} messages in 10 s (RATE_LIMIT); the surplus is dropped"
 
     /// A client sent more pieces of a stream than anybody may, for the first time.
-    StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
+    StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info Few "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
     "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"
 
     /// A WebSocket client is gone.
-    ClientDisconnected { client_ip: IpAddr, client_id: ClientId, close_code: CloseCode, closed_by: &'static str, seconds: u64, messages_in: u64, messages_out: u64, bytes_in: u64, bytes_out: u64 } Info "040ca47a44cb48f28ff47e91e7fc369d"
+    ClientDisconnected { client_ip: IpAddr, client_id: ClientId, close_code: CloseCode, closed_by: &'static str, seconds: u64, messages_in: u64, messages_out: u64, bytes_in: u64, bytes_out: u64 } Info Few "040ca47a44cb48f28ff47e91e7fc369d"
     "WebSocket client disconnected: {client_ip} (client {client_id}, close {close_code} by {closed_by}, {seconds} s, messages {messages_in} in {messages_out} out, bytes {bytes_in} in {bytes_out} out)"
 
     /// A client did not answer a ping.
-    ClientDead { client_ip: IpAddr, client_id: ClientId, silent_ms: u64 } Info "1158d0c7abbf4940b862c3ea5e13f875"
+    ClientDead { client_ip: IpAddr, client_id: ClientId, silent_ms: u64 } Info Few "1158d0c7abbf4940b862c3ea5e13f875"
     "Client {client_id}, {client_ip} is dead: nothing heard for {silent_ms} ms in spite of a ping"
 
     /// A client was turned away because `MAX_CONNECTIONS` are connected.
-    ClientsFull { client_ip: IpAddr, limit: usize } Warn "946497ae06e94880805ac8032cadf2d3"
+    ClientsFull { client_ip: IpAddr, limit: usize } Warn Sole "946497ae06e94880805ac8032cadf2d3"
     "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
 
     /// A client was turned away because its address has as many as it may.
-    AddressFull { client_ip: IpAddr, limit: u32 } Warn "211c994fb63748cca6203a5d18841a03"
+    AddressFull { client_ip: IpAddr, limit: u32 } Warn One "211c994fb63748cca6203a5d18841a03"
     "Connection limit reached by {client_ip}: {limit} clients from one address (MAX_CONNECTIONS_PER_IP); further ones get close 4008 until one leaves"
 
     /// A page that may not connect tried to.
-    OriginRefused { client_ip: IpAddr, origin: String } Info "98c67a19c0314cfd9a9a700e89668ee1"
+    OriginRefused { client_ip: IpAddr, origin: String } Info One "98c67a19c0314cfd9a9a700e89668ee1"
     "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
 
+    /// Somebody who asked for a WebSocket, or for nothing that makes sense, was turned away.
+    TurnedAway { client_ip: IpAddr, refused: &'static str, reason: &'static str, cause: &'static str } Info One "109db7c81f8e4b6bb55fc8221e78c5f4"
+    "Turned {client_ip} away: {reason}; {cause}"
+
+    /// Somebody asked for the metrics who may not see them.
+    MetricsRefused { client_ip: IpAddr } Warn One "a0409f8c0a924ea0bff4970abc72869e"
+    "/metrics was asked for by {client_ip}, which may not see it, and got HTTP 404; if it is yours, name its network in METRICS (METRICS=127.0.0.1,{client_ip})"
+
     /// The web studio has no page to begin with.
-    WebRootEmpty { path: String } Warn "c37ea74e693b46e4989fca9929e7fdf9"
+    WebRootEmpty { path: String } Warn Sole "c37ea74e693b46e4989fca9929e7fdf9"
     "WEB_ROOT has no {path} that the service can read: / gets HTTP 404; name the directory with the studio's index.html, or let others read it (chmod -R a+rX)"
 
     /// Which station this is.
@@ -281,20 +358,20 @@ events! {
     CertificateExpires { cert: String, days: i64, problem: String, fix: String } Warn "427886fc0e3f49d3a5e07c0ba2579234"
     "The certificate in {cert} {problem}; {fix}"
 
-    /// A client and the server did not agree upon TLS, for the first time in a minute.
-    TlsFailed { client_ip: IpAddr, error: String } Info "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"
-    "TLS handshake with {client_ip} failed: {error}; further ones within a minute are not logged"
+    /// A client and the server did not agree upon TLS.
+    TlsFailed { client_ip: IpAddr, error: String } Info One "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"
+    "TLS handshake with {client_ip} failed: {error}"
 
     /// A connection could not be accepted for want of descriptors or memory.
-    FilesExhausted { error: String, limit: u64 } Error "420042aaa1ff49668762e8e1a9003a38"
+    FilesExhausted { error: String, limit: u64 } Error Sole "420042aaa1ff49668762e8e1a9003a38"
     "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"
 
-    /// Connections that were no clients were closed, for the first time in a minute.
-    NewcomersClosed { closed: usize } Warn "1d8f64c9b7e24f0f9a35c0d2e8b47163"
-    "Closed {closed} connections that were no clients after a second, because others wait; not logged again before there was room for a minute"
+    /// Connections that were no clients were closed.
+    NewcomersClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
+    "Closed {closed} connections that were no clients after a second, because others wait"
 
     /// A connection could not be accepted, and the reason is not a known one.
-    AcceptFailed { error: String } Error "bae343e96c524c158ed4dc6e0dff7e70"
+    AcceptFailed { error: String } Error Sole "bae343e96c524c158ed4dc6e0dff7e70"
     "Cannot accept a connection: {error}; retrying"
 
     /// A signal that ends the process came.
@@ -313,9 +390,9 @@ events! {
     Forced { clients: usize, connections: usize, reason: &'static str } Warn "25a6dd0ddacb4c0ba69df71782638e3b"
     "Forced to stop: {reason} with {clients} clients and {connections} other connections left; exit code 1"
 
-    /// SIGHUP was handled.
-    Reloaded { log_level: Level, origin: String, station_id: String } Info "076edcbff4d643cf8195644b2172a196"
-    "Reloaded: log level is {log_level} (from {origin}), station is {station_id}"
+    /// SIGHUP was handled: what is in force now.
+    Reloaded { log_level: Level, origin: String, station_id: String, certificate: &'static str } Info "076edcbff4d643cf8195644b2172a196"
+    "Reloaded: log level is {log_level} (from {origin}), station is {station_id}, certificate is {certificate}"
 
     /// A reload found a setting that only a restart applies.
     NeedsRestart { setting: String } Warn "bd19f817130a4a18b688c2827eafdd1c"
@@ -325,17 +402,25 @@ events! {
     LimitTooHigh { limit: usize, carries: usize } Warn "362dc32318ed4518ba63635940dedec4"
     "MAX_CONNECTIONS={limit} is more than the file limit carries: {carries}; raise LimitNOFILE= or lower it"
 
-    /// SIGHUP found a configuration that can't be.
-    ReloadFailed { reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
-    "Reload failed, the old settings stay: {reason}"
+    /// SIGHUP found something that is wrong, and left it as it was.
+    ReloadFailed { part: &'static str, reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
+    "Reload failed for {part}, what was in force stays: {reason}"
 
     /// A part did not answer the watchdog.
     WatchdogWithheld { part: &'static str, milliseconds: u128 } Error "404c9c8af6bc483da85b268e9ab73613"
     "Watchdog ping withheld: {part} has not answered for {milliseconds} ms; systemd restarts the service if that goes on"
 
     /// systemd could not be told something.
-    NotifyFailed { error: String } Warn "5076c39c07324cfe88a60100c2b45f1b"
+    NotifyFailed { error: String } Warn Sole "5076c39c07324cfe88a60100c2b45f1b"
     "Cannot notify systemd: {error}"
+
+    /// Events that were repetitions, and not logged.
+    Repeated { count: u64, event: &'static str, source: String, sample: String } Info "47e5580dce794ef6926c45e8f76e9bdb"
+    "{count} more within a minute by {source}, not logged one by one: {sample}"
+
+    /// Events at level warn or graver that were repetitions, and not logged.
+    RepeatedProblem { count: u64, event: &'static str, source: String, sample: String } Warn "c0058823455f475f88fcb1118e642a8a"
+    "{count} more within a minute by {source}, not logged one by one: {sample}"
 
     /// Events were lost because the log did not take them.
     LogDropped { count: u64 } Warn "bad098752a894df5a3bb341dc15c5a6a"
@@ -354,9 +439,53 @@ events! {
     "Internal error, stopping with exit code 1: {reason} (at {location}); please report this line"
 }
 
+impl Event {
+    /// Who caused it, where it names an address.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.field()
+    }
+
+    /// The client that it is about, where it is about one.
+    pub fn client(&self) -> Option<ClientId> {
+        self.field()
+    }
+
+    /// What tells it from others of its kind that are no repetitions of it.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::FirstMessage { message_type, .. } => message_type,
+            Self::FirstRejected { error_code, .. } => error_code.name(),
+            Self::TurnedAway { refused, .. } => refused,
+            _ => "",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_address_can_repeat_has_a_quota() {
+        for kind in Event::KINDS.iter().filter(|kind| kind.fields.contains(&"client_ip")) {
+            // At debug, every message is what somebody asked for.
+            assert_eq!(kind.quota == Quota::All, kind.level == Level::Debug, "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn fields_are_found_by_their_type() {
+        let (client_ip, client_id) = (IpAddr::from([192, 0, 2, 7]), ClientId(5));
+        let message_type = "ping";
+        let event = Event::FirstMessage { client_ip, client_id, message_type };
+        assert_eq!((event.client_ip(), event.client()), (Some(client_ip), Some(client_id)));
+        assert_eq!(
+            (event.topic(), event.name(), event.quota()),
+            ("ping", "FirstMessage", Quota::Few)
+        );
+        let event = Event::Signal { signal: "SIGTERM" };
+        assert_eq!((event.client_ip(), event.client(), event.topic()), (None, None, ""));
+    }
 
     #[test]
     fn message_ids_are_ids_and_unique() {

@@ -1,22 +1,26 @@
 //! The log's two sinks, journald and stderr, behind one bounded queue and one writer thread.
 //!
-//! Owns the queue, what happens when it is full, and the form of a line. It deliberately knows no event
-//! by name, but for the one that counts lost events.
+//! Owns the queue, what happens when it is full, what is logged once with the count of the rest, and the form of a
+//! line. It deliberately knows no event by name, but for those that count others.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
+use std::mem::{Discriminant, discriminant};
+use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::fstat;
 use tracing::{Dispatch, dispatcher};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::events::{Event, Level};
+use crate::address::party;
+use crate::events::{Event, Level, Quota};
+use crate::quiet::{Quiet, Rest};
 
 /// How many events wait for the writer. One takes up to about 300 bytes with its strings, so a journal
 /// that stands still costs at most 2.5 MB (this queue, and the batch that the writer has in hand).
@@ -49,10 +53,45 @@ struct Shared {
 struct Queue {
     /// Written by anybody, taken by the writer. When it is full, a new event is counted and lost.
     waiting: VecDeque<(SystemTime, Event)>,
+    /// What is logged once; written by anybody, looked at by the writer when a window ends.
+    quiet: Quiet<Key>,
     dropped: u64,
     /// Whether the writer has a batch in hand.
     busy: bool,
     closed: bool,
+}
+
+/// What makes two events repetitions of each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Discriminant<Event>,
+    name: &'static str,
+    topic: &'static str,
+    level: Level,
+    /// Whose they are, or `None` for anybody's.
+    source: Option<IpAddr>,
+}
+
+impl Key {
+    fn of(event: &Event) -> Self {
+        let source = match event.quota() {
+            Quota::Sole => None,
+            _ => event.client_ip().map(party),
+        };
+        let (kind, level) = (discriminant(event), event.level());
+        Self { kind, name: event.name(), topic: event.topic(), level, source }
+    }
+}
+
+/// The line about repetitions that were not logged.
+fn rest(Rest { key, count, sample }: Rest<Key>) -> Event {
+    let source = key.source.map_or_else(|| "several addresses".to_owned(), |ip| ip.to_string());
+    let event = key.name;
+    if key.level <= Level::Warn {
+        Event::RepeatedProblem { count, event, source, sample }
+    } else {
+        Event::Repeated { count, event, source, sample }
+    }
 }
 
 /// The writer thread; whoever holds this ends it.
@@ -95,17 +134,29 @@ impl Journal {
         level as u8 <= self.shared.level.load(Ordering::Relaxed)
     }
 
+    /// The least grave level that is logged.
+    pub fn level(&self) -> Level {
+        let number = self.shared.level.load(Ordering::Relaxed);
+        Level::ALL.into_iter().find(|level| *level as u8 == number).unwrap_or(Level::Info)
+    }
+
     /// Sets the least grave level that is logged.
     pub fn set_level(&self, level: Level) {
         self.shared.level.store(level as u8, Ordering::Relaxed);
     }
 
-    /// Logs an event, or counts it as lost when the queue is full.
+    /// Logs an event, or counts it: as a repetition of what was logged a moment ago, or as lost when the queue is
+    /// full.
     pub fn log(&self, event: Event) {
         if !self.logs(event.level()) {
             return;
         }
         let mut queue = self.shared.lock();
+        if queue.is_repetition(&event) {
+            // The writer says so when the time has come.
+            self.shared.filled.notify_one();
+            return;
+        }
         if queue.waiting.len() < CAPACITY {
             queue.waiting.push_back((SystemTime::now(), event));
         } else {
@@ -133,6 +184,13 @@ impl Writer {
     /// Writes what is left and ends the thread. One that is stuck in a sink that takes nothing for
     /// `timeout` is left behind: the process is about to end.
     pub fn finish(self, timeout: Duration) {
+        {
+            let mut queue = self.journal.shared.lock();
+            while let Some(ended) = queue.quiet.end() {
+                queue.waiting.push_back((SystemTime::now(), rest(ended)));
+            }
+        }
+        self.journal.shared.filled.notify_one();
         self.journal.flush(timeout);
         let stuck = {
             let mut queue = self.journal.shared.lock();
@@ -147,18 +205,56 @@ impl Writer {
     }
 }
 
+impl Queue {
+    /// Whether an event is one of many, and is counted instead.
+    fn is_repetition(&mut self, event: &Event) -> bool {
+        let Some(most) = event.quota().most() else {
+            return false;
+        };
+        let key = Key::of(event);
+        let others = Key { source: None, ..key.clone() };
+        let client = event.client().map(|client| client.0);
+        !self.quiet.admits(key, others, client, most, Instant::now(), || event.message())
+    }
+
+    /// Adds what is to be said of repetitions whose time is over.
+    fn end_windows(&mut self) {
+        let now = Instant::now();
+        while let Some(ended) = self.quiet.ended(now) {
+            self.waiting.push_back((SystemTime::now(), rest(ended)));
+        }
+    }
+}
+
 impl Shared {
     /// A panic elsewhere leaves the queue as it is: each change to it is a single step.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until there is something to write, or no more will come.
+    fn wait(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.lock();
+        loop {
+            queue.end_windows();
+            if !queue.waiting.is_empty() || queue.closed {
+                return queue;
+            }
+            queue = match queue.quiet.next_end() {
+                None => self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let time = end.saturating_duration_since(Instant::now());
+                    let woken = self.filled.wait_timeout(queue, time);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
     fn write(&self, sink: &Sink) {
         let mut batch = VecDeque::new();
         loop {
-            let idle = |queue: &mut Queue| queue.waiting.is_empty() && !queue.closed;
-            let mut queue =
-                self.filled.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.wait();
             if queue.waiting.is_empty() {
                 return;
             }
@@ -299,6 +395,31 @@ mod tests {
         journal.log(Event::Signal { signal: "SIGTERM" });
         assert_eq!(journal.shared.lock().dropped, 1);
         assert_eq!(journal.shared.lock().waiting.len(), CAPACITY);
+    }
+
+    #[test]
+    fn what_an_address_repeats_is_counted() {
+        let journal = Journal::new(Level::Info);
+        let refuse = |last: u8| {
+            let origin = "https://elsewhere.example".to_owned();
+            journal.log(Event::OriginRefused { client_ip: [192, 0, 2, last].into(), origin });
+        };
+        (0..50).for_each(|_| refuse(1));
+        refuse(2);
+        assert_eq!(journal.shared.lock().waiting.len(), 2, "one of each address");
+        let connect = |number| {
+            let (client_ip, client_id) = ([192, 0, 2, 1].into(), ClientId(number));
+            journal.log(Event::ClientConnected { client_ip, client_id });
+        };
+        (0..1000).for_each(connect);
+        let mut queue = journal.shared.lock();
+        assert_eq!(queue.waiting.len(), 22);
+        let ended = std::iter::from_fn(|| queue.quiet.end()).map(|ended| rest(ended).message());
+        let expected = [
+            "49 more within a minute by 192.0.2.1, not logged one by one: Origin not allowed: https://elsewhere.example from 192.0.2.1 got HTTP 403 (ALLOWED_ORIGINS)",
+            "980 more within a minute by 192.0.2.1, not logged one by one: WebSocket client connected: 192.0.2.1 (client 20)",
+        ];
+        assert_eq!(ended.collect::<Vec<_>>(), expected);
     }
 
     #[test]

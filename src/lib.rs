@@ -4,7 +4,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`flood`] what is logged once |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`quiet`] what is logged once · [`refused`] why somebody is turned away |
 //! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and when they end · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
@@ -24,7 +24,6 @@ pub mod config;
 pub mod connection;
 pub mod conversation;
 pub mod events;
-pub mod flood;
 pub mod frame;
 pub mod hub;
 pub mod ice;
@@ -39,6 +38,8 @@ pub mod outbox;
 pub mod page;
 pub mod peer;
 pub mod protocol;
+pub mod quiet;
+pub mod refused;
 pub mod report;
 pub mod room;
 pub mod roundtrip;
@@ -70,13 +71,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Secret, Source};
+use crate::config::{Config, Reloadable, Secret, Source, TlsFiles, Unusable};
 use crate::conversation::Conversation;
-use crate::events::Event;
+use crate::events::{Event, Level};
 use crate::hub::{Hub, RoomLimits};
 use crate::ice::wants_credentials;
 use crate::invite::Tokens;
@@ -132,7 +133,7 @@ pub struct Service {
 pub struct Surroundings {
     /// What the station manifest says.
     pub station: Station,
-    /// The real path of the web studio's directory.
+    /// The web studio's directory, links and all.
     pub web_root: Option<PathBuf>,
     /// The certificate for TLS without a proxy.
     pub certified: Option<Arc<CertifiedKey>>,
@@ -146,7 +147,8 @@ pub struct Surroundings {
 pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
     let station = station::load(config.station_manifest.as_deref());
     let web_root = config.web_root.as_deref().map(|path| {
-        web::root(path).map_err(|error| {
+        let checked = web::check_root(path).map(|()| path.to_owned());
+        checked.map_err(|error| {
             let origin = settings.origin("WEB_ROOT");
             let fix = "must be a directory that the user of the service can read";
             let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
@@ -181,7 +183,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let Surroundings { station, web_root, certified } = service.surroundings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let hangup = signal(SignalKind::hangup())?;
     let file_limit = raise_file_limit();
     let carries = clients_for(file_limit);
     let limit = config.max_connections.unwrap_or(carries);
@@ -189,7 +191,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
     log_station(&journal, &station, config.turn_secret.as_ref());
-    log_tls(&journal, &config, certified.as_deref());
+    log_tls(&journal, config.tls.as_ref(), certified.as_deref());
     if let Some(index) = web_root.as_deref().and_then(web::missing_index) {
         journal.log(Event::WebRootEmpty { path: index.display().to_string() });
     }
@@ -250,19 +252,17 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
     tasks.spawn(expire_rooms(Arc::clone(&state)));
+    let reloading =
+        reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
+    tasks.spawn(reloading);
 
-    loop {
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = hangup.recv() => {
-                reload(&source, &settings, &state, &notifier);
-                continue;
-            }
-            () = shutdown.reached(Phase::Draining) => break,
-        };
+    let signal = tokio::select! {
+        _ = terminate.recv() => Some("SIGTERM"),
+        _ = interrupt.recv() => Some("SIGINT"),
+        () = shutdown.reached(Phase::Draining) => None,
+    };
+    if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
-        break;
     }
     shutdown.enter(Phase::Draining);
     notifier.stopping(&status("Draining", state.seats.taken()));
@@ -401,8 +401,8 @@ fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret
 }
 
 /// Logs which certificate is in force, and when browsers refuse it for its time, or will soon.
-fn log_tls(journal: &Journal, config: &Config, certified: Option<&CertifiedKey>) {
-    let (Some(files), Some(certified)) = (&config.tls, certified) else {
+fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&CertifiedKey>) {
+    let (Some(files), Some(certified)) = (files, certified) else {
         return;
     };
     // What has been loaded has a first certificate, and that could be read.
@@ -418,45 +418,133 @@ fn log_tls(journal: &Journal, config: &Config, certified: Option<&CertifiedKey>)
     }
 }
 
-/// What SIGHUP does: reads the settings and their files again, and takes the log level, the station and the
-/// certificate from them. What can't be changes nothing.
-fn reload(source: &Source, started: &Settings, state: &State, notifier: &Notifier) {
-    notifier.reloading();
-    let loaded = source.load().map_err(|errors| join(&errors));
-    let loaded = loaded.and_then(|(config, settings)| {
-        let found = surroundings(&config, &settings).map_err(|errors| errors.join("; "))?;
-        Ok((config, settings, found))
-    });
-    match loaded {
-        Ok((config, settings, Surroundings { station, certified, .. })) => {
-            state.journal.set_level(config.log_level);
-            log_station(&state.journal, &station, state.config.turn_secret.as_ref());
-            let station_id = quoted(&station.station_id);
-            state.manifest.replace(station);
-            warn_unknown(&state.journal, &settings);
-            let switched = match (&state.tls, certified) {
-                (Some(tls), Some(certified)) => {
-                    tls.replace(Arc::clone(&certified));
-                    log_tls(&state.journal, &config, Some(&certified));
-                    None
-                }
-                (None, None) => None,
-                // Those who are connected can't change over, and those to come would meet another protocol.
-                (Some(_), None) => Some("TLS_CERT=".to_owned()),
-                (None, Some(_)) => Some(format!("TLS_CERT={}", settings.get("TLS_CERT").1)),
-            };
-            for setting in settings.changed_since(started).into_iter().chain(switched) {
-                state.journal.log(Event::NeedsRestart { setting });
-            }
-            state.journal.log(Event::Reloaded {
-                log_level: config.log_level,
-                origin: settings.origin("LOG_LEVEL").to_string(),
-                station_id,
-            });
+/// Reloads at each SIGHUP, until the drain begins. Files are read on a thread of their own: a disk that hangs must not
+/// keep the clients waiting.
+async fn reload_at_hangup(
+    mut hangup: Signal,
+    source: Source,
+    started: Settings,
+    state: Arc<State>,
+    notifier: Notifier,
+) {
+    let mut in_force = started.clone();
+    let reload = async {
+        while hangup.recv().await.is_some() {
+            notifier.reloading();
+            let (source, before) = (source.clone(), in_force.clone());
+            let read = tokio::task::spawn_blocking(move || Reload::read(&source, before)).await;
+            // Only a panic ends it early, and the drain has begun then.
+            let Ok(reload) = read else { return };
+            in_force = reload.apply(&started, &state);
+            notifier.ready(&status("Serving", state.seats.taken()));
         }
-        Err(reason) => state.journal.log(Event::ReloadFailed { reason }),
+    };
+    tokio::select! {
+        biased;
+        () = state.shutdown.reached(Phase::Draining) => {}
+        () = reload => {}
     }
-    notifier.ready(&status("Serving", state.seats.taken()));
+}
+
+/// What a reload has read: each thing by itself, so that one that is wrong keeps no other out.
+#[derive(Debug)]
+pub struct Reload {
+    /// The settings; those from before, where they could not be read.
+    settings: Settings,
+    /// What is wrong with the settings, one line each.
+    invalid: Vec<Invalid>,
+    log_level: Option<Level>,
+    station: Result<Station, Vec<String>>,
+    /// The files and what is in them, or `None` without TLS; an error that is empty is among `invalid` already.
+    tls: Result<Option<(TlsFiles, Arc<CertifiedKey>)>, Vec<String>>,
+}
+
+impl Reload {
+    /// Reads the settings, and what they lead to. `before` are the settings from before.
+    pub fn read(source: &Source, before: Settings) -> Self {
+        let (settings, unreadable) = match source.settings() {
+            Ok(settings) => (settings, Vec::new()),
+            Err(errors) => (before, errors),
+        };
+        let invalid = Config::new(&settings).err().unwrap_or_default();
+        let Reloadable { log_level, station_manifest, tls } = Reloadable::new(&settings);
+        let station = station_manifest.map_err(|Unusable| Vec::new());
+        let station = station.and_then(|path| station::load(path.as_deref()));
+        let tls = tls.map_err(|Unusable| Vec::new()).and_then(|files| match files {
+            Some(_) if settings.hidden_credentials().is_some() => Ok(None),
+            Some(files) => match tls::load(&files, &settings) {
+                Ok(certified) => Ok(Some((files, certified))),
+                Err(error) => Err(vec![error]),
+            },
+            None => Ok(None),
+        });
+        let invalid = unreadable.into_iter().chain(invalid).collect();
+        Self { settings, invalid, log_level: log_level.ok(), station, tls }
+    }
+
+    /// What is wrong, one line each.
+    pub fn errors(&self) -> Vec<String> {
+        let invalid = self.invalid.iter().map(ToString::to_string);
+        let station = self.station.as_ref().err().into_iter().flatten().cloned();
+        invalid
+            .chain(station)
+            .chain(self.tls.as_ref().err().into_iter().flatten().cloned())
+            .collect()
+    }
+
+    /// Puts in force what is right, and says what it did with each thing. Returns the settings as they are now.
+    fn apply(self, started: &Settings, state: &State) -> Settings {
+        let Self { settings, invalid, log_level, station, tls } = self;
+        let journal = &state.journal;
+        let failed = |part, errors: Vec<String>| {
+            // Where there is none, it is among those of the settings.
+            if !errors.is_empty() {
+                journal.log(Event::ReloadFailed { part, reason: errors.join("; ") });
+            }
+        };
+        failed("the settings", invalid.iter().map(ToString::to_string).collect());
+        if let Some(level) = log_level {
+            journal.set_level(level);
+        }
+        warn_unknown(journal, &settings);
+        match station {
+            Ok(station) => {
+                log_station(journal, &station, state.config.turn_secret.as_ref());
+                state.manifest.replace(station);
+            }
+            Err(errors) => failed("the station manifest", errors),
+        }
+        let (certificate, switched) = match (&state.tls, tls) {
+            (Some(tls), Ok(Some((files, certified)))) => {
+                tls.replace(Arc::clone(&certified));
+                log_tls(journal, Some(&files), Some(&certified));
+                ("the one in TLS_CERT", None)
+            }
+            (None, Ok(None)) => ("none", None),
+            // Those who are connected can't change over, and those to come would meet another protocol.
+            (Some(_), Ok(None)) => ("as before", Some("TLS_CERT=".to_owned())),
+            (None, Ok(Some(_))) => {
+                ("none", Some(format!("TLS_CERT={}", settings.get("TLS_CERT").1)))
+            }
+            (in_force, Err(errors)) => {
+                failed("the certificate", errors);
+                (if in_force.is_some() { "as before" } else { "none" }, None)
+            }
+        };
+        for setting in settings.changed_since(started).into_iter().chain(switched) {
+            journal.log(Event::NeedsRestart { setting });
+        }
+        if let Some(index) = state.web_root.as_deref().and_then(web::missing_index) {
+            journal.log(Event::WebRootEmpty { path: index.display().to_string() });
+        }
+        journal.log(Event::Reloaded {
+            log_level: journal.level(),
+            origin: settings.origin("LOG_LEVEL").to_string(),
+            station_id: quoted(&state.manifest.station().station_id),
+            certificate,
+        });
+        settings
+    }
 }
 
 /// Warns of names in the settings file that mean nothing.
@@ -467,11 +555,6 @@ pub fn warn_unknown(journal: &Journal, settings: &Settings) {
             origin: origin.to_string(),
         });
     }
-}
-
-fn join(errors: &[Invalid]) -> String {
-    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    errors.join("; ")
 }
 
 /// Makes any panic one critical event and the beginning of the end. What panics after the first is a

@@ -19,7 +19,8 @@ use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Settings};
 use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{
-    Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd, warn_unknown,
+    Reload, Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd,
+    warn_unknown,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -65,8 +66,12 @@ fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
 fn print_config(matches: &ArgMatches) -> ExitCode {
     let packaged = || Some(PathBuf::from(SETTINGS_FILE)).filter(|path| Path::exists(path));
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
-    match load(&source) {
-        Ok((_, settings, _)) => {
+    let settings = match matches.get_flag("reload") {
+        true => reloadable(&source),
+        false => load(&source).map(|(_, settings, _)| settings),
+    };
+    match settings {
+        Ok(settings) => {
             for (name, origin) in &settings.unknown {
                 eprintln!("Unknown setting {} in {origin} is ignored", quoted(name));
             }
@@ -89,6 +94,25 @@ fn load(source: &Source) -> Result<(Config, Settings, Surroundings), Vec<String>
     let (config, settings) = source.load().map_err(lines)?;
     let surroundings = surroundings(&config, &settings)?;
     Ok((config, settings, surroundings))
+}
+
+/// What was loaded, where it has all credentials in it: the service must not go on with others.
+fn with_credentials<T, U>(loaded: (T, Settings, U)) -> Result<(T, Settings, U), Vec<String>> {
+    match loaded.1.hidden_credentials().map(Path::display) {
+        None => Ok(loaded),
+        Some(path) => Err(vec![format!(
+            "Cannot read the credentials in {path} (CREDENTIALS_DIRECTORY): permission denied; \
+             the user that the service runs as must be able to read that directory"
+        )]),
+    }
+}
+
+/// The settings, where a reload finds nothing wrong with what it applies; or one line for each thing that is wrong.
+fn reloadable(source: &Source) -> Result<Settings, Vec<String>> {
+    let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let settings = source.settings().map_err(lines)?;
+    let errors = Reload::read(source, settings.clone()).errors();
+    if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 
 fn run_check(matches: &ArgMatches) -> ExitCode {
@@ -115,7 +139,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         }
     };
     let source = Source { flags: matches.clone(), file: settings_file(matches) };
-    let (config, settings, surroundings) = match load(&source) {
+    let (config, settings, surroundings) = match load(&source).and_then(with_credentials) {
         Ok(loaded) => loaded,
         Err(errors) => {
             refuse(errors, &journal, passed.unwrap_or_default());

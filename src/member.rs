@@ -3,6 +3,7 @@
 //! Owns the order of the checks on each of these, and the words that refuse them. It deliberately does not
 //! know how the client came by its id.
 
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -24,8 +25,10 @@ use crate::state::State;
 pub struct Member<'a> {
     /// What it works on.
     pub state: &'a State,
-    /// Which client it is, for the log.
+    /// Which client it is and where it connects from, for the log.
     pub client: ClientId,
+    /// See [`Self::client`].
+    pub ip: IpAddr,
     /// Who it is.
     pub id: PeerId,
 }
@@ -198,9 +201,10 @@ impl Member<'_> {
             role => role,
         };
         let invite_token = &self.state.tokens.invite(&room_id, role, unix_s());
-        let (request_id, client_id) = (envelope.request_id(), self.client);
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, self.id);
+        let request_id = envelope.request_id();
         say(&ServerMessage::InviteToken { invite_token, room_id: &room_id, role, request_id });
-        self.state.journal.log(Event::InviteMade { client_id, peer_id: self.id, room_id, role });
+        self.state.journal.log(Event::InviteMade { client_ip, client_id, peer_id, room_id, role });
         Ok(())
     }
 
@@ -257,6 +261,7 @@ impl Member<'_> {
 
     fn log_entered(&self, room_id: &RoomId, role: Role) {
         self.state.journal.log(Event::RoomEntered {
+            client_ip: self.ip,
             client_id: self.client,
             peer_id: self.id,
             room_id: room_id.clone(),
@@ -267,6 +272,7 @@ impl Member<'_> {
     /// The log's line about the member's leaving.
     pub fn log_left(&self, room_id: &RoomId) {
         self.state.journal.log(Event::RoomLeft {
+            client_ip: self.ip,
             client_id: self.client,
             peer_id: self.id,
             room_id: room_id.clone(),

@@ -16,6 +16,7 @@ use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::message::MessageType;
 use crate::protocol::{CloseCode, ErrorCode, ServerMessage};
+use crate::refused::Refused;
 
 /// The type of the text (Prometheus text exposition format).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,6 +49,8 @@ pub struct Metrics {
     errors: [Counter; ErrorCode::ALL.len()],
     /// By code, as [`CLOSE_CODES`] has them; the last one is for all others.
     closes: [Counter; CLOSE_CODES.len()],
+    /// By reason, as [`Refused::VARIANTS`] has them.
+    refused: [Counter; Refused::COUNT],
     round_trip: Histogram,
     registration: Histogram,
     clients: Gauge,
@@ -118,6 +121,8 @@ impl Default for Metrics {
         registry.register("closes", "Ended connections by WebSocket close code", closes.clone());
         let code = |code: u16| if code == 0 { "other".to_owned() } else { code.to_string() };
 
+        let help = "Those who were turned away before they were clients, by reason";
+        let refused = family::<1>(&mut registry, "refused", help);
         let log_dropped = Counter::default();
         let help = "Log events that were lost because the journal did not take them";
         registry.register("log_events_dropped", help, log_dropped.clone());
@@ -146,6 +151,7 @@ impl Default for Metrics {
             relays: std::array::from_fn(|i| one(&relays, "outcome", Relay::VARIANTS[i].into())),
             errors: ErrorCode::ALL.map(|code| one(&errors, "code", code.name())),
             closes: CLOSE_CODES.map(|number| closes.get_or_create_owned(&[("code", code(number))])),
+            refused: std::array::from_fn(|i| one(&refused, "reason", Refused::VARIANTS[i].into())),
             round_trip,
             registration,
             clients,
@@ -201,6 +207,11 @@ impl Metrics {
     /// A client was sent an error.
     pub fn refused(&self, code: ErrorCode) {
         self.errors[code as usize].inc();
+    }
+
+    /// Somebody was turned away.
+    pub fn turned_away(&self, why: Refused) {
+        self.refused[why as usize].inc();
     }
 
     /// A client's connection ended.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
+use crate::config::OUTBOX_PLACE;
 use crate::protocol::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
@@ -16,11 +17,6 @@ pub type Frame = Arc<[u8]>;
 
 /// How many may wait to hear whether a client lives: tabs and devices of one person, who has one id.
 const MAX_CHALLENGES: usize = 8;
-
-/// What a frame that waits costs beside its bytes, at most: a place in a queue that grows by doubling (2 × 32), and
-/// the counts and the allocator's head before the bytes (32). Without it, the shortest messages would cost half as
-/// much again as the limit says.
-const PLACE: usize = 96;
 
 /// A room, told apart from another one that had the same id before.
 pub type RoomNumber = u64;
@@ -70,7 +66,7 @@ impl Outbox {
         if queue.closed.is_some() || (room.is_some() && room != queue.room) {
             return false;
         }
-        if queue.held + queue.bytes + queue.frames.len() * PLACE + frame.len() > self.limit {
+        if queue.held + queue.bytes + queue.frames.len() * OUTBOX_PLACE + frame.len() > self.limit {
             queue.close(CloseCode::TOO_SLOW);
         } else {
             queue.bytes += frame.len();
@@ -222,7 +218,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_on_both_sides() {
-        let outbox = Outbox::new(10 + PLACE);
+        let outbox = Outbox::new(10 + OUTBOX_PLACE);
         outbox.push(&Frame::from([1; 6]), None);
         outbox.push(&Frame::from([2; 4]), None);
         let mut out = Vec::new();
@@ -231,7 +227,7 @@ mod tests {
         outbox.push(&Frame::from([3; 6]), None);
         assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
         assert_eq!(out.len(), 16, "what was taken does not count any longer");
-        outbox.push(&Frame::from([4; 11 + PLACE]), None);
+        outbox.push(&Frame::from([4; 11 + OUTBOX_PLACE]), None);
         assert!(outbox.is_closed());
         assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
         outbox.push(&Frame::from([5; 1]), None);
@@ -244,17 +240,17 @@ mod tests {
 
     #[test]
     fn what_the_session_holds_counts_until_it_is_written() {
-        let outbox = Outbox::new(10 + PLACE);
+        let outbox = Outbox::new(10 + OUTBOX_PLACE);
         outbox.push(&Frame::from([1; 6]), None);
         assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
-        outbox.hold(6 + PLACE);
-        assert_eq!(outbox.bytes(), 6 + PLACE);
+        outbox.hold(6 + OUTBOX_PLACE);
+        assert_eq!(outbox.bytes(), 6 + OUTBOX_PLACE);
         assert!(outbox.push(&Frame::from([2; 4]), None), "they fit, both of them");
         assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
         outbox.hold(0);
         assert!(outbox.push(&Frame::from([3; 10]), None), "the socket took all");
         assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
-        outbox.hold(10 + PLACE);
+        outbox.hold(10 + OUTBOX_PLACE);
         assert!(!outbox.push(&Frame::from([4; 1]), None));
         assert!(outbox.is_closed());
     }

@@ -155,7 +155,7 @@ impl Peer {
         if let Some(Registered { id, .. }) = self.registered.take() {
             if let Some(room) = self.state.hub.unregister(id, self.client) {
                 let state = &self.state;
-                Member { state, client: self.client, id }.log_left(&room);
+                Member { state, client: self.client, ip: self.ip, id }.log_left(&room);
             }
         }
     }
@@ -175,7 +175,7 @@ impl Peer {
         let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
         let id = registered.map(|registered| registered.id);
         let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
-        Ok(Member { state: &self.state, client: self.client, id })
+        Ok(Member { state: &self.state, client: self.client, ip: self.ip, id })
     }
 
     /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its

@@ -14,13 +14,18 @@ use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use crate::config::MetricsAccess;
 use crate::conversation::Conversation;
+use crate::events::Event;
 use crate::metrics::{CONTENT_TYPE, Counts};
 use crate::page::page;
+use crate::refused::Refused;
 use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
-use crate::upgrade::{Caller, Refused, allows, asks_for_websocket, names_host, upgrade};
+use crate::upgrade::{
+    Caller, allows, asks_for_websocket, client_ip, is_proxied_by_a_stranger, names_host, upgrade,
+};
 use crate::web::files;
 
 /// On every answer, the one that switches protocols included.
@@ -29,6 +34,10 @@ const SECURITY_HEADERS: [(&str, &str); 3] = [
     ("x-frame-options", "DENY"),
     ("referrer-policy", "strict-origin-when-cross-origin"),
 ];
+
+/// On what is true now only: a cache in front would go on saying that a dead server is well (RFC 9111 section
+/// 5.2.2.5).
+const NO_STORE: &str = "no-store";
 
 /// Everything that the port answers, with conversations of one kind on its WebSockets.
 pub fn routes<C: Conversation>(
@@ -44,11 +53,19 @@ pub fn routes<C: Conversation>(
         move || ready(&state)
     });
     let station = station_route(&state);
-    let metrics = exactly("/metrics").and(warp::get()).map({
+    let mut paths = vec!["/health", "/ready", "/api/station"];
+    let metrics = if state.config.metrics == MetricsAccess::Nobody {
+        warp::any().and_then(nothing).boxed()
+    } else {
+        paths.push("/metrics");
         let state = Arc::clone(&state);
-        move || metrics(&state)
-    });
-    let mut paths = vec!["/health", "/ready", "/api/station", "/metrics"];
+        exactly("/metrics")
+            .and(read())
+            .and(warp::header::headers_cloned())
+            .and(warp::ext::get::<Caller>())
+            .map(move |headers, caller| metrics(&state, &headers, caller))
+            .boxed()
+    };
     let check = if state.config.check_page {
         paths.push("/check");
         let headers = warp::header::headers_cloned();
@@ -64,7 +81,7 @@ pub fn routes<C: Conversation>(
         .expect("there are routes")
         .map(not_found);
     let files = match &state.web_root {
-        Some(root) => files(root.clone()),
+        Some(root) => files(root.clone(), state.journal.clone()),
         None => warp::any().and_then(nothing).boxed(),
     };
     let all = health
@@ -78,12 +95,12 @@ pub fn routes<C: Conversation>(
         .unify()
         .or(elsewhere)
         .unify()
-        .or(upgrade::<C>(state))
+        .or(upgrade::<C>(Arc::clone(&state)))
         .unify()
         .or(no_upgrade().and(files))
         .unify()
         .boxed();
-    one_host()
+    one_host(&state)
         .and(all)
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
@@ -91,11 +108,16 @@ pub fn routes<C: Conversation>(
 }
 
 /// A request that could be read as one for another host is no request.
-fn one_host() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+fn one_host(state: &Arc<State>) -> impl Filter<Extract = (), Error = Rejection> + Clone + use<> {
+    let state = Arc::clone(state);
     warp::header::headers_cloned()
         .and(warp::ext::get::<Caller>())
-        .and_then(|headers: HeaderMap, caller: Caller| {
-            std::future::ready(names_host(&headers, caller.version).map_err(Rejection::from))
+        .and_then(move |headers: HeaderMap, caller: Caller| {
+            let named = names_host(&headers, caller.version).map_err(|refused| {
+                state.turn_away(client_ip(&state, &headers, caller), refused);
+                Rejection::from(refused)
+            });
+            std::future::ready(named)
         })
         .untuple_one()
 }
@@ -192,11 +214,29 @@ fn preflight() -> Reply {
     warp::Reply::into_response(reply.expect("its parts are constants"))
 }
 
-fn metrics(state: &State) -> Reply {
+fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
+    let client_ip = client_ip(state, headers, caller);
+    let may_see = match &state.config.metrics {
+        MetricsAccess::Nobody => false,
+        MetricsAccess::Everybody => true,
+        // The address of a proxy that nobody named says nothing about who asks.
+        MetricsAccess::Networks(networks) => {
+            !is_proxied_by_a_stranger(state, headers, caller)
+                && networks.iter().any(|network| network.contains(&client_ip))
+        }
+    };
+    if !may_see {
+        state.metrics.turned_away(Refused::Metrics);
+        state.journal.log(Event::MetricsRefused { client_ip });
+        return not_found();
+    }
     let (peers, rooms, outbox_bytes) = state.hub.count();
     let counts = Counts { clients: state.seats.taken(), peers, rooms, outbox_bytes };
     let text = state.metrics.text(counts, state.journal.lost());
-    let reply = Response::builder().header(header::CONTENT_TYPE, CONTENT_TYPE).body(text);
+    let reply = Response::builder()
+        .header(header::CONTENT_TYPE, CONTENT_TYPE)
+        .header(header::CACHE_CONTROL, NO_STORE)
+        .body(text);
     warp::Reply::into_response(reply.expect("its parts are constants"))
 }
 
@@ -257,6 +297,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     let reply = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CACHE_CONTROL, NO_STORE)
         .body(text);
     warp::Reply::into_response(reply.expect("its parts are constants"))
 }

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::address::party;
-use crate::flood::Flood;
 use crate::protocol::ClientId;
 
 /// The shared handle: cheap to clone.
@@ -30,34 +29,20 @@ struct Inner {
     limit: usize,
     /// Of one party, or `None` for any number.
     per_party: Option<u32>,
-    /// Those who were turned away. Written and read by [`Seats::admit`] only.
-    full: Mutex<Flood>,
     /// Who has how many, by [`party`]; whoever has none is not in it. Written by [`Seats::admit`] and by
     /// seats that are given back. Empty where there is no limit for it.
-    parties: Mutex<HashMap<IpAddr, Party>>,
-}
-
-#[derive(Debug, Default)]
-struct Party {
-    clients: u32,
-    /// Those who were turned away.
-    crowded: Flood,
+    parties: Mutex<HashMap<IpAddr, u32>>,
 }
 
 /// All seats are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// Whether nobody was turned away in the minute before: worth a line in the log.
-    pub is_news: bool,
-}
+pub struct Full;
 
 /// A party has as many clients as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded {
     /// How many that is.
     pub limit: u32,
-    /// Whether none of its clients was turned away in the minute before.
-    pub is_news: bool,
 }
 
 /// A client's place, given back when it is dropped.
@@ -79,7 +64,6 @@ impl Seats {
                 next: AtomicU64::new(1),
                 limit,
                 per_party,
-                full: Mutex::default(),
                 parties: Mutex::default(),
             }),
         }
@@ -114,8 +98,7 @@ impl Seats {
             free
         });
         if !admitted {
-            let mut full = self.inner.full.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(Full { is_news: full.is_news() });
+            return Err(Full);
         }
         Ok(Seat {
             seats: self.clone(),
@@ -129,25 +112,25 @@ impl Seats {
             return Ok(party);
         };
         let mut parties = self.parties();
-        let found = parties.entry(party).or_default();
-        if found.clients < limit {
-            found.clients += 1;
-            return Ok(party);
+        let clients = parties.entry(party).or_default();
+        if *clients == limit {
+            return Err(Crowded { limit });
         }
-        Err(Crowded { limit, is_news: found.crowded.is_news() })
+        *clients += 1;
+        Ok(party)
     }
 
     fn leave_party(&self, party: IpAddr) {
         if let Entry::Occupied(mut found) = self.parties().entry(party) {
-            found.get_mut().clients -= 1;
-            if found.get().clients == 0 {
+            *found.get_mut() -= 1;
+            if *found.get() == 0 {
                 found.remove();
             }
         }
     }
 
     /// Each change to the table is whole before anything could panic.
-    fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, Party>> {
+    fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
         self.inner.parties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -179,8 +162,7 @@ mod tests {
         let first = admit().unwrap();
         let second = admit().unwrap();
         assert_ne!(first.client, second.client);
-        assert_eq!(admit().unwrap_err(), Full { is_news: true });
-        assert_eq!(admit().unwrap_err(), Full { is_news: false });
+        assert_eq!(admit().unwrap_err(), Full);
         assert_eq!(seats.taken(), 2);
         drop(first);
         assert_eq!(seats.taken(), 1);
@@ -195,8 +177,7 @@ mod tests {
         let second = admit("2001:db8::2");
         assert_eq!((first.crowded(), second.crowded()), (None, None));
         let third = admit("2001:db8::3");
-        assert_eq!(third.crowded(), Some(Crowded { limit: 2, is_news: true }));
-        assert_eq!(admit("2001:db8::3").crowded(), Some(Crowded { limit: 2, is_news: false }));
+        assert_eq!(third.crowded(), Some(Crowded { limit: 2 }));
         assert_eq!(admit("2001:db8:0:1::3").crowded(), None, "another /64");
         assert_eq!(admit("192.0.2.1").crowded(), None);
         drop((first, third));

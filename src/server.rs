@@ -20,7 +20,6 @@ use crate::config::Config;
 use crate::connection::connection;
 use crate::conversation::Conversation;
 use crate::events::Event;
-use crate::flood::Flood;
 use crate::journal::Journal;
 use crate::newcomers::{Newcomers, Place};
 use crate::routes::routes;
@@ -139,7 +138,6 @@ async fn accept_until_drain<C: Conversation>(
     let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
     let newcomers = Newcomers::default();
-    let mut trouble = Trouble::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -152,7 +150,7 @@ async fn accept_until_drain<C: Conversation>(
             () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
                 // Who waits for the server is not the one to go.
                 if state.turns.are_free() {
-                    trouble.too_many(newcomers.make_room(ROOM_FOR_MANY), &state.journal);
+                    make_room(&newcomers, ROOM_FOR_MANY, &state.journal);
                 }
                 continue;
             }
@@ -177,15 +175,13 @@ async fn accept_until_drain<C: Conversation>(
         if sorted == AcceptError::Theirs {
             continue;
         }
-        if trouble.accepting.is_news() {
-            let error = error.to_string();
-            state.journal.log(match sorted {
-                AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
-                _ => Event::AcceptFailed { error },
-            });
-        }
+        let error = error.to_string();
+        state.journal.log(match sorted {
+            AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
+            _ => Event::AcceptFailed { error },
+        });
         if sorted == AcceptError::Exhausted {
-            trouble.too_many(newcomers.make_room(ROOM_FOR_SOME), &state.journal);
+            make_room(&newcomers, ROOM_FOR_SOME, &state.journal);
         }
         sleep(TROUBLE_PAUSE).await;
     }
@@ -201,18 +197,11 @@ async fn accept_one(
     Ok((place, stream, address))
 }
 
-/// What keeps the accept loop from accepting, and was logged once.
-#[derive(Default)]
-struct Trouble {
-    accepting: Flood,
-    newcomers: Flood,
-}
-
-impl Trouble {
-    fn too_many(&mut self, closed: usize, journal: &Journal) {
-        if closed > 0 && self.newcomers.is_news() {
-            journal.log(Event::NewcomersClosed { closed });
-        }
+/// Closes up to `most` connections that have been no clients for too long.
+fn make_room(newcomers: &Newcomers, most: usize, journal: &Journal) {
+    let closed = newcomers.make_room(most);
+    if closed > 0 {
+        journal.log(Event::NewcomersClosed { closed });
     }
 }
 

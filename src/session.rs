@@ -17,10 +17,11 @@ use futures_util::FutureExt;
 use tokio::task::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::conversation::{Conversation, Message, Output, Replies};
+use crate::conversation::{Conversation, KEEP, Message, Output, Replies};
 use crate::events::Event;
 use crate::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
 use crate::protocol::{ClientId, CloseCode};
+use crate::refused::Refused;
 use crate::seats::{Crowded, Seat};
 use crate::shutdown::Phase;
 use crate::socket::Socket;
@@ -49,9 +50,6 @@ const TURN: Duration = Duration::from_micros(100);
 /// How much of what a client says while it waits for an id is looked at before it gets the id, in bytes: enough
 /// to find the end of TCP behind what a page says at its start.
 const UNREAD: usize = 4 * READ;
-
-/// The largest output buffer that a thread keeps, in bytes.
-const KEEP: usize = 64 * 1024;
 
 thread_local! {
     /// What a session works in while it holds the thread. An idle session owns no buffer.
@@ -161,11 +159,10 @@ impl<C: Conversation> Session<C> {
         let (client_ip, client_id) = (ip, seat.client);
         match seat.crowded() {
             None => state.journal.log(Event::ClientConnected { client_ip, client_id }),
-            // Whoever tries again and again writes no line each time.
-            Some(Crowded { limit, is_news: true }) => {
+            Some(Crowded { limit }) => {
+                state.metrics.turned_away(Refused::AddressFull);
                 state.journal.log(Event::AddressFull { client_ip, limit });
             }
-            Some(_) => {}
         }
         Self {
             decoder: Decoder::new(Role::Server, state.config.max_message_bytes),
@@ -493,7 +490,6 @@ impl<C: Conversation> Session<C> {
         if self.pending.is_empty() {
             self.pending.extend_from_slice(&out[written..]);
             out.clear();
-            out.shrink_to(KEEP);
         } else {
             if written > 0 {
                 self.heard = Instant::now();
@@ -677,8 +673,10 @@ async fn say_failed(socket: &mut Socket, turns: &Turns) {
 /// Lends the thread's buffers. What a panic left in them is not the next client's business.
 fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.out.frames.clear();
-        work(scratch)
+        scratch.out.clear();
+        let result = work(scratch);
+        scratch.out.clear();
+        result
     })
 }
 

@@ -116,6 +116,12 @@ pub const SETTINGS: &[Setting] = &[
         "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
         "Proxies whose X-Forwarded-For says who the client is",
     ),
+    setting(
+        "METRICS",
+        "this machine and TRUSTED_PROXIES",
+        "on, off, or addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
+        "Who may see /metrics: on (everybody), off (nobody), or the networks that it is for",
+    ),
     file(
         "TLS_CERT",
         "tls-cert",
@@ -189,7 +195,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "MAX_OUTBOX_BYTES",
         "1048576",
-        "a whole number from 1 to 1073741824",
+        "a whole number from 1130 to 1073741824, and 106 more than MAX_MESSAGE_BYTES",
         "Bytes that may wait for a client that reads too slowly; more end it with close 4102",
     ),
     setting(
@@ -257,6 +263,8 @@ impl fmt::Display for Invalid {
 #[derive(Clone, Debug)]
 pub struct Settings {
     values: Vec<(&'static Setting, String, Origin)>,
+    /// Where credentials are that only the service itself may read.
+    hidden_credentials: Option<PathBuf>,
     /// Names in the settings file that no setting has, with their place.
     pub unknown: Vec<(String, Origin)>,
 }
@@ -274,12 +282,15 @@ impl Settings {
         file: Option<&Path>,
     ) -> Result<Self, Vec<Invalid>> {
         let lines = file.map_or(Ok(Vec::new()), read_lines)?;
+        let credentials = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let hidden_credentials = credentials.clone().filter(|path| is_forbidden(path));
+        let credentials = credentials.filter(|_| hidden_credentials.is_none());
         let mut values = Vec::new();
         for setting in SETTINGS {
             let flag = flags.get_one::<String>(setting.name).cloned();
             let line = lines.iter().rev().find(|line| line.name == setting.name);
             let set = [
-                credential(setting, environment("CREDENTIALS_DIRECTORY"))?,
+                credential(setting, credentials.as_deref())?,
                 (flag, Origin::Flag),
                 (environment(setting.name), Origin::Environment),
                 line.map_or((None, Origin::Default), |line| {
@@ -300,7 +311,13 @@ impl Settings {
             .filter(|line| Setting::named(&line.name).is_none())
             .map(|line| (line.name, line.origin))
             .collect();
-        Ok(Self { values, unknown })
+        Ok(Self { values, hidden_credentials, unknown })
+    }
+
+    /// Where there are credentials that only the service itself may read: what they say is not known here. systemd 252
+    /// names them to `ExecReload=`, too, and does not let it in.
+    pub fn hidden_credentials(&self) -> Option<&Path> {
+        self.hidden_credentials.as_deref()
     }
 
     /// The settings that differ from `before`, as `NAME=value`, but for those that a reload applies.
@@ -341,16 +358,22 @@ impl fmt::Display for Settings {
     }
 }
 
+/// Whether a directory is there and can't be looked into.
+fn is_forbidden(directory: &Path) -> bool {
+    let looked = std::fs::read_dir(directory);
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// What a setting gets from the directory of credentials, if there is one.
 fn credential(
     setting: &Setting,
-    directory: Option<String>,
+    directory: Option<&Path>,
 ) -> Result<(Option<String>, Origin), Vec<Invalid>> {
     let (Some(directory), Some(credential)) = (directory, setting.credential) else {
         return Ok((None, Origin::Default));
     };
     let (Credential::Secret(name) | Credential::File(name)) = credential;
-    let path = PathBuf::from(directory).join(name);
+    let path = directory.join(name);
     let value = match credential {
         Credential::Secret(_) => read_credential(&path)?,
         Credential::File(_) => path.exists().then(|| path.to_string_lossy().into_owned()),

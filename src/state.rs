@@ -1,16 +1,19 @@
 //! What every handler gets.
 //!
-//! Owns nothing but the bundle. It deliberately has no behaviour.
+//! Owns the bundle, and that whoever is turned away leaves a trace. It deliberately has no other behaviour.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Config;
+use crate::events::Event;
 use crate::hub::Hub;
 use crate::invite::Tokens;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::refused::Refused;
 use crate::seats::Seats;
 use crate::shutdown::Shutdown;
 use crate::station::Manifest;
@@ -35,7 +38,7 @@ pub struct State {
     pub shutdown: Shutdown,
     /// What the station is, by the manifest in force.
     pub manifest: Manifest,
-    /// The real path of the web studio's directory.
+    /// The web studio's directory, links and all.
     pub web_root: Option<PathBuf>,
     /// TLS, where the port speaks it.
     pub tls: Option<Tls>,
@@ -45,4 +48,17 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// When the service started, for `uptime`.
     pub started: Instant,
+}
+
+impl State {
+    /// Counts and logs that `client_ip` is turned away.
+    pub fn turn_away(&self, client_ip: IpAddr, why: Refused) {
+        self.metrics.turned_away(why);
+        self.journal.log(Event::TurnedAway {
+            client_ip,
+            refused: why.into(),
+            reason: why.reason(),
+            cause: why.cause(),
+        });
+    }
 }

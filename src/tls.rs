@@ -5,9 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -23,9 +21,6 @@ use crate::settings::Settings;
 /// What the first byte of every TLS connection is: the record type of a handshake (RFC 8446 section 5.1). No
 /// HTTP request begins with it.
 pub const FIRST_BYTE: u8 = 22;
-
-/// How long no failed handshake is logged after one was.
-const FAILURE_QUIET: Duration = Duration::from_secs(60);
 
 /// What is in the PEM of a key with a passphrase: the label of RFC 7468 section 11, and the header of RFC 1421
 /// section 4.6.1.1 that came before it.
@@ -89,10 +84,6 @@ fn unreadable(error: &Error, what: &str) -> String {
 pub struct Tls {
     acceptor: TlsAcceptor,
     in_force: Arc<InForce>,
-    /// When a failed handshake was logged last, in seconds since `started`, plus one; 0 for never. Written and
-    /// read by whoever fails.
-    logged: AtomicU64,
-    started: Instant,
 }
 
 impl Tls {
@@ -109,28 +100,12 @@ impl Tls {
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            in_force,
-            logged: AtomicU64::default(),
-            started: Instant::now(),
-        }
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), in_force }
     }
 
     /// Puts another certificate in force, for connections to come.
     pub fn replace(&self, certified: Arc<CertifiedKey>) {
         *self.in_force.certified.lock().unwrap_or_else(PoisonError::into_inner) = certified;
-    }
-
-    /// Whether a handshake that failed is worth a line: scanners fail all day.
-    pub fn failure_is_news(&self) -> bool {
-        let now = self.started.elapsed().as_secs() + 1;
-        let last = self.logged.load(Ordering::Relaxed);
-        let is_news = last == 0 || now - last >= FAILURE_QUIET.as_secs();
-        if is_news {
-            self.logged.store(now, Ordering::Relaxed);
-        }
-        is_news
     }
 
     /// Agrees upon TLS with those who connect.

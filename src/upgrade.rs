@@ -15,14 +15,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, Response, StatusCode, Version};
-use warp::reject::Reject;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
 use crate::address;
+use crate::config;
 use crate::conversation::Conversation;
 use crate::events::Event;
 use crate::protocol::quoted;
+use crate::refused::Refused;
+use crate::seats::Full;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::state::State;
@@ -40,80 +42,6 @@ pub struct Caller {
     pub ip: IpAddr,
     /// The request's HTTP version.
     pub version: Version,
-}
-
-/// Why a request is refused; most of these ask for a WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Only GET can be upgraded.
-    Method,
-    /// Only HTTP/1.1 can be upgraded.
-    HttpVersion,
-    /// A proxy took `Connection: Upgrade` away.
-    NoConnectionUpgrade,
-    /// A body has no place between the request and the first frame.
-    Body,
-    /// HTTP/1.1 demands a Host.
-    NoHost,
-    /// What is there is no host, or there are several (RFC 9112 section 3.2).
-    MalformedHost,
-    /// The version of the WebSocket protocol is not 13, or there are several.
-    WebSocketVersion,
-    /// There is no key.
-    NoKey,
-    /// The key is not 16 bytes in base64, or there are several.
-    MalformedKey,
-    /// An offered subprotocol is no token.
-    MalformedProtocol,
-    /// The page that asks is not one of those that may.
-    Origin,
-    /// As many clients as there may be are here already.
-    Full,
-}
-
-impl Reject for Refused {}
-
-impl Refused {
-    /// The HTTP status.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::Origin => StatusCode::FORBIDDEN,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// Why, for a person.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Method => "A WebSocket upgrade must be a GET request",
-            Self::HttpVersion => "A WebSocket upgrade needs HTTP/1.1",
-            Self::NoConnectionUpgrade => "Missing \"Connection: Upgrade\" header",
-            Self::Body => "A WebSocket upgrade must not have a body",
-            Self::NoHost => "Missing Host header",
-            Self::MalformedHost => "Malformed Host header",
-            Self::WebSocketVersion => "Unsupported Sec-WebSocket-Version (must be 13)",
-            Self::NoKey => "Missing Sec-WebSocket-Key header",
-            Self::MalformedKey => "Malformed Sec-WebSocket-Key header",
-            Self::MalformedProtocol => "Malformed Sec-WebSocket-Protocol header",
-            Self::Origin => "Origin not allowed",
-            Self::Full => "Too many clients",
-        }
-    }
-
-    /// The headers that say what to do instead. A 426 must name the protocol (RFC 9110 section 15.5.22).
-    pub fn hints(self) -> &'static [(HeaderName, &'static str)] {
-        match self {
-            Self::Method => &[(header::ALLOW, "GET")],
-            Self::WebSocketVersion => {
-                &[(header::SEC_WEBSOCKET_VERSION, "13"), (header::UPGRADE, "websocket")]
-            }
-            Self::Full => &[(header::RETRY_AFTER, "10")],
-            _ => &[],
-        }
-    }
 }
 
 /// Takes every request that asks for a WebSocket, for conversations of one kind, and turns away ones that
@@ -141,21 +69,21 @@ fn handshake<C: Conversation>(
     if !asks_for_websocket(headers) {
         return Err(warp::reject::not_found());
     }
-    let key = acceptable(method, headers, caller.version)?;
-    let upgrade = upgrade.ok_or(Refused::NoConnectionUpgrade)?;
-    let forwarded = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
-    let client_ip = address::client(caller.ip, forwarded, &state.config.trusted_proxies);
+    let client_ip = client_ip(state, headers, caller);
+    let acceptable = acceptable(method, headers, caller.version);
+    let agreed = acceptable.and_then(|key| Ok((key, upgrade.ok_or(Refused::NoConnectionUpgrade)?)));
+    let (key, upgrade) = agreed.inspect_err(|refused| state.turn_away(client_ip, *refused))?;
     let origin = headers.get(header::ORIGIN);
     if !origin.is_none_or(|origin| allows(state.config.allowed_origins.as_deref(), origin)) {
         let origin = origin.map(HeaderValue::as_bytes).unwrap_or_default();
         let origin = quoted(&String::from_utf8_lossy(origin));
+        state.metrics.turned_away(Refused::Origin);
         state.journal.log(Event::OriginRefused { client_ip, origin });
         return Err(Refused::Origin.into());
     }
-    let seat = state.seats.admit(client_ip).map_err(|full| {
-        if full.is_news {
-            state.journal.log(Event::ClientsFull { client_ip, limit: state.seats.limit() });
-        }
+    let seat = state.seats.admit(client_ip).map_err(|Full| {
+        state.metrics.turned_away(Refused::Full);
+        state.journal.log(Event::ClientsFull { client_ip, limit: state.seats.limit() });
         Refused::Full
     })?;
     let mut reply = Response::builder()
@@ -179,6 +107,19 @@ fn handshake<C: Conversation>(
     Ok(warp::Reply::into_response(reply.expect("all of its parts were valid headers before")))
 }
 
+/// The address of the client behind a request.
+pub fn client_ip(state: &State, headers: &HeaderMap, caller: Caller) -> IpAddr {
+    let forwarded = headers.get_all(FORWARDED).iter().map(HeaderValue::as_bytes);
+    address::client(caller.ip, forwarded, &state.config.trusted_proxies)
+}
+
+/// Whether a proxy asks for somebody, and nobody said that it may be believed (`TRUSTED_PROXIES`).
+pub fn is_proxied_by_a_stranger(state: &State, headers: &HeaderMap, caller: Caller) -> bool {
+    let is_trusted =
+        || state.config.trusted_proxies.iter().any(|network| network.contains(&caller.ip));
+    (headers.contains_key(FORWARDED) || headers.contains_key(header::FORWARDED)) && !is_trusted()
+}
+
 /// Whether a request names one host, as each of HTTP/1.1 must (RFC 9112 section 3.2).
 ///
 /// # Errors
@@ -195,8 +136,11 @@ pub fn names_host(headers: &HeaderMap, version: Version) -> Result<(), Refused> 
 
 /// Whether a page of this origin may talk to the server.
 pub fn allows(allowed: Option<&[String]>, origin: &HeaderValue) -> bool {
-    let same = |allowed: &String| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes());
-    allowed.is_none_or(|allowed| allowed.iter().any(same))
+    let Some(allowed) = allowed else {
+        return true;
+    };
+    let origin = origin.to_str().ok().and_then(config::origin);
+    origin.is_some_and(|origin| allowed.contains(&origin))
 }
 
 /// The key of an upgrade that can be accepted.
@@ -205,6 +149,9 @@ fn acceptable<'h>(
     headers: &'h HeaderMap,
     version: Version,
 ) -> Result<&'h [u8], Refused> {
+    if !has_upgrade(headers) {
+        return Err(Refused::NoUpgrade);
+    }
     if method != Method::GET {
         return Err(Refused::Method);
     }
@@ -248,8 +195,12 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]
     elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
-/// Whether a request asks for a WebSocket.
+/// Whether a request asks for a WebSocket, or for one by everything but the `Upgrade` that a proxy took away.
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    has_upgrade(headers) || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+}
+
+fn has_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket")
 }
 

@@ -20,7 +20,8 @@ const LAYERS: &[&[&str]] = &[
         "report",
         "target",
         "roundtrip",
-        "flood",
+        "quiet",
+        "refused",
     ],
     &[
         "journal",

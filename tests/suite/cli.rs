@@ -15,7 +15,7 @@ use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{Service, install_panic_hook, serve};
 use rustix::process::Signal;
 
-use crate::support::{Client, Log, PATIENCE, Server, binary};
+use crate::support::{Client, Log, PATIENCE, Server, binary, get};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =
@@ -176,12 +176,91 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
 
     std::fs::write(&path, "LOG_LEVEL=loud\n").unwrap();
     server.signal(Signal::HUP);
-    let line = server.log.wait_for("[ERROR] Reload failed, the old settings stay: ");
+    let line =
+        server.log.wait_for("[ERROR] Reload failed for the settings, what was in force stays: ");
     assert!(line.contains("LOG_LEVEL=\"loud\""), "{line}");
     client.ask(ping);
     client.leave(1000);
     server.log.wait_for("disconnected");
     assert_eq!(server.log.count("[DEBUG] Received message: ping"), 2);
+}
+
+#[test]
+fn a_reload_takes_each_thing_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (settings, manifest, root) = (path("settings"), path("station.json"), path("web"));
+    let write_settings = |more: &str| {
+        let (manifest, root) = (manifest.display(), root.display());
+        let text = format!("STATION_MANIFEST={manifest}\nWEB_ROOT={root}\n{more}\n");
+        std::fs::write(&settings, text).unwrap();
+    };
+    let write_manifest = |id: &str| {
+        let text = format!(
+            r#"{{"stationId":"{id}","name":"x","signaling":{{"url":"wss://c/"}},"ice":{{"stun":["stun:d"]}}}}"#
+        );
+        std::fs::write(&manifest, text).unwrap();
+    };
+    let config = || {
+        let mut command = binary();
+        command.args(["config", "--reload"]).arg("--settings-file").arg(&settings).output().unwrap()
+    };
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("index.html"), "the studio").unwrap();
+    write_settings("");
+    write_manifest("north");
+    let server = Server::spawn(binary().arg("--port=0").arg("--settings-file").arg(&settings));
+    let reload = || server.signal(Signal::HUP);
+    assert!(config().status.success());
+
+    // A deployment swaps the directory of the studio's page: that is nothing that a reload applies.
+    std::fs::rename(&root, path("old")).unwrap();
+    write_manifest("south");
+    assert!(config().status.success());
+    reload();
+    server.log.wait_for("[WARN] WEB_ROOT has no ");
+    server.log.wait_for("log level is info (from default), station is south, certificate is none");
+    std::fs::rename(path("old"), &root).unwrap();
+    assert_eq!(get(server.port, "/").body, "the studio");
+
+    // A setting that needs a restart, and could not have one.
+    write_settings("RATE_LIMIT=abc\nLOG_LEVEL=warn");
+    write_manifest("east");
+    let refused = config();
+    assert_eq!(refused.status.code(), Some(78));
+    let limit = r#"Invalid setting RATE_LIMIT="abc""#;
+    assert!(String::from_utf8(refused.stderr).unwrap().starts_with(limit));
+    reload();
+    server.log.wait_for(&format!(
+        "[ERROR] Reload failed for the settings, what was in force stays: {limit}"
+    ));
+    let station = || get(server.port, "/api/station").body;
+    let wait_for = |id: &str| {
+        while !station().contains(id) {
+            std::thread::yield_now();
+        }
+    };
+    wait_for("east");
+    assert_eq!(server.log.count("station is east"), 0, "the log level was applied: warn");
+
+    // Settings that can't be read at all: those from before say where the manifest is.
+    std::fs::write(&settings, "nonsense\n").unwrap();
+    write_manifest("west");
+    assert_eq!(config().status.code(), Some(78));
+    reload();
+    server.log.wait_for(
+        r#"Reload failed for the settings, what was in force stays: Invalid line "nonsense""#,
+    );
+    wait_for("west");
+
+    // A manifest that is wrong keeps the log level in.
+    write_settings("LOG_LEVEL=info");
+    std::fs::write(&manifest, "{").unwrap();
+    assert_eq!(config().status.code(), Some(78));
+    reload();
+    server.log.wait_for("Reload failed for the station manifest, what was in force stays: ");
+    server.log.wait_for("log level is info (from ");
+    assert!(station().contains("west"));
 }
 
 /// Serves with the real parts beside `trouble`, which gets the runtime once standard input says so: what

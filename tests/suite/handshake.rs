@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, frame, head, request};
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, frame, get, head, request};
 
 /// The good handshake with the line of one header replaced, or taken out for an empty line.
 fn with<'a>(name: &str, line: &'a str) -> Vec<&'a str> {
@@ -42,7 +42,7 @@ fn header_case_and_lists_do_not_matter() {
         with("Connection", "CONNECTION:\tx ,\tuPgRaDe\t, y"),
         [with("Connection", "Connection: keep-alive"), vec!["Connection: Upgrade"]].concat(),
         with("Upgrade", "UPGRADE: h2c, WebSocket"),
-        [with("Upgrade", "Upgrade: h2c"), vec!["upgrade: websocket"]].concat(),
+        [with("Upgrade:", "Upgrade: h2c"), vec!["upgrade: websocket"]].concat(),
         with("Host", "hOST: my_host:3000"),
         with("Host", "Host: [::1]:3000"),
         with("Host", "Host:"),
@@ -88,6 +88,7 @@ fn bad_handshakes_are_told_why() {
     let body = "A WebSocket upgrade must not have a body";
     let protocol = "Malformed Sec-WebSocket-Protocol header";
     let method = "A WebSocket upgrade must be a GET request";
+    let upgrade = r#"Missing \"Upgrade: websocket\" header"#;
     for (lines, status, why) in [
         (with("Sec-WebSocket-Key", ""), 400, "Missing Sec-WebSocket-Key header"),
         (with("Sec-WebSocket-Key", "Sec-WebSocket-Key: c2hvcnQ="), 400, key),
@@ -114,6 +115,18 @@ fn bad_handshakes_are_told_why() {
             400,
             r#"Missing \"Connection: Upgrade\" header"#,
         ),
+        (with("Upgrade:", ""), 400, upgrade),
+        (with("Upgrade:", "Upgrade: h2c"), 400, upgrade),
+        // As nginx asks where nobody told it otherwise.
+        (
+            vec![
+                "GET / HTTP/1.0",
+                "Host: localhost",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            ],
+            400,
+            upgrade,
+        ),
         (with("Host", ""), 400, "Missing Host header"),
         (with("Host", "Host: a b"), 400, host),
         (with("Host", "Host: somebody@localhost"), 400, host),
@@ -130,6 +143,36 @@ fn bad_handshakes_are_told_why() {
         assert_eq!(answer.head.contains("upgrade: websocket"), status == 426);
         assert_eq!(answer.head.contains("allow: get"), status == 405);
     }
+}
+
+#[test]
+fn who_is_turned_away_leaves_a_trace() {
+    let server = Server::start(&[("MAX_CONNECTIONS", "1"), ("ALLOWED_ORIGINS", "https://a")]);
+    let and = |line| [UPGRADE, &[line]].concat();
+    let proxy = "usually a proxy in front that drops Upgrade";
+    for (reason, lines, said) in [
+        ("http-version", with("GET", "GET / HTTP/1.0"), proxy),
+        ("no-upgrade", with("Upgrade:", ""), proxy),
+        ("no-connection-upgrade", with("Connection", "Connection: close"), proxy),
+        ("no-host", with("Host", ""), "does not name one host"),
+        ("websocket-version", with("Sec-WebSocket-Version", ""), "mistake of the client's program"),
+        ("origin", and("Origin: https://b"), "Origin not allowed: https://b from 127.0.0.1"),
+    ] {
+        for _ in 0..2 {
+            request(server.port, &lines);
+        }
+        server.log.wait_for(said);
+        let counted = format!(r#"openstudio_signaling_refused_total{{reason="{reason}"}} 2"#);
+        let metrics = get(server.port, "/metrics").body;
+        assert!(metrics.lines().any(|line| line == counted), "{counted} in {metrics}");
+    }
+    let line = server.log.wait_for("Turned 127.0.0.1 away: A WebSocket upgrade needs HTTP/1.1; ");
+    assert!(line.contains("[INFO]"), "{line}");
+    assert_eq!(server.log.count("Turned 127.0.0.1 away: "), 5, "each reason once");
+    let _client = server.client();
+    assert_eq!(request(server.port, UPGRADE).status, 503);
+    let metrics = get(server.port, "/metrics").body;
+    assert!(metrics.contains(r#"refused_total{reason="full"} 1"#), "{metrics}");
 }
 
 #[test]

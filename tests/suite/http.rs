@@ -194,6 +194,21 @@ fn without_the_check_page_its_path_is_any_other() {
 }
 
 #[test]
+fn what_is_true_now_only_is_not_kept_by_a_cache() {
+    let server = Server::start(&[]);
+    for path in ["/health", "/ready", "/metrics", "/api/station", "/absent"] {
+        for method in ["GET", "HEAD"] {
+            let mut stream = server.connect();
+            stream.write_all(&head(&[&format!("{method} {path} HTTP/1.1"), "Host: a"])).unwrap();
+            let answer = Answer::read(&mut stream, method == "GET");
+            assert!(answer.has("cache-control: no-store"), "{method} {path} {answer:?}");
+        }
+    }
+    let refused = request(server.port, &["GET / HTTP/1.1", "Host: a", "Upgrade: websocket"]);
+    assert!(refused.has("cache-control: no-store"), "{refused:?}");
+}
+
+#[test]
 fn a_query_does_not_matter() {
     let server = Server::start(&[]);
     assert_eq!(get(server.port, "/health?from=monitor").status, 200);

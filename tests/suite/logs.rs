@@ -2,7 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Log, Server, binary};
+use crate::peers::{A, peer};
+use crate::support::{Log, Server, UPGRADE, binary, request};
 
 #[test]
 fn the_story_of_a_client() {
@@ -107,4 +108,45 @@ fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
     client.leave(1001);
     assert!(child.wait().unwrap().success());
     log.wait_for("Stopped cleanly");
+}
+
+#[test]
+fn what_one_address_repeats_is_logged_once_with_the_count_of_the_rest() {
+    let mut server = Server::start(&[
+        ("ALLOWED_ORIGINS", "https://studio.example.org"),
+        ("RATE_LIMIT", "0"),
+        ("MAX_CONNECTIONS_PER_IP", "0"),
+    ]);
+    let elsewhere: Vec<_> = UPGRADE.iter().copied().chain(["Origin: https://elsewhere"]).collect();
+    for _ in 0..50 {
+        assert_eq!(request(server.port, &elsewhere).status, 403);
+    }
+    let mut client = peer(&server, A);
+    for _ in 0..500 {
+        assert!(client.ask(r#"{"type":"create-room"}"#).contains("room-created"));
+        assert!(client.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+    }
+    client.leave(1000);
+    for _ in 0..30 {
+        server.client().leave(1000);
+    }
+    // At the end, what has not been said is said.
+    assert_eq!(server.stop(), Some(0));
+    server.log.wait_for("Stopped cleanly");
+    for (text, logged, counted) in [
+        ("Origin not allowed: ", 1, Some(49)),
+        ("Room entered: ", 1, Some(499)),
+        ("Room left: ", 1, Some(499)),
+        ("WebSocket client connected: ", 20, Some(11)),
+        ("WebSocket client disconnected: ", 20, Some(11)),
+        ("Peer registered: ", 1, None),
+    ] {
+        let counts = counted.map(|count| {
+            let start =
+                format!("{count} more within a minute by 127.0.0.1, not logged one by one: {text}");
+            server.log.wait_for(&start);
+        });
+        let lines = logged + usize::from(counts.is_some());
+        assert_eq!(server.log.count(text), lines, "{text}");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use openstudio_signaling::metrics::CONTENT_TYPE;
 
-use crate::support::{Client, PATIENCE, Server, get};
+use crate::support::{Client, PATIENCE, Server, get, request};
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -78,7 +78,7 @@ fn the_numbers_are_what_happened() {
     let before = unix();
     let start = Instant::now();
     let server = Server::start(&[]);
-    let (mut a, mut b, guest) = (server.client(), server.client(), server.client());
+    let (mut a, mut b, mut guest) = (server.client(), server.client(), server.client());
     register(&mut a, A);
     register(&mut b, B);
     a.say(&offer(A, B));
@@ -87,6 +87,8 @@ fn the_numbers_are_what_happened() {
     assert!(b.ask(r#"{"type":"create-room"}"#).contains("room-created"));
     assert!(a.ask(&offer(A, B)).contains("different-room"));
     assert!(a.ask("not JSON").contains("invalid-json"));
+    assert!(a.ask(r#"{"type":"answer"}"#).contains("invalid-message"));
+    assert!(guest.ask(r#"{"type":"ice-candidate"}"#).contains("not-registered"));
     guest.leave(1000);
     server.log.wait_for("close 1000 by client");
     // What was said before this has been counted.
@@ -100,6 +102,8 @@ fn the_numbers_are_what_happened() {
     let expected = [
         (r#"messages_total{direction="received",type="register"}"#, 2.0),
         (r#"messages_total{direction="received",type="offer"}"#, 3.0),
+        (r#"messages_total{direction="received",type="answer"}"#, 1.0),
+        (r#"messages_total{direction="received",type="ice-candidate"}"#, 1.0),
         (r#"messages_total{direction="received",type="create-room"}"#, 1.0),
         (r#"messages_total{direction="received",type="ping"}"#, 1.0),
         (r#"messages_total{direction="received",type="other"}"#, 1.0),
@@ -108,13 +112,16 @@ fn the_numbers_are_what_happened() {
         (r#"messages_total{direction="sent",type="offer"}"#, 1.0),
         (r#"messages_total{direction="sent",type="room-created"}"#, 1.0),
         (r#"messages_total{direction="sent",type="pong"}"#, 1.0),
-        (r#"messages_total{direction="sent",type="error"}"#, 3.0),
+        (r#"messages_total{direction="sent",type="error"}"#, 5.0),
         (r#"relays_total{outcome="delivered"}"#, 1.0),
         (r#"relays_total{outcome="not-connected"}"#, 1.0),
         (r#"relays_total{outcome="different-room"}"#, 1.0),
+        (r#"relays_total{outcome="refused"}"#, 2.0),
         (r#"errors_total{code="peer-not-connected"}"#, 1.0),
         (r#"errors_total{code="different-room"}"#, 1.0),
         (r#"errors_total{code="invalid-json"}"#, 1.0),
+        (r#"errors_total{code="invalid-message"}"#, 1.0),
+        (r#"errors_total{code="not-registered"}"#, 1.0),
         (r#"closes_total{code="1000"}"#, 1.0),
     ];
     assert_eq!(counted, BTreeMap::from(expected), "every other counter is 0");
@@ -134,6 +141,48 @@ fn the_numbers_are_what_happened() {
     assert_eq!((all["peers"], all["rooms"]), (0.0, 0.0));
     assert_eq!(all[r#"closes_total{code="1000"}"#], 2.0);
     assert_eq!(all[r#"closes_total{code="1006"}"#], 1.0, "B broke off");
+}
+
+#[test]
+fn metrics_are_for_those_whom_the_setting_names() {
+    let ask = |server: &Server, method: &str, more: &[&str]| {
+        let line = format!("{method} /metrics HTTP/1.1");
+        request(server.port, &[&[line.as_str(), "Host: localhost"], more].concat())
+    };
+    let not_found = (404, r#"{"error":"Not found"}"#);
+    // This machine may see them; who comes through a proxy that nobody named may not.
+    let server = Server::start(&[]);
+    assert!(ask(&server, "GET", &[]).body.contains("openstudio_signaling_clients 0"));
+    assert_eq!(ask(&server, "HEAD", &[]).status, 200);
+    assert_eq!(ask(&server, "POST", &[]).status, 404);
+    for header in ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"] {
+        let answer = ask(&server, "GET", &[header]);
+        assert_eq!((answer.status, answer.body.as_str()), not_found, "{header}");
+    }
+    let line = server.log.wait_for("/metrics was asked for by 127.0.0.1, which may not see it");
+    assert!(line.contains("[WARN]") && line.contains("METRICS="), "{line}");
+    assert_eq!(server.log.count("/metrics was asked for"), 1, "an address is told of once");
+    assert!(get(server.port, "/metrics").body.contains(r#"refused_total{reason="metrics"} 2"#));
+
+    // A trusted proxy itself may see them, those behind it may not.
+    let server = Server::start(&[("TRUSTED_PROXIES", "127.0.0.1")]);
+    assert_eq!(ask(&server, "GET", &[]).status, 200);
+    for method in ["GET", "HEAD"] {
+        assert_eq!(ask(&server, method, &["X-Forwarded-For: 192.0.2.7"]).status, 404);
+    }
+    server.log.wait_for("/metrics was asked for by 192.0.2.7");
+
+    let server = Server::start(&[("TRUSTED_PROXIES", "127.0.0.1"), ("METRICS", "192.0.2.0/24")]);
+    assert_eq!(ask(&server, "GET", &[]).status, 404);
+    assert_eq!(ask(&server, "GET", &["X-Forwarded-For: 192.0.2.7"]).status, 200);
+    assert_eq!(ask(&server, "GET", &["X-Forwarded-For: 192.0.3.7"]).status, 404);
+
+    let server = Server::start(&[("METRICS", "on")]);
+    assert_eq!(ask(&server, "GET", &["X-Forwarded-For: 192.0.2.7"]).status, 200);
+
+    let server = Server::start(&[("METRICS", "off")]);
+    assert_eq!(ask(&server, "GET", &[]).status, 404);
+    assert_eq!(server.log.count("/metrics"), 0);
 }
 
 #[test]

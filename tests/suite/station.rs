@@ -77,7 +77,8 @@ fn a_reload_reads_it_again_and_a_bad_one_changes_nothing() {
     assert!(ice(&server, "a").contains("turn:b"));
     fs::write(&manifest.path, r#"{"name":"x","ice":{"stun":[]}}"#).unwrap();
     server.signal(Signal::HUP);
-    let line = server.log.wait_for("Reload failed, the old settings stay: ");
+    let line =
+        server.log.wait_for("Reload failed for the station manifest, what was in force stays: ");
     let path = manifest.path.display().to_string();
     for part in [
         "[ERROR]",

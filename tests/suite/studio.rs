@@ -164,7 +164,9 @@ fn rooms_fill_and_empty() {
     let already = error(&format!(r#"Peer is already in room "{room}""#), "already-in-room");
     assert_eq!(b.ask(r#"{"type":"create-room"}"#), already);
     assert_eq!(b.ask(&format!(r#"{{"type":"join-room","roomId":"{room}"}}"#)), already);
-    server.log.wait_for(&format!("Room entered: {room} by peer {C} as caller (client 4)"));
+    server
+        .log
+        .wait_for(&format!("Room entered: {room} by peer {C} as caller (client 4, 127.0.0.1)"));
 
     let left = b.ask(r#"{"type":"leave-room","requestId":"r"}"#);
     assert_eq!(left, format!(r#"{{"type":"room-left","roomId":"{room}","requestId":"r"}}"#));

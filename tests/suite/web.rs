@@ -115,6 +115,65 @@ fn what_is_hidden_or_elsewhere_is_not_found() {
 }
 
 #[test]
+fn a_link_to_the_release_is_followed_at_each_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for release in ["1", "2"] {
+        fs::create_dir_all(path(release)).unwrap();
+        fs::write(path(release).join("index.html"), format!("release {release}")).unwrap();
+        fs::write(path(release).join(format!("only-{release}.js")), "1").unwrap();
+    }
+    fs::write(path("secret.txt"), "secret").unwrap();
+    symlink("../secret.txt", path("2/secret.txt")).unwrap();
+    symlink("1", path("current")).unwrap();
+    let server = Server::start(&[("WEB_ROOT", path("current").to_str().unwrap())]);
+    assert_eq!(get(server.port, "/").body, "release 1");
+    // As a deployment does it: the new link takes the place of the old one in one step.
+    symlink("2", path("next")).unwrap();
+    fs::rename(path("next"), path("current")).unwrap();
+    fs::remove_dir_all(path("1")).unwrap();
+    assert_eq!(get(server.port, "/").body, "release 2");
+    assert_eq!(get(server.port, "/only-2.js").status, 200);
+    assert_eq!(get(server.port, "/only-1.js").status, 404);
+    assert_eq!(get(server.port, "/secret.txt").status, 404, "no link leads out of this release");
+    assert_eq!(server.log.count("WEB_ROOT"), 0);
+    // Between the end of the old one and the new one there is none, and the log says so once.
+    fs::remove_file(path("current")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(server.port, "/").status, 404);
+    }
+    let line = server.log.wait_for("[WARN] WEB_ROOT has no ");
+    assert!(line.contains("current/index.html"), "{line}");
+    assert_eq!(server.log.count("WEB_ROOT"), 1);
+    symlink("2", path("current")).unwrap();
+    assert_eq!(get(server.port, "/").body, "release 2");
+}
+
+#[test]
+fn what_is_well_known_is_seen_and_nothing_else_that_is_hidden() {
+    let directory = studio();
+    let root = directory.path().join("web");
+    for path in [".well-known/acme", "js/.well-known", ".well-known/.git", ".well-known2"] {
+        fs::create_dir_all(root.join(path)).unwrap();
+        fs::write(root.join(path).join("a.txt"), path).unwrap();
+    }
+    symlink("../../secret.txt", root.join(".well-known/secret.txt")).unwrap();
+    let server = serve(directory.path());
+    assert_eq!(get(server.port, "/.well-known/acme/a.txt").body, ".well-known/acme");
+    for path in [
+        "/js/.well-known/a.txt",
+        "/.well-known/.git/a.txt",
+        "/.well-known2/a.txt",
+        "/.well-known/secret.txt",
+        "/.well-known/../.env",
+        "/.well-known",
+        "/.WELL-KNOWN/acme/a.txt",
+    ] {
+        assert_eq!(get(server.port, path).status, 404, "{path}");
+    }
+}
+
+#[test]
 fn a_refused_upgrade_gets_its_reason_and_no_page() {
     let directory = studio();
     let root = directory.path().join("web");
@@ -205,11 +264,14 @@ fn only_pages_of_allowed_origins_connect() {
     };
     let server = Server::start(&[]);
     assert_eq!(upgrade(&server, "https://anywhere.example").status, 101);
-    let allowed = " https://studio.example.org ,http://localhost:8080/";
+    let allowed = " https://Studio.example.org:443 ,http://localhost:8080/,https://[2001:DB8::0:1]";
     let server = Server::start(&[("ALLOWED_ORIGINS", allowed)]);
-    for origin in
-        ["https://studio.example.org", "http://localhost:8080", "HTTPS://Studio.example.org"]
-    {
+    for origin in [
+        "https://studio.example.org",
+        "http://localhost:8080",
+        "HTTPS://Studio.example.org",
+        "https://[2001:db8::1]",
+    ] {
         assert_eq!(upgrade(&server, origin).status, 101, "{origin}");
     }
     for origin in [
