@@ -35,6 +35,11 @@ const PONG_TIME: Duration = Duration::from_secs(10);
 /// reset the connection, and the reset could overtake the close frame.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a client that has its close frame may be silent before it is taken for gone, and how long it may go on to
+/// say anything but goodbye: what it says comes too late.
+const SILENCE: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// How long a client that has not read everything may take to read up to its close frame. It holds at most
 /// what `MAX_OUTBOX_BYTES` allows.
 const SLOW_GOODBYE: Duration = Duration::from_secs(10);
@@ -125,6 +130,15 @@ enum Turn {
     Busy,
     /// The talking stops.
     End(End),
+}
+
+/// How a client that was told to go did so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    /// It answered, or has gone, or makes no sense.
+    Said,
+    /// It has its close frame, and says nothing.
+    Silent,
 }
 
 /// What a turn is about.
@@ -551,17 +565,13 @@ impl<C: Conversation> Session<C> {
         let is_gone = self.flush(&mut close).is_some();
         // A reader that is slow gets its time to come to the close frame.
         let patience = if self.all_is_out() { LINGER } else { SLOW_GOODBYE };
-        let goodbye = async {
-            if is_gone || self.flush_all().await.is_err() {
-                return;
-            }
-            if let End::Going(_) = end {
-                self.await_close().await;
-            }
-        };
+        let goodbye = async { !is_gone && self.flush_all().await.is_ok() };
         if let End::Going(_) = end {
             // The drain's grace period bounds this one.
-            goodbye.await;
+            if goodbye.await && self.await_close().await == Goodbye::Silent {
+                self.socket.end();
+                return;
+            }
         } else {
             let _ = timeout(patience, goodbye).await;
         }
@@ -582,15 +592,29 @@ impl<C: Conversation> Session<C> {
         Ok(())
     }
 
-    /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says
-    /// comes too late.
-    async fn await_close(&mut self) {
+    /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says comes too late.
+    /// A client that has everything and says nothing is not waited for; one that has not everything is: its network may
+    /// come back.
+    async fn await_close(&mut self) -> Goodbye {
         let mut unread = std::mem::take(&mut self.unread);
         if self.find_close(&mut unread) {
-            return;
+            return Goodbye::Said;
         }
         drop(unread);
-        while self.socket.readable().await.is_ok() {
+        // A grace period that is shorter than that is no reason to count it as cut off.
+        let silence = SILENCE.min(self.state.config.shutdown_grace / 2);
+        let start = Instant::now();
+        loop {
+            let Ok(readable) = timeout(silence, self.socket.readable()).await else {
+                match self.socket.unacknowledged() {
+                    Ok(0) => return Goodbye::Silent,
+                    Ok(_) => continue,
+                    Err(_) => return Goodbye::Said,
+                }
+            };
+            if readable.is_err() {
+                return Goodbye::Said;
+            }
             let turn = with_scratch(|scratch| {
                 let read = match self.socket.read(&mut scratch.input) {
                     Ok(Some(read)) => read,
@@ -600,10 +624,13 @@ impl<C: Conversation> Session<C> {
                 let found = self.find_close(&mut scratch.input[..read]);
                 if found { Turn::End(End::Gone) } else { Turn::after(&self.socket) }
             });
-            match turn {
-                Turn::End(_) => return,
-                turn => turn.give_way(&self.state.turns).await,
+            if let Turn::End(_) = turn {
+                return Goodbye::Said;
             }
+            if start.elapsed() >= LAST_WORDS && self.socket.unacknowledged().is_ok_and(|n| n == 0) {
+                return Goodbye::Said;
+            }
+            turn.give_way(&self.state.turns).await;
         }
     }
 
@@ -778,7 +805,72 @@ mod tests {
         encode(&mut session.unread, Opcode::Text, b"x", Some([0; 4]));
         encode_close(&mut session.unread, Some(1000), "", Some([0; 4]));
         // The client says nothing more.
-        session.await_close().await;
+        assert_eq!(session.await_close().await, Goodbye::Said);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_everything_and_says_nothing_is_not_waited_for() {
+        let (_client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        session.socket.write(b"x").unwrap();
+        while session.socket.unacknowledged().unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let start = Instant::now();
+        assert_eq!(session.await_close().await, Goodbye::Silent);
+        assert_eq!(start.elapsed(), SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_everything_is_waited_for() {
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        while session.socket.write(&[0; 4096]).unwrap() > 0 {}
+        let waited = timeout(100 * SILENCE, session.await_close()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        // Now it reads, and is as silent as before.
+        let (read, has_read) = tokio::sync::oneshot::channel();
+        let reading = std::thread::spawn(move || {
+            client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            let mut read = Some(read);
+            let mut buffer = [0; 65_536];
+            loop {
+                match std::io::Read::read(&mut client, &mut buffer) {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    // All that was sent has been read, perhaps.
+                    Err(_) => drop(read.take().map(|read| read.send(()))),
+                }
+            }
+        });
+        has_read.await.unwrap();
+        while session.socket.unacknowledged().unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(session.await_close().await, Goodbye::Silent);
+        drop(session);
+        reading.join().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_on_talking_has_its_last_words() {
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        let start = Instant::now();
+        let mut frame = Vec::new();
+        encode(&mut frame, Opcode::Text, b"x", Some([0; 4]));
+        let talking = async {
+            loop {
+                std::io::Write::write_all(&mut client, &frame).unwrap();
+                tokio::time::sleep(SILENCE / 2).await;
+            }
+        };
+        let goodbye = tokio::select! {
+            goodbye = session.await_close() => goodbye,
+            () = talking => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(goodbye, Goodbye::Said);
+        assert!(start.elapsed() >= LAST_WORDS, "{:?}", start.elapsed());
     }
 
     #[tokio::test]

@@ -3,12 +3,14 @@
 //! Owns when such a connection can be read and written, and what TLS holds back on the way. It deliberately
 //! does not know what the bytes mean.
 
+use std::ffi::c_int;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::task::{Context, Poll};
 
+use rustix::ioctl;
 use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -133,6 +135,21 @@ impl Socket {
             None => or_nothing(self.tcp.try_write(bytes)),
             Some(tls) => tls.write(&mut Writing(&self.tcp), bytes),
         }
+    }
+
+    /// How many bytes the other end of TCP has not acknowledged yet, those that have not been sent included.
+    ///
+    /// # Errors
+    ///
+    /// What ioctl(2) says.
+    #[expect(unsafe_code, reason = "SIOCOUTQ (tcp(7)) has no safe wrapper in any crate")]
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        /// TIOCOUTQ, which is the same, of asm-generic/ioctls.h: every architecture that this is packaged for has it.
+        const SIOCOUTQ: ioctl::Opcode = 0x5411;
+        // SAFETY: the kernel writes one int for this request on a TCP socket, and nothing else.
+        let bytes: c_int =
+            unsafe { ioctl::ioctl(&self.tcp, ioctl::Getter::<SIOCOUTQ, c_int>::new()) }?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
     }
 
     /// Ends our direction of the connection. The other one can be read on.
@@ -320,6 +337,28 @@ mod tests {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
         let (tcp, connection) = acceptor.accept(tcp).await.unwrap().into_inner();
         (Socket::tls(tcp, connection), agreeing.join().unwrap())
+    }
+
+    #[tokio::test]
+    async fn bytes_are_unacknowledged_until_the_other_end_has_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Socket::plain(listener.accept().await.unwrap().0);
+        assert_eq!(socket.unacknowledged().unwrap(), 0);
+        // The client's system takes these by itself; it acknowledges them when it pleases.
+        socket.write(&[0; 100]).unwrap();
+        while socket.unacknowledged().unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // But not more than its buffer has room for.
+        while socket.write(&[0; 65536]).unwrap() > 0 {}
+        assert!(socket.unacknowledged().unwrap() > 0);
+        let reading = std::thread::spawn(move || client.read_to_end(&mut Vec::new()));
+        while socket.unacknowledged().unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(socket);
+        reading.join().unwrap().unwrap();
     }
 
     #[tokio::test]
