@@ -57,6 +57,30 @@ fn a_value_that_is_no_text_is_78() {
 }
 
 #[test]
+fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    for name in ["JWT_SECRET", "TURN_SECRET"] {
+        let bytes = std::ffi::OsStr::from_bytes(b"hunter\xFF2");
+        let output = binary().env("PORT", "0").env(name, bytes).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        let line = format!(
+            "[ERROR] Invalid setting {name}=(hidden) (from environment): is not UTF-8; must be a line of text, "
+        );
+        assert!(log.contains(&line) && !log.contains("hunter"), "{log}");
+    }
+    // Both at once, as `config` says them.
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["jwt-secret", "turn-secret"] {
+        std::fs::write(directory.path().join(name), b"hunter\xFF2\n").unwrap();
+    }
+    let credentials = [("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap())];
+    let (code, _, stderr) = run(&["config"], &credentials);
+    assert_eq!((code, stderr.lines().count()), (Some(78), 2), "{stderr}");
+    assert!(stderr.contains("/turn-secret): is not UTF-8; ") && !stderr.contains("hunter"));
+}
+
+#[test]
 fn more_clients_than_descriptors_is_a_warning() {
     let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
     server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the file limit carries: ");
