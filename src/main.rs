@@ -15,11 +15,12 @@ use openstudio_signaling::events::{Event, Level};
 use openstudio_signaling::journal::Journal;
 use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
-use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Settings};
+use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Setting, Settings};
 use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{
     Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd, warn_unknown,
+    warnings,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -66,9 +67,14 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     let packaged = || Some(PathBuf::from(SETTINGS_FILE)).filter(|path| Path::exists(path));
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
     match load(&source) {
-        Ok((_, settings, _)) => {
+        Ok((config, settings, surroundings)) => {
             for (name, origin) in &settings.unknown {
-                eprintln!("Unknown setting {} in {origin} is ignored", quoted(name));
+                let meant = Setting::meant(name).map(|meant| format!("; did you mean {meant}?"));
+                let meant = meant.unwrap_or_default();
+                eprintln!("Unknown setting {} in {origin} is ignored{meant}", quoted(name));
+            }
+            for warning in warnings(&config, &settings, &surroundings) {
+                eprintln!("{}", warning.message());
             }
             // A reader that has closed the pipe has seen what it wanted.
             let _ = write!(io::stdout(), "{CONFIG_HEADER}{settings}");

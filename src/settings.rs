@@ -1,13 +1,14 @@
 //! The table of settings, and their texts with where each came from.
 //!
-//! Owns what can be set, and which of flags, environment, settings file and credentials goes first. It
-//! deliberately does not know what a value means.
+//! Owns what can be set, which of flags, environment, settings file and credentials goes first, and which name a
+//! misspelt one is meant to be. It deliberately does not know what a value means.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches};
+use strsim::osa_distance;
 
 use crate::protocol::quoted;
 
@@ -208,6 +209,20 @@ impl Setting {
     fn named(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
+
+    /// The setting that is meant by a name that none has.
+    pub fn meant(name: &str) -> Option<&'static str> {
+        meant(name, SETTINGS.iter().map(|setting| setting.name))
+    }
+}
+
+/// Which of the `known` names is meant by one that is not among them: the one that is a letter away (one more, one
+/// less, another one, or two that are swapped), in either case.
+pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let away = |known: &str| osa_distance(&name, &known.to_lowercase());
+    let near = known.into_iter().map(|known| (away(known), known)).filter(|(away, _)| *away <= 1);
+    near.min_by_key(|(away, _)| *away).map(|(_, known)| known)
 }
 
 /// Where a value comes from, strongest first.
@@ -495,6 +510,28 @@ mod tests {
         let errors = Settings::collect(&matches, |_| None, Some(&path)).unwrap_err();
         assert_eq!(errors.len(), 2);
         assert!(errors[0].0.contains("settings line 2"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn a_name_that_is_a_letter_off_is_recognized() {
+        for (name, expected) in [
+            ("LOGLEVEL", Some("LOG_LEVEL")),
+            ("LOG_LEVELS", Some("LOG_LEVEL")),
+            ("LOG_LEVLE", Some("LOG_LEVEL")),
+            ("LOG-LEVEL", Some("LOG_LEVEL")),
+            ("log_level", Some("LOG_LEVEL")),
+            ("PROT", Some("PORT")),
+            ("TLS_CERTS", Some("TLS_CERT")),
+            ("LOGLEVELS", None),
+            ("POTR_", None),
+            ("LEVEL", None),
+            ("", None),
+        ] {
+            assert_eq!(Setting::meant(name), expected, "{name}");
+        }
+        // The nearest one, and of those that are as near the first.
+        assert_eq!(meant("STUN", ["stuns", "stun"]), Some("stun"));
+        assert_eq!(meant("stum", ["stuN", "stub"]), Some("stuN"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// What a file in UTF-16 begins with, in either order of bytes.
 const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
 
-/// The keys to take. ring signs with Ed25519, too, but not for Chrome, which does not offer it.
+/// The keys to take. ring signs with Ed25519, too, but browsers do not offer it.
 const USABLE: &str = "P-256, P-384, or RSA with 2048, 3072 or 4096 bits";
 
 /// The sizes of RSA keys that ring signs with, in bits.
