@@ -231,8 +231,8 @@ events! {
     "{setting} has no effect: systemd passed a socket that listens on {address}; to listen elsewhere write ListenStream= to /etc/systemd/system/openstudio-signaling.socket.d/port.conf (example: /usr/share/doc/openstudio-signaling/examples/port.conf)"
 
     /// The settings file has a name that no setting has.
-    UnknownSetting { setting: String, origin: String } Warn "d237809803454489b1e468005d72d64d"
-    "Unknown setting {setting} in {origin} is ignored; `openstudio-signaling config` lists the known ones"
+    UnknownSetting { setting: String, origin: String, fix: String } Warn "d237809803454489b1e468005d72d64d"
+    "Unknown setting {setting} in {origin} is ignored; {fix}"
 
     /// A WebSocket client was accepted.
     ClientConnected { client_ip: IpAddr, client_id: ClientId } Info Few "9ce4dfcc2b9745a2a4d80bd063b9bfde"
@@ -334,6 +334,14 @@ events! {
     TurnWithoutSecret { path: String } Warn "d795d82554174ba6ac960f2f945079ce"
     "A TURN server in {path} has no credential, and there is no TURN_SECRET to make one: browsers refuse it; add either, or take the server out"
 
+    /// There is a secret for the TURN server, and no entry that it would be for.
+    TurnSecretUnused { origin: String, manifest: String } Warn "5cd2bca41611e05153c77111d86c82e6"
+    "TURN_SECRET (from {origin}) is not used: {manifest} has no TURN server without a credential of its own; add one to its ice.turn ({{\"urls\": \"turn:HOST\"}}), or take TURN_SECRET out"
+
+    /// A key of the manifest is a letter off a known one.
+    StationKeyUnknown { key: String, known: String, path: String } Warn "a60f3e87bb5010941be89cc39b8ca9a4"
+    "The key {key} in {path} is unknown: did you mean {known}? Rename it and reload"
+
     /// The secret for tokens was made.
     SecretMade { path: String } Info "b62277a17c2844239f74b6329ed989d6"
     "Made a secret for invites and room tokens: {path}"
@@ -357,6 +365,10 @@ events! {
     /// The certificate in force has expired, has not begun, or ends soon.
     CertificateExpires { cert: String, days: i64, problem: String, fix: String } Warn "427886fc0e3f49d3a5e07c0ba2579234"
     "The certificate in {cert} {problem}; {fix}"
+
+    /// Browsers refuse the certificate in force, whatever the time.
+    CertificateRefused { cert: String, problem: &'static str, fix: &'static str } Warn "42282ef32f85394c8996cde4b57ce02f"
+    "The certificate in {cert} {problem}; {fix}, then `systemctl reload openstudio-signaling`"
 
     /// A client and the server did not agree upon TLS.
     TlsFailed { client_ip: IpAddr, error: String } Info One "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"

@@ -58,8 +58,17 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
 
 fn find(path: &Path) -> io::Result<Option<Secret>> {
     match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= BYTES => Ok(Some(Secret::new(text.trim()))),
-        Ok(_) => Err(io::Error::other("it is too short to be a secret; remove it")),
+        Ok(text) => {
+            // Somebody has looked at it in an editor that writes a byte order mark.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim();
+            if text.len() < BYTES {
+                return Err(io::Error::other("it is too short to be a secret; remove it"));
+            }
+            Ok(Some(Secret::new(text)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(io::Error::other("it is not UTF-8, so it is no secret; remove it"))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -118,6 +127,25 @@ mod tests {
         assert!(matches!(kept, Kept::Found) && second == first);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_secret_survives_an_editor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        let (made, _) = secret(Some(directory.path()));
+        let text = fs::read_to_string(&path).unwrap();
+        for edited in [format!("\u{feff}{text}"), text.replace('\n', "\r\n"), format!(" {text}\n")]
+        {
+            fs::write(&path, edited).unwrap();
+            let (found, kept) = secret(Some(directory.path()));
+            assert!(matches!(kept, Kept::Found) && found == made);
+        }
+        fs::write(&path, [0xff; 64]).unwrap();
+        let (_, kept) = secret(Some(directory.path()));
+        assert!(
+            matches!(kept, Kept::Not(why) if why.ends_with("it is not UTF-8, so it is no secret; remove it"))
+        );
     }
 
     #[test]

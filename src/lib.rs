@@ -5,7 +5,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`quiet`] what is logged once · [`refused`] why somebody is turned away |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and when they end · [`websocket`] its end of a WebSocket |
+//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and what browsers refuse · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
 //! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
@@ -87,13 +87,13 @@ use crate::metrics::Metrics;
 use crate::protocol::quoted;
 use crate::seats::Seats;
 use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
-use crate::settings::{Invalid, Settings};
+use crate::settings::{Invalid, Setting, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
-use crate::station::{Manifest, Place, Station};
+use crate::station::{Manifest, Misspelt, Place, Station};
 use crate::systemd::{Notifier, Probe, Watchdog};
 use crate::tls::Tls;
-use crate::trust::{Certificate, Untimely};
+use crate::trust::{Certificate, Flaw, Untimely};
 use crate::turns::Turns;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
@@ -190,7 +190,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     if limit > carries {
         journal.log(Event::LimitTooHigh { limit, carries });
     }
-    log_station(&journal, &station, config.turn_secret.as_ref());
+    log_station(&journal, &station, &config, &settings);
     log_tls(&journal, config.tls.as_ref(), certified.as_deref());
     if let Some(index) = web_root.as_deref().and_then(web::missing_index) {
         journal.log(Event::WebRootEmpty { path: index.display().to_string() });
@@ -385,7 +385,8 @@ fn signing_secret(
     secret
 }
 
-fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret>) {
+/// Logs which station it is, and what in its manifest does not work. The secret is the one in force.
+fn log_station(journal: &Journal, station: &Station, config: &Config, settings: &Settings) {
     let Station { station_id, name, place, ice_value, .. } = station;
     journal.log(match place {
         Place::Sample(path) => Event::StationSample { path: path.display().to_string() },
@@ -395,27 +396,79 @@ fn log_station(journal: &Journal, station: &Station, turn_secret: Option<&Secret
             path: path.display().to_string(),
         },
     });
-    if let (Place::File(path), None, true) = (place, turn_secret, wants_credentials(ice_value)) {
+    let wants = wants_credentials(ice_value);
+    if let (Place::File(path), None, true) = (place, &config.turn_secret, wants) {
         journal.log(Event::TurnWithoutSecret { path: path.display().to_string() });
+    }
+    for event in station_warnings(station, config, settings) {
+        journal.log(event);
     }
 }
 
-/// Logs which certificate is in force, and when browsers refuse it for its time, or will soon.
-fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&CertifiedKey>) {
-    let (Some(files), Some(certified)) = (files, certified) else {
-        return;
+/// What in a manifest has no effect, and what has none because of it.
+fn station_warnings(station: &Station, config: &Config, settings: &Settings) -> Vec<Event> {
+    let Station { place, ice_value, misspelt, .. } = station;
+    let (Place::File(path) | Place::Sample(path)) = place;
+    let path = path.display().to_string();
+    let manifest = match place {
+        Place::File(_) => path.clone(),
+        Place::Sample(_) => format!("the sample (there is no {path})"),
     };
-    // What has been loaded has a first certificate, and that could be read.
-    let Some(certificate) = certified.cert.first().and_then(Certificate::read) else {
-        return;
-    };
-    let cert = files.cert.display().to_string();
-    let until = certificate.until();
-    let untimely = certificate.untimely();
-    journal.log(Event::TlsLoaded { cert: cert.clone(), names: certificate.names, until });
-    if let Some(Untimely { days, problem, fix }) = untimely {
-        journal.log(Event::CertificateExpires { cert, days, problem, fix });
+    let misspelt = misspelt.iter().map(|Misspelt { key, known }| Event::StationKeyUnknown {
+        key: key.clone(),
+        known: known.clone(),
+        path: path.clone(),
+    });
+    let is_unused = config.turn_secret.is_some() && !wants_credentials(ice_value);
+    let origin = settings.origin("TURN_SECRET").to_string();
+    let unused = is_unused.then_some(Event::TurnSecretUnused { origin, manifest });
+    misspelt.chain(unused).collect()
+}
+
+/// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret
+/// is missing can't, because a shell is not given the credentials that the service is.
+pub fn warnings(config: &Config, settings: &Settings, found: &Surroundings) -> Vec<Event> {
+    let mut warnings = station_warnings(&found.station, config, settings);
+    if let Some((cert, certificate)) = certificate(config.tls.as_ref(), found.certified.as_deref())
+    {
+        warnings.extend(certificate_warnings(cert, &certificate));
     }
+    warnings
+}
+
+/// Logs which certificate is in force, and why browsers refuse it, or will soon.
+fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&CertifiedKey>) {
+    let Some((cert, certificate)) = certificate(files, certified) else {
+        return;
+    };
+    let (names, until) = (certificate.names.clone(), certificate.until());
+    journal.log(Event::TlsLoaded { cert: cert.clone(), names, until });
+    for event in certificate_warnings(cert, &certificate) {
+        journal.log(event);
+    }
+}
+
+/// Where the certificate for TLS is, and what it says.
+fn certificate(
+    files: Option<&TlsFiles>,
+    certified: Option<&CertifiedKey>,
+) -> Option<(String, Certificate)> {
+    let cert = files?.cert.display().to_string();
+    // What has been loaded has a first certificate, and that could be read.
+    Some((cert, certified?.cert.first().and_then(Certificate::read)?))
+}
+
+/// Why browsers refuse a certificate, or will soon.
+fn certificate_warnings(cert: String, certificate: &Certificate) -> Vec<Event> {
+    let untimely = certificate.untimely().map(|Untimely { days, problem, fix }| {
+        Event::CertificateExpires { cert: cert.clone(), days, problem, fix }
+    });
+    let refused = certificate.flaws.iter().map(|Flaw { problem, fix }| Event::CertificateRefused {
+        cert: cert.clone(),
+        problem,
+        fix,
+    });
+    untimely.into_iter().chain(refused).collect()
 }
 
 /// Reloads at each SIGHUP, until the drain begins. Files are read on a thread of their own: a disk that hangs must not
@@ -509,7 +562,7 @@ impl Reload {
         warn_unknown(journal, &settings);
         match station {
             Ok(station) => {
-                log_station(journal, &station, state.config.turn_secret.as_ref());
+                log_station(journal, &station, &state.config, started);
                 state.manifest.replace(station);
             }
             Err(errors) => failed("the station manifest", errors),
@@ -550,9 +603,12 @@ impl Reload {
 /// Warns of names in the settings file that mean nothing.
 pub fn warn_unknown(journal: &Journal, settings: &Settings) {
     for (setting, origin) in &settings.unknown {
+        let list = "`openstudio-signaling config` lists the known ones";
         journal.log(Event::UnknownSetting {
-            setting: protocol::quoted(setting),
+            setting: quoted(setting),
             origin: origin.to_string(),
+            fix: Setting::meant(setting)
+                .map_or_else(|| list.into(), |meant| format!("did you mean {meant}? {list}")),
         });
     }
 }

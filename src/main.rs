@@ -15,12 +15,12 @@ use openstudio_signaling::events::{Event, Level};
 use openstudio_signaling::journal::Journal;
 use openstudio_signaling::protocol::quoted;
 use openstudio_signaling::server::{self, Outcome};
-use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Settings};
+use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Setting, Settings};
 use openstudio_signaling::shutdown::Shutdown;
 use openstudio_signaling::signaling::Signaling;
 use openstudio_signaling::{
     Reload, Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd,
-    warn_unknown,
+    warn_unknown, warnings,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -66,14 +66,22 @@ fn settings_file(matches: &ArgMatches) -> Option<PathBuf> {
 fn print_config(matches: &ArgMatches) -> ExitCode {
     let packaged = || Some(PathBuf::from(SETTINGS_FILE)).filter(|path| Path::exists(path));
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
-    let settings = match matches.get_flag("reload") {
-        true => reloadable(&source),
-        false => load(&source).map(|(_, settings, _)| settings),
+    let loaded = match matches.get_flag("reload") {
+        true => reloadable(&source).map(|settings| (settings, Vec::new())),
+        false => load(&source).map(|(config, settings, surroundings)| {
+            let warnings = warnings(&config, &settings, &surroundings);
+            (settings, warnings)
+        }),
     };
-    match settings {
-        Ok(settings) => {
+    match loaded {
+        Ok((settings, warnings)) => {
             for (name, origin) in &settings.unknown {
-                eprintln!("Unknown setting {} in {origin} is ignored", quoted(name));
+                let meant = Setting::meant(name).map(|meant| format!("; did you mean {meant}?"));
+                let meant = meant.unwrap_or_default();
+                eprintln!("Unknown setting {} in {origin} is ignored{meant}", quoted(name));
+            }
+            for warning in warnings {
+                eprintln!("{}", warning.message());
             }
             // A reader that has closed the pipe has seen what it wanted.
             let _ = write!(io::stdout(), "{CONFIG_HEADER}{settings}");

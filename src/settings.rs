@@ -1,13 +1,14 @@
 //! The table of settings, and their texts with where each came from.
 //!
-//! Owns what can be set, and which of flags, environment, settings file and credentials goes first. It
-//! deliberately does not know what a value means.
+//! Owns what can be set, which of flags, environment, settings file and credentials goes first, and which name a
+//! misspelt one is meant to be. It deliberately does not know what a value means.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches};
+use strsim::osa_distance;
 
 use crate::protocol::quoted;
 
@@ -220,6 +221,20 @@ impl Setting {
     fn named(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
+
+    /// The setting that is meant by a name that none has.
+    pub fn meant(name: &str) -> Option<&'static str> {
+        meant(name, SETTINGS.iter().map(|setting| setting.name))
+    }
+}
+
+/// Which of the `known` names is meant by one that is not among them: the one that is a letter away (one more, one
+/// less, another one, or two that are swapped), in either case.
+pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let away = |known: &str| osa_distance(&name, &known.to_lowercase());
+    let near = known.into_iter().map(|known| (away(known), known)).filter(|(away, _)| *away <= 1);
+    near.min_by_key(|(away, _)| *away).map(|(_, known)| known)
 }
 
 /// Where a value comes from, strongest first.
@@ -275,7 +290,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A settings file or a credential that can't be read, and each line that is no `NAME=value`.
+    /// A settings file or a credential that can't be read, each line that is no `NAME=value`, and each secret that
+    /// is no line of text.
     pub fn collect(
         flags: &ArgMatches,
         environment: impl Fn(&str) -> Option<String>,
@@ -286,6 +302,7 @@ impl Settings {
         let hidden_credentials = credentials.clone().filter(|path| is_forbidden(path));
         let credentials = credentials.filter(|_| hidden_credentials.is_none());
         let mut values = Vec::new();
+        let mut errors = Vec::new();
         for setting in SETTINGS {
             let flag = flags.get_one::<String>(setting.name).cloned();
             let line = lines.iter().rev().find(|line| line.name == setting.name);
@@ -304,7 +321,16 @@ impl Settings {
                     (!value.is_empty()).then_some((value, origin))
                 })
                 .unwrap_or_else(|| (setting.default.to_owned(), Origin::Default));
+            if let Some(why) = setting.is_secret().then(|| garbled(&value)).flatten() {
+                let Setting { name, allowed, .. } = setting;
+                errors.push(Invalid(format!(
+                    "Invalid setting {name}={HIDDEN} (from {origin}): {why}; must be {allowed}, such as `openssl rand -hex 32` makes"
+                )));
+            }
             values.push((setting, value, origin));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let unknown = lines
             .into_iter()
@@ -384,7 +410,11 @@ fn credential(
 /// Reads what systemd passes under this path; it need not pass anything.
 fn read_credential(path: &Path) -> Result<Option<String>, Vec<Invalid>> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            // Some editors begin a file with a byte order mark.
+            Ok(Some(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             let path = path.display();
@@ -392,6 +422,15 @@ fn read_credential(path: &Path) -> Result<Option<String>, Vec<Invalid>> {
             Err(vec![Invalid(format!("Cannot read the credential {path}: {error}; {fix}"))])
         }
     }
+}
+
+/// Why a secret is not the one that others have, if it is not. What was no UTF-8 has been replaced by now, so it would
+/// match nothing, and who set it would not know why.
+fn garbled(secret: &str) -> Option<&'static str> {
+    if secret.contains(char::REPLACEMENT_CHARACTER) {
+        return Some("is not UTF-8");
+    }
+    secret.contains(['\n', '\r', '\0']).then_some("has more than one line")
 }
 
 /// A line of the settings file.
@@ -500,6 +539,73 @@ mod tests {
         let errors = Settings::collect(&matches, |_| None, Some(&path)).unwrap_err();
         assert_eq!(errors.len(), 2);
         assert!(errors[0].0.contains("settings line 2"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn a_name_that_is_a_letter_off_is_recognized() {
+        for (name, expected) in [
+            ("LOGLEVEL", Some("LOG_LEVEL")),
+            ("LOG_LEVELS", Some("LOG_LEVEL")),
+            ("LOG_LEVLE", Some("LOG_LEVEL")),
+            ("LOG-LEVEL", Some("LOG_LEVEL")),
+            ("log_level", Some("LOG_LEVEL")),
+            ("PROT", Some("PORT")),
+            ("TLS_CERTS", Some("TLS_CERT")),
+            ("LOGLEVELS", None),
+            ("POTR_", None),
+            ("LEVEL", None),
+            ("", None),
+        ] {
+            assert_eq!(Setting::meant(name), expected, "{name}");
+        }
+        // The nearest one, and of those that are as near the first.
+        assert_eq!(meant("STUN", ["stuns", "stun"]), Some("stun"));
+        assert_eq!(meant("stum", ["stuN", "stub"]), Some("stuN"));
+    }
+
+    #[test]
+    fn a_secret_is_a_line_of_text_from_wherever_it_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("turn-secret");
+        let file = directory.path().join("settings");
+        let collect = |secret: &[u8]| {
+            std::fs::write(&path, secret).unwrap();
+            let find = |name: &str| {
+                let directory = directory.path().to_str().unwrap().to_owned();
+                (name == "CREDENTIALS_DIRECTORY").then_some(directory)
+            };
+            let settings = Settings::collect(&matches(&[]), find, None);
+            settings.map(|settings| settings.get("TURN_SECRET").1.clone())
+        };
+        for good in [
+            &b"north"[..],
+            b"north\n",
+            b"\xef\xbb\xbfnorth",
+            b"\xef\xbb\xbfnorth\r\n",
+            b" \tnorth \n\n",
+        ] {
+            assert_eq!(collect(good).unwrap(), "north", "{good:?}");
+        }
+        assert_eq!(collect("nörth\n".as_bytes()).unwrap(), "nörth");
+        for empty in [&b""[..], b"\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n"] {
+            assert_eq!(collect(empty).unwrap(), "not set", "{empty:?}");
+        }
+        for (bad, why) in [
+            (&b"n\xf6rth\n"[..], "is not UTF-8"),
+            (b"\xff\xfen\0o\0", "is not UTF-8"),
+            (b"north\nsouth\n", "has more than one line"),
+            (b"north\0", "has more than one line"),
+        ] {
+            let line = format!(
+                "Invalid setting TURN_SECRET=(hidden) (from credential {}): {why}; must be a line of text, such as `openssl rand -hex 32` makes",
+                path.display()
+            );
+            assert_eq!(collect(bad).unwrap_err(), [Invalid(line)]);
+        }
+        std::fs::write(&file, b"TURN_SECRET=n\xf6rth\nJWT_SECRET=n\xf6rth\n").unwrap();
+        let errors = Settings::collect(&matches(&[]), |_| None, Some(&file)).unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].0.contains("settings line 2): is not UTF-8; "), "{errors:?}");
     }
 
     #[test]

@@ -13,12 +13,19 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::quoted;
+use crate::settings::meant;
 
 /// Where the package has it.
 const DEFAULT_PATH: &str = "/etc/openstudio-signaling/station-manifest.json";
 
 /// What serves where there is none: enough to try the studio on one machine.
 const SAMPLE: &str = include_str!("../packaging/station-manifest.sample.json");
+
+/// The keys that mean something, in each object of a manifest.
+const KEYS: &[&str] = &["stationId", "name", "signaling", "ice"];
+const SIGNALING_KEYS: &[&str] = &["url"];
+const ICE_KEYS: &[&str] = &["stun", "turn"];
+const TURN_KEYS: &[&str] = &["urls", "username", "credential"];
 
 /// A manifest that can be.
 #[derive(Clone, Debug)]
@@ -33,8 +40,19 @@ pub struct Station {
     pub ice: Box<RawValue>,
     /// The `ice` object, to make others of.
     pub ice_value: Value,
+    /// The keys that mean nothing and are a letter off one that does.
+    pub misspelt: Vec<Misspelt>,
     /// Where it was read.
     pub place: Place,
+}
+
+/// A key that is a letter off a known one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misspelt {
+    /// Its path, as `ice.turns`.
+    pub key: String,
+    /// The path of the known one.
+    pub known: String,
 }
 
 /// Where a manifest was read.
@@ -123,9 +141,49 @@ fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
         station_id: text("stationId"),
         name: text("name"),
         ice_value: serde_json::from_str(ice.get()).map_err(not_json)?,
+        misspelt: misspelt(&manifest),
         signaling,
         ice,
         place,
+    })
+}
+
+/// The keys in all of a manifest's objects that are a letter off a known one. It does not matter whether that one is
+/// there, too: what is written with the other does nothing all the same.
+fn misspelt(manifest: &Value) -> Vec<Misspelt> {
+    let (signaling, ice) = (&manifest["signaling"], &manifest["ice"]);
+    let servers = ice["turn"].as_array().into_iter().flatten().enumerate();
+    let servers = servers.map(|(index, server)| (format!("ice.turn[{index}]."), server, TURN_KEYS));
+    [
+        (String::new(), manifest, KEYS),
+        ("signaling.".into(), signaling, SIGNALING_KEYS),
+        ("ice.".into(), ice, ICE_KEYS),
+    ]
+    .into_iter()
+    .chain(servers)
+    .flat_map(|(path, object, known)| {
+        unknown(object, known).filter_map(move |key| {
+            let (key, known) =
+                (format!("{path}{}", quoted(key)), meant(key, known.iter().copied())?);
+            Some(Misspelt { key, known: format!("{path}{known}") })
+        })
+    })
+    .collect()
+}
+
+/// The keys of an object that are not among the known ones.
+fn unknown<'a>(object: &'a Value, known: &'a [&str]) -> impl Iterator<Item = &'a String> {
+    let keys = object.as_object().into_iter().flat_map(|object| object.keys());
+    keys.filter(|key| !known.contains(&key.as_str()))
+}
+
+/// What an error line says behind a missing key: that one is there which is a letter off. `path` is what stands
+/// before both.
+fn hint(object: &Value, path: &str, key: &str, known: &[&str]) -> String {
+    let is_missing = object.get(key).is_none();
+    let near = unknown(object, known).find(|near| meant(near, [key]).is_some());
+    near.filter(|_| is_missing).map_or_else(String::new, |near| {
+        format!(r#"; "{path}{}" is there: rename it to "{path}{key}""#, quoted(near))
     })
 }
 
@@ -135,21 +193,25 @@ fn check(manifest: &Value) -> Vec<String> {
         return vec!["Manifest must be a valid JSON object".into()];
     }
     let mut errors = Vec::new();
+    let hint = |key| hint(manifest, "", key, KEYS);
     for key in ["stationId", "name"] {
         if text(manifest.get(key)).is_none() {
-            errors.push(format!(r#"Missing or invalid "{key}" (must be non-empty string)"#));
+            let hint = hint(key);
+            errors.push(format!(r#"Missing or invalid "{key}" (must be non-empty string){hint}"#));
         }
     }
     match manifest.get("signaling").filter(|signaling| signaling.is_object()) {
         Some(signaling) => check_url(signaling, &mut errors),
-        None => errors.push(r#"Missing or invalid "signaling" object"#.into()),
+        None => {
+            errors.push(format!(r#"Missing or invalid "signaling" object{}"#, hint("signaling")))
+        }
     }
     match manifest.get("ice").filter(|ice| ice.is_object()) {
         Some(ice) => {
             check_stun(ice, &mut errors);
             check_turn(ice, &mut errors);
         }
-        None => errors.push(r#"Missing or invalid "ice" object"#.into()),
+        None => errors.push(format!(r#"Missing or invalid "ice" object{}"#, hint("ice"))),
     }
     errors
 }
@@ -160,14 +222,18 @@ fn check_url(signaling: &Value, errors: &mut Vec<String>) {
         Some(_) => errors
             .push(r#"Invalid "signaling.url" format (must start with ws:// or wss://)"#.into()),
         None => {
-            errors.push(r#"Missing or invalid "signaling.url" (must be non-empty string)"#.into())
+            let hint = hint(signaling, "signaling.", "url", SIGNALING_KEYS);
+            errors.push(format!(
+                r#"Missing or invalid "signaling.url" (must be non-empty string){hint}"#
+            ));
         }
     }
 }
 
 fn check_stun(ice: &Value, errors: &mut Vec<String>) {
     let Some(servers) = ice.get("stun").and_then(Value::as_array) else {
-        errors.push(r#"Missing or invalid "ice.stun" (must be array)"#.into());
+        let hint = hint(ice, "ice.", "stun", ICE_KEYS);
+        errors.push(format!(r#"Missing or invalid "ice.stun" (must be array){hint}"#));
         return;
     };
     if servers.is_empty() {
@@ -198,9 +264,10 @@ fn check_turn(ice: &Value, errors: &mut Vec<String>) {
             Some(url @ Value::String(_)) => vec![url],
             _ => Vec::new(),
         };
-        let server_error = |why| format!("Invalid TURN server at ice.turn[{index}]: {why}");
+        let server_error = |why: &str| format!("Invalid TURN server at ice.turn[{index}]: {why}");
         if urls.is_empty() {
-            errors.push(server_error(r#"missing "urls""#));
+            let hint = hint(server, &format!("ice.turn[{index}]."), "urls", TURN_KEYS);
+            errors.push(server_error(&format!(r#"missing "urls"{hint}"#)));
         }
         for url in urls.into_iter().filter(|url| !url.as_str().is_some_and(is_turn)) {
             errors.push(format!(
@@ -367,6 +434,84 @@ mod tests {
         assert_eq!(errors("[]"), ["Manifest must be a valid JSON object"]);
         assert!(errors("{").concat().starts_with("not valid JSON: EOF"));
         assert!(errors(&with(r#""colour""#, r#""ice""#)).concat().contains("\"ice\""));
+    }
+
+    #[test]
+    fn a_missing_key_that_is_a_letter_off_is_named() {
+        for (from, to, expected) in [
+            (
+                r#""name":"b""#,
+                r#""nmae":"b""#,
+                r#"Missing or invalid "name" (must be non-empty string); "nmae" is there: rename it to "name""#,
+            ),
+            (
+                "stationId",
+                "stationID",
+                r#"Missing or invalid "stationId" (must be non-empty string); "stationID" is there: rename it to "stationId""#,
+            ),
+            (
+                r#""signaling""#,
+                r#""singaling""#,
+                r#"Missing or invalid "signaling" object; "singaling" is there: rename it to "signaling""#,
+            ),
+            (
+                r#""url":"#,
+                r#""urls":"#,
+                r#"Missing or invalid "signaling.url" (must be non-empty string); "signaling.urls" is there: rename it to "signaling.url""#,
+            ),
+            (
+                r#""ice""#,
+                r#""Ice""#,
+                r#"Missing or invalid "ice" object; "Ice" is there: rename it to "ice""#,
+            ),
+            (
+                r#""stun""#,
+                r#""stunn""#,
+                r#"Missing or invalid "ice.stun" (must be array); "ice.stunn" is there: rename it to "ice.stun""#,
+            ),
+            (
+                r#"{"urls":"#,
+                r#"{"url":"#,
+                r#"Invalid TURN server at ice.turn[0]: missing "urls"; "ice.turn[0].url" is there: rename it to "ice.turn[0].urls""#,
+            ),
+            // One that is there is not missing.
+            (
+                r#""name":"b""#,
+                r#""name":7,"nmae":"b""#,
+                r#"Missing or invalid "name" (must be non-empty string)"#,
+            ),
+        ] {
+            assert_eq!(errors(&with(from, to)), [expected]);
+        }
+    }
+
+    #[test]
+    fn keys_that_are_a_letter_off_are_found() {
+        let found = |from, to| {
+            let station = parse(&with(from, to), Place::Sample(PathBuf::new())).unwrap();
+            let pairs = station.misspelt.into_iter().map(|Misspelt { key, known }| (key, known));
+            pairs.collect::<Vec<_>>()
+        };
+        let pair = |key: &str, known: &str| (key.to_owned(), known.to_owned());
+        assert_eq!(found("red", "red"), []);
+        assert_eq!(found(r#""colour""#, r#""names""#), [pair("names", "name")]);
+        assert_eq!(found(r#""turn""#, r#""turns""#), [pair("ice.turns", "ice.turn")]);
+        assert_eq!(found(r#""turn""#, r#""Turn""#), [pair("ice.Turn", "ice.turn")]);
+        assert_eq!(found(r#""turn""#, r#""trun""#), [pair("ice.trun", "ice.turn")]);
+        assert_eq!(found(r#""turn""#, r#""relay""#), []);
+        // Beside the known one it does nothing, either.
+        assert_eq!(found(r#""more""#, r#""turns""#), [pair("ice.turns", "ice.turn")]);
+        assert_eq!(
+            found(r#"{"url":"#, r#"{"URL":1,"url":"#),
+            [pair("signaling.URL", "signaling.url")]
+        );
+        assert_eq!(
+            found(r#""turn:e""#, r#""turn:e","usrname":"a","credentials":"b","region":"c""#),
+            [
+                pair("ice.turn[0].credentials", "ice.turn[0].credential"),
+                pair("ice.turn[0].usrname", "ice.turn[0].username"),
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! TLS as `check` sees it: whether this machine trusts a server, and if not, why not. And what the service's own
 //! certificate says of itself.
 //!
-//! Owns the words for certificate and handshake problems, and when a certificate ends. It deliberately knows no
+//! Owns the words for certificate and handshake problems, and what browsers refuse. It deliberately knows no
 //! way to trust a server that this machine does not trust.
 
 use std::io;
@@ -14,7 +14,7 @@ use rustls::client::{
     WantsClientCert, WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
     verify_server_name,
 };
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, alg_id};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ConfigBuilder, Error, ProtocolVersion,
@@ -42,6 +42,30 @@ const RENEW: &str = "renew it, or find out why it is not renewed by itself (`sys
 
 /// What helps where a certificate has not begun.
 const WAIT: &str = "set the clock of this machine (`timedatectl` shows it), or wait";
+
+/// Why browsers refuse a certificate without a host's name. None of them looks at the common name any more.
+const NAMELESS: Flaw = Flaw {
+    problem: "has no subjectAltName with a host in it: browsers refuse it under every name",
+    fix: "have it issued with the names that browsers use; `openssl req -x509` takes `-addext subjectAltName=DNS:NAME`",
+};
+
+/// Chromium does not, where that very certificate is trusted.
+const AUTHORITY: Flaw = Flaw {
+    problem: "is an authority's (CA:TRUE), as `openssl req -x509` makes them: Firefox refuses it as a server's",
+    fix: "get one from an authority; or make it with `-addext basicConstraints=critical,CA:FALSE`",
+};
+
+/// RFC 5280 section 4.2.1.12.
+const NOT_FOR_SERVERS: Flaw = Flaw {
+    problem: "is not for servers (its extendedKeyUsage has no serverAuth): browsers refuse it",
+    fix: "have it issued with serverAuth; `openssl req -x509` takes `-addext extendedKeyUsage=serverAuth`",
+};
+
+/// None of them offers ed25519 among its signature algorithms (RFC 8446 section 4.2.3).
+const ED25519: Flaw = Flaw {
+    problem: "has an Ed25519 key: Chrome, Firefox and Safari refuse it",
+    fix: "make a new key with P-256, and have a certificate issued for it",
+};
 
 /// Whom this machine trusts, for one server.
 #[derive(Clone, Debug)]
@@ -139,6 +163,17 @@ pub struct Certificate {
     /// Its first and last second, since 1970.
     begin: Duration,
     end: Duration,
+    /// What browsers refuse it for, whatever the time.
+    pub flaws: Vec<Flaw>,
+}
+
+/// What browsers refuse a certificate for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// What there is to say of the certificate.
+    pub problem: &'static str,
+    /// What to do.
+    pub fix: &'static str,
 }
 
 /// What is wrong with a certificate's time.
@@ -173,14 +208,22 @@ impl Certificate {
         };
         // No server has this address, so the answer is whose certificate it is.
         let unspecified = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let names = match verify_server_name(&parsed, &unspecified) {
+        let (names, has_host) = match verify_server_name(&parsed, &unspecified) {
             Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
                 presented,
                 ..
-            })) => names(&presented),
-            _ => unspecified.to_str().into_owned(),
+            })) => (names(&presented), presented.iter().any(|name| is_host(name))),
+            _ => (unspecified.to_str().into_owned(), true),
         };
-        Some(Self { names, begin, end })
+        let nameless = (!has_host).then_some(NAMELESS);
+        // In its time it is the rest that is found.
+        let flaw = verdict(begin).and_then(|error| flaw(&error));
+        // The algorithm is behind the heads of two sequences, each shorter than 128 bytes.
+        let info = parsed.subject_public_key_info();
+        let algorithm = info.get(4..).unwrap_or_default();
+        let ed25519 = algorithm.starts_with(&alg_id::ED25519).then_some(ED25519);
+        let flaws = nameless.into_iter().chain(flaw).chain(ed25519).collect();
+        Some(Self { names, begin, end, flaws })
     }
 
     /// The last day on which it is valid, as 2025-10-18.
@@ -276,11 +319,16 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
             "the certificate's issuer is unknown here: it is self-signed, from an authority that this machine does not trust, or sent without the certificates in between",
             "serve fullchain.pem instead of cert.pem; an authority of your own goes to /usr/local/share/ca-certificates/NAME.crt on this machine, then `update-ca-certificates`",
         ),
-        // rustls has no name of its own for this one.
-        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => Problem::new(
+        error if is_authority(error) => Problem::new(
             "the certificate is an authority's (CA:TRUE), as `openssl req -x509` makes them, and not a server's",
-            "get one from an authority; or make it with `-addext basicConstraints=critical,CA:FALSE`",
+            AUTHORITY.fix,
         ),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Problem::new(
+                "the certificate is not for servers (its extendedKeyUsage has no serverAuth)",
+                NOT_FOR_SERVERS.fix,
+            )
+        }
         other => Problem::new(
             format!("the certificate is refused ({other})"),
             "get another one for this server",
@@ -323,6 +371,30 @@ fn names(presented: &[String]) -> String {
         return "no host at all (a subjectAltName is missing)".into();
     }
     presented.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether one of the verifier's words for names is a host, and not a mail address.
+fn is_host(presented: &str) -> bool {
+    ["DnsName(", "IpAddress("].iter().any(|kind| presented.starts_with(kind))
+}
+
+/// What a verifier that trusts nobody refuses a certificate for, if not for that.
+fn flaw(error: &Error) -> Option<Flaw> {
+    let Error::InvalidCertificate(error) = error else {
+        return None;
+    };
+    match error {
+        error if is_authority(error) => Some(AUTHORITY),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Some(NOT_FOR_SERVERS)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a certificate is refused as an authority's. rustls has no name of its own for this error.
+fn is_authority(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
 }
 
 /// When a certificate has ended that is refused because it has.
@@ -376,7 +448,8 @@ mod tests {
     #[test]
     fn a_certificate_is_untimely_before_after_and_shortly_before_its_end() {
         let day = |days: u64| Duration::from_secs(days * DAY);
-        let certificate = Certificate { names: "a".into(), begin: day(100), end: day(200) };
+        let certificate =
+            Certificate { names: "a".into(), begin: day(100), end: day(200), flaws: Vec::new() };
         assert_eq!(certificate.until(), "1970-07-20");
         for (now, expected) in [
             (day(90), Some((110, "is not valid before 1970-04-11: browsers refuse it", WAIT))),

@@ -57,6 +57,30 @@ fn a_value_that_is_no_text_is_78() {
 }
 
 #[test]
+fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    for name in ["JWT_SECRET", "TURN_SECRET"] {
+        let bytes = std::ffi::OsStr::from_bytes(b"hunter\xFF2");
+        let output = binary().env("PORT", "0").env(name, bytes).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        let line = format!(
+            "[ERROR] Invalid setting {name}=(hidden) (from environment): is not UTF-8; must be a line of text, "
+        );
+        assert!(log.contains(&line) && !log.contains("hunter"), "{log}");
+    }
+    // Both at once, as `config` says them.
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["jwt-secret", "turn-secret"] {
+        std::fs::write(directory.path().join(name), b"hunter\xFF2\n").unwrap();
+    }
+    let credentials = [("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap())];
+    let (code, _, stderr) = run(&["config"], &credentials);
+    assert_eq!((code, stderr.lines().count()), (Some(78), 2), "{stderr}");
+    assert!(stderr.contains("/turn-secret): is not UTF-8; ") && !stderr.contains("hunter"));
+}
+
+#[test]
 fn more_clients_than_descriptors_is_a_warning() {
     let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
     server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the file limit carries: ");
@@ -80,6 +104,10 @@ fn a_settings_file_need_not_be_utf8_in_its_comments() {
     let (code, _, stderr) = run(&["config", &file], &[]);
     assert_eq!(code, Some(0));
     assert!(stderr.starts_with("Unknown setting RATE_LIMT in "), "{stderr}");
+    assert!(stderr.ends_with(" line 2 is ignored; did you mean RATE_LIMIT?\n"), "{stderr}");
+    std::fs::write(&path, "COLOUR=red\n").unwrap();
+    let (_, _, stderr) = run(&["config", &file], &[]);
+    assert!(stderr.ends_with(" line 1 is ignored\n"), "{stderr}");
     std::fs::write(&path, b"RATE_LIMIT=\xFC\nexport HOST=x\n").unwrap();
     let (code, _, stderr) = run(&["config", &file], &[]);
     assert_eq!(code, Some(78));
@@ -159,16 +187,24 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
     std::fs::write(&path, "LOG_LEVEL=info\nLOGLEVEL=debug\n").unwrap();
     let file = format!("--settings-file={}", path.display());
     let server = Server::spawn(binary().args(["--port=0", &file]));
-    let place = format!("Unknown setting LOGLEVEL in {} line 2", path.display());
-    server.log.wait_for(&place);
+    let place = format!("Unknown setting LOGLEVEL in {} line 2 is ignored; ", path.display());
+    let line = server.log.wait_for(&place);
+    let fix = "did you mean LOG_LEVEL? `openstudio-signaling config` lists the known ones";
+    assert!(line.ends_with(fix), "{line}");
     let mut client = server.client();
     let ping = r#"{"type":"ping"}"#;
     client.ask(ping);
     client.ask(ping);
     assert_eq!(server.log.count("[DEBUG]"), 0);
 
-    std::fs::write(&path, "\nLOG_LEVEL=debug\nRATE_LIMIT=7\n").unwrap();
+    std::fs::write(&path, "\nLOG_LEVEL=debug\nRATE_LIMIT=7\nCOLOUR=red\nport=0\n").unwrap();
     server.signal(Signal::HUP);
+    server.log.wait_for("Unknown setting port in ");
+    let line = server.log.wait_for("Unknown setting COLOUR in ");
+    assert!(
+        line.ends_with(" line 4 is ignored; `openstudio-signaling config` lists the known ones")
+    );
+    assert_eq!(server.log.count("did you mean PORT?"), 1);
     server.log.wait_for("[WARN] RATE_LIMIT=7 needs a restart");
     server.log.wait_for(&format!("Reloaded: log level is debug (from {} line 2)", path.display()));
     client.ask(ping);

@@ -155,6 +155,90 @@ fn a_turn_server_that_browsers_refuse_is_warned_of() {
     }
 }
 
+/// What `config` says on standard error where all is well enough to start.
+fn warned(environment: &[(&str, &str)]) -> String {
+    let output = binary().arg("config").envs(environment.iter().copied()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_key_that_is_a_letter_off_is_warned_of() {
+    let manifest = Manifest::new(&MANIFEST.replace(r#""turn":"#, r#""turns":"#));
+    let path = manifest.path.to_str().unwrap();
+    let warning = |key: &str, known: &str| {
+        format!("The key {key} in {path} is unknown: did you mean {known}? Rename it and reload")
+    };
+    let turns = warning("ice.turns", "ice.turn");
+    let server = manifest.server();
+    server.log.wait_for(&format!("[WARN] {turns}"));
+    assert_eq!(warned(&[("STATION_MANIFEST", path)]), format!("{turns}\n"));
+    // So it is at a reload, and other keys of one's own are no matter.
+    fs::write(&manifest.path, MANIFEST.replace("username", "userName").replace("colour", "Name"))
+        .unwrap();
+    server.signal(Signal::HUP);
+    server.log.wait_for(&warning("ice.turn[0].userName", "ice.turn[0].username"));
+    server.log.wait_for(&warning("Name", "name"));
+    server.log.wait_for("Reloaded");
+    assert_eq!(server.log.count(" is unknown: "), 3);
+    fs::write(&manifest.path, MANIFEST).unwrap();
+    assert_eq!(warned(&[("STATION_MANIFEST", path)]), "");
+}
+
+#[test]
+fn a_missing_key_that_is_a_letter_off_stops_the_start_and_is_named() {
+    let manifest = Manifest::new(&MANIFEST.replace("name\"", "nmae\""));
+    let path = manifest.path.to_str().unwrap();
+    let output = binary().env("STATION_MANIFEST", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let log = String::from_utf8(output.stderr).unwrap();
+    let line = format!(
+        "Failed to load station manifest: {path}: Missing or invalid \"name\" (must be non-empty string); \"nmae\" is there: rename it to \"name\"\n"
+    );
+    assert!(log.ends_with(&line) && log.lines().count() == 1, "{log}");
+}
+
+#[test]
+fn a_secret_without_a_server_that_it_is_for_is_warned_of() {
+    let manifest = Manifest::new(MANIFEST);
+    let path = manifest.path.to_str().unwrap();
+    let secret = ("TURN_SECRET", "north");
+    let environment = [("STATION_MANIFEST", path), secret];
+    let warning = |manifest: &str| {
+        format!(
+            "TURN_SECRET (from environment) is not used: {manifest} has no TURN server without a credential of its own; add one to its ice.turn ({{\"urls\": \"turn:HOST\"}}), or take TURN_SECRET out"
+        )
+    };
+    // Each has its own, or there is none at all.
+    let server = Server::start(&environment);
+    server.log.wait_for(&format!("[WARN] {}", warning(path)));
+    assert_eq!(warned(&environment), format!("{}\n", warning(path)));
+    fs::write(&manifest.path, MANIFEST.replace(r#", "credential": "c""#, "")).unwrap();
+    assert_eq!(warned(&environment), "");
+    server.signal(Signal::HUP);
+    server.log.wait_for("Reloaded");
+    assert_eq!(server.log.count("is not used"), 1, "now it is");
+    fs::write(&manifest.path, MANIFEST.replace(r#""turn""#, r#""relay""#)).unwrap();
+    let server = Server::start(&environment);
+    server.log.wait_for(&warning(path));
+    server.signal(Signal::HUP);
+    server.log.wait_for("Reloaded");
+    assert_eq!(server.log.count("is not used"), 2, "at the reload, too");
+    // The sample has none, which is no better.
+    let server = Server::start(&[secret]);
+    let sample = "the sample (there is no /etc/openstudio-signaling/station-manifest.json)";
+    server.log.wait_for(&warning(sample));
+    let credential = tempfile::tempdir().unwrap();
+    let file = credential.path().join("turn-secret");
+    fs::write(&file, "north\n").unwrap();
+    let directory = credential.path().to_str().unwrap();
+    let server = Server::start(&[("CREDENTIALS_DIRECTORY", directory)]);
+    server.log.wait_for(&format!("TURN_SECRET (from credential {}) is not used", file.display()));
+    // Nobody who has set none is told of it.
+    assert_eq!(warned(&[]), "");
+    assert_eq!(Server::start(&[]).log.count("is not used"), 0);
+}
+
 #[test]
 fn without_one_the_sample_serves() {
     let server = Server::start(&[]);

@@ -45,6 +45,15 @@ impl Log {
         find(&lines).unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"))
     }
 
+    /// Waits until more lines than `before` contain `text`.
+    pub fn wait_for_another(&self, text: &str, before: usize) {
+        let count = |lines: &Vec<String>| lines.iter().filter(|line| line.contains(text)).count();
+        let lines = self.0.0.lock().unwrap();
+        let few = |lines: &mut Vec<String>| count(lines) <= before;
+        let (lines, waited) = self.0.1.wait_timeout_while(lines, PATIENCE, few).unwrap();
+        assert!(!waited.timed_out(), "{before} {text:?} and no more in {lines:#?}");
+    }
+
     /// How many lines so far contain `text`.
     pub fn count(&self, text: &str) -> usize {
         self.0.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()

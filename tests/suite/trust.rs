@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::check::{check, run};
 use crate::forwarder::Forwarder;
-use crate::support::Server;
+use crate::support::{Server, binary};
 
 /// Certificates made with openssl(1), in a directory of their own: `root`, and what it has issued. Each name is a
 /// `.pem` and a `.key`.
@@ -80,6 +80,7 @@ impl Authority {
 
 const LOCALHOST: &str = "subjectAltName=DNS:localhost\n";
 const DAYS: &[&str] = &["-days", "90"];
+const PAST: &[&str] = &["-startdate", "20240101000000Z", "-enddate", "20240301000000Z"];
 
 #[test]
 fn a_trusted_server_is_checked_through_tls() {
@@ -131,10 +132,9 @@ fn a_certificate_that_ends_soon_is_a_warning() {
 #[test]
 fn a_server_says_whose_its_certificate_is_and_when_it_ends() {
     let authority = Authority::new();
-    let past = ["-startdate", "20240101000000Z", "-enddate", "20240301000000Z"];
     let future = ["-startdate", "20950101000000Z", "-enddate", "20950301000000Z"];
     let both = "subjectAltName=DNS:localhost,DNS:*.b.example.org\n";
-    authority.issue("root", "past", LOCALHOST, &past);
+    authority.issue("root", "past", LOCALHOST, PAST);
     authority.issue("root", "future", "basicConstraints=CA:FALSE\n", &future);
     authority.issue("root", "soon", LOCALHOST, &["-days", "9"]);
     authority.issue("root", "long", both, DAYS);
@@ -181,12 +181,85 @@ fn a_server_says_whose_its_certificate_is_and_when_it_ends() {
 }
 
 #[test]
+fn a_server_says_why_browsers_refuse_its_certificate() {
+    let authority = Authority::new();
+    let name = "-addext subjectAltName=DNS:localhost";
+    let leaf = "-addext basicConstraints=critical,CA:FALSE";
+    let purpose = |purpose| format!("{name} {leaf} -addext extendedKeyUsage={purpose}");
+    for (certificate, options) in [
+        ("bare", String::new()),
+        ("nameless", leaf.into()),
+        ("mail", format!("{leaf} -addext subjectAltName=email:a@b.example")),
+        ("authority", name.into()),
+        ("client", purpose("clientAuth")),
+        ("both", purpose("serverAuth,clientAuth")),
+        ("address", format!("{leaf} -addext subjectAltName=IP:192.0.2.1")),
+    ] {
+        authority.self_signed(certificate, &options.split_whitespace().collect::<Vec<_>>());
+    }
+    authority.openssl(&["genpkey", "-algorithm", "ed25519", "-out", "ed25519.key"]);
+    let options = format!("req -x509 -key ed25519.key -out ed25519.pem -subj /CN=a {name} {leaf}");
+    authority.openssl(&options.split(' ').collect::<Vec<_>>());
+    authority.issue("root", "past", "basicConstraints=CA:FALSE\n", PAST);
+
+    let nameless = "has no subjectAltName with a host in it: browsers refuse it under every name; ";
+    let is_authority = "is an authority's (CA:TRUE), as `openssl req -x509` makes them: Firefox refuses it as a server's; ";
+    let client =
+        "is not for servers (its extendedKeyUsage has no serverAuth): browsers refuse it; ";
+    let ed25519 = "has an Ed25519 key: Chrome, Firefox and Safari refuse it; ";
+    let [cert, key] = ["used.pem", "used.key"].map(|file| authority.path(file));
+    let paths = [&cert, &key].map(|path| path.to_str().unwrap());
+    let environment = [("TLS_CERT", paths[0]), ("TLS_KEY", paths[1])];
+    let mut server: Option<Server> = None;
+    for (name, problems) in [
+        ("bare", &[nameless, is_authority][..]),
+        ("nameless", &[nameless]),
+        ("mail", &[nameless]),
+        ("authority", &[is_authority]),
+        ("client", &[client]),
+        ("both", &[]),
+        ("address", &[]),
+        ("ed25519", &[ed25519]),
+        ("past", &["has expired on 2024-03-01: browsers refuse it; ", nameless]),
+    ] {
+        fs::copy(authority.path(&format!("{name}.pem")), &cert).unwrap();
+        fs::copy(authority.path(&format!("{name}.key")), &key).unwrap();
+        let output =
+            binary().arg("config").envs(environment).output().expect("the binary is there");
+        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        let warned = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<_> = warned.lines().collect();
+        assert_eq!(lines.len(), problems.len(), "{name}: {warned}");
+        for (line, problem) in lines.iter().zip(problems) {
+            let start = format!("The certificate in {} {problem}", paths[0]);
+            assert!(line.starts_with(&start), "{name}: {line}");
+            assert!(line.ends_with(", then `systemctl reload openstudio-signaling`"), "{line}");
+        }
+        // The first one at a start, the others at a reload.
+        let Some(server) = &server else {
+            let started = Server::start(&environment);
+            lines.iter().for_each(|line| drop(started.log.wait_for(&format!("[WARN] {line}"))));
+            server = Some(started);
+            continue;
+        };
+        let before = server.log.count("[WARN] The certificate in ");
+        let reloads = server.log.count("Reloaded: ");
+        server.signal(Signal::HUP);
+        server.log.wait_for_another("Reloaded: ", reloads);
+        for line in &lines {
+            server.log.wait_for(&format!("[WARN] {line}"));
+        }
+        let after = server.log.count("[WARN] The certificate in ");
+        assert_eq!(after - before, problems.len(), "{name}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_certificate_is_said_in_words() {
     let (server, authority) = (Server::start(&[]), Authority::new());
-    let past = ["-startdate", "20240101000000Z", "-enddate", "20240301000000Z"];
     let future = ["-startdate", "20950101000000Z", "-enddate", "20950301000000Z"];
     let others = "subjectAltName=DNS:a.example.org,DNS:*.b.example.org,IP:192.0.2.1\n";
-    authority.issue("root", "past", LOCALHOST, &past);
+    authority.issue("root", "past", LOCALHOST, PAST);
     authority.issue("root", "future", LOCALHOST, &future);
     authority.issue("root", "others", others, DAYS);
     authority.issue("root", "between", "basicConstraints=CA:TRUE\n", DAYS);
@@ -197,6 +270,8 @@ fn what_is_wrong_with_a_certificate_is_said_in_words() {
         &[&name[..], &["-addext", "basicConstraints=critical,CA:FALSE"]].concat(),
     );
     authority.self_signed("authority", &name);
+    let client = format!("{LOCALHOST}extendedKeyUsage=clientAuth\n");
+    authority.issue("root", "client", &client, DAYS);
     assert_eq!(authority.verdict(&server, &["full", "between"], "full").0, Some(0));
     for (shown, words, fix) in [
         ("past", "has expired on 2024-03-01; ", "certbot renew"),
@@ -209,6 +284,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_words() {
         ("full", "or sent without the certificates in between; ", "fullchain.pem"),
         ("own", "issuer is unknown here: it is self-signed", "update-ca-certificates"),
         ("authority", "is an authority's (CA:TRUE)", "CA:FALSE"),
+        ("client", "is not for servers (its extendedKeyUsage has no serverAuth); ", "serverAuth"),
     ] {
         let (code, stdout) = authority.verdict(&server, &[shown], shown);
         assert_eq!(code, Some(1), "{stdout}");

@@ -165,6 +165,18 @@ fn each_peer_has_a_credential_that_openssl_confirms() {
 }
 
 #[test]
+fn a_credential_that_an_editor_has_saved_is_the_same_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = manifest(directory.path(), 3478);
+    fs::write(directory.path().join("turn-secret"), format!("\u{feff}{SECRET} \r\n")).unwrap();
+    let credentials = directory.path().to_str().unwrap();
+    let settings =
+        [("STATION_MANIFEST", manifest.as_str()), ("CREDENTIALS_DIRECTORY", credentials)];
+    let (username, credential) = login(&ice(&Server::start(&settings), A));
+    assert_eq!(credential, hmac(&username));
+}
+
+#[test]
 fn without_a_secret_the_manifest_stays_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(&[("STATION_MANIFEST", &manifest(directory.path(), 3478))]);
