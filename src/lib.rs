@@ -85,7 +85,9 @@ use crate::keyfile::Kept;
 use crate::metrics::Metrics;
 use crate::protocol::quoted;
 use crate::seats::Seats;
-use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
+use crate::server::{
+    Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
+};
 use crate::settings::{Invalid, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
@@ -221,13 +223,14 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let tasks = TaskTracker::new();
     let mut watchdog = Watchdog::default();
     let mut address = None;
+    let admission = Arc::new(Admission::new(file_limit));
     for listener in listeners {
         let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
         announce(&journal, &state.config, local, passed);
         let probe = watchdog.watch("the accept loop");
-        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, file_limit));
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, Arc::clone(&admission)));
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();

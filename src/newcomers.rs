@@ -31,6 +31,8 @@ struct Here {
     next: u64,
     /// In the order in which they came: since when, and what sends them away.
     all: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
+    /// How many have been sent away and have not gone yet.
+    leaving: usize,
 }
 
 /// The place of one, given back when it is dropped.
@@ -53,7 +55,8 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
-    fn new(most: usize) -> Self {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), here: Arc::default() }
     }
 
@@ -79,20 +82,22 @@ impl Newcomers {
         Newcomer { number, sent_away, here: Arc::clone(&self.here), _place: place.0 }
     }
 
-    /// Sends those away who have stayed for longer than a second, the oldest first and `most` of them: how many.
+    /// Sends those away who have stayed for longer than a second, the oldest first, until `most` are about to go: how
+    /// many were sent.
     pub fn make_room(&self, most: usize) -> usize {
         let mut here = lock(&self.here);
-        let mut gone = 0;
-        while let Some(first) = here.all.first_entry() {
-            if gone == most || first.get().0.elapsed() < PATIENCE {
+        let before = here.leaving;
+        while here.leaving < most {
+            let Some(first) = here.all.first_entry() else { break };
+            if first.get().0.elapsed() < PATIENCE {
                 break;
             }
             let (_, send_away) = first.remove();
             // It may be about to go by itself.
             let _ = send_away.send(());
-            gone += 1;
+            here.leaving += 1;
         }
-        gone
+        here.leaving - before
     }
 }
 
@@ -106,7 +111,10 @@ impl Newcomer {
 
 impl Drop for Newcomer {
     fn drop(&mut self) {
-        lock(&self.here).all.remove(&self.number);
+        let mut here = lock(&self.here);
+        if here.all.remove(&self.number).is_none() {
+            here.leaving -= 1;
+        }
     }
 }
 
@@ -150,11 +158,13 @@ mod tests {
         assert_eq!(newcomers.make_room(9), 0, "nobody has been there for long");
         advance(Duration::from_millis(1)).await;
         assert_eq!(newcomers.make_room(1), 1, "not more than asked for");
+        assert_eq!(newcomers.make_room(1), 0, "one is about to go already");
         assert_eq!(newcomers.make_room(9), 1);
         gone.sent_away().await;
         first.sent_away().await;
         assert!(second.sent_away.try_recv().is_err(), "it may stay");
-        drop(first);
+        drop((gone, first));
         assert_eq!(newcomers.make_room(9), 0, "each is sent away once");
+        assert_eq!(lock(&newcomers.here).leaving, 0);
     }
 }
