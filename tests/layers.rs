@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "target",
         "roundtrip",
         "flood",
+        "progress",
     ],
     &[
         "journal",
