@@ -52,9 +52,14 @@ const QUIET_TIME: Duration = Duration::from_secs(75);
 /// files and do not read them cost no more than those who say nothing.
 const BUFFER: usize = HEAD_BYTES + 1024;
 
-/// Serves a connection until it ends or becomes a session.
-pub async fn connection<F>(stream: TcpStream, ip: IpAddr, state: Arc<State>, filters: F)
-where
+/// Serves a connection until it ends or becomes a session, and notes its progress.
+pub async fn connection<F>(
+    stream: TcpStream,
+    ip: IpAddr,
+    state: Arc<State>,
+    filters: F,
+    progress: Arc<Progress>,
+) where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let accepted = Instant::now();
@@ -67,7 +72,6 @@ where
         () = closing(&state, accepted) => return,
     };
     let Ok(Ok(first)) = first else { return };
-    let progress = Arc::default();
     // In a box of its own: who says nothing does not pay for it.
     Box::pin(speak(stream, first, ip, state, filters, accepted, progress)).await;
 }

@@ -201,7 +201,8 @@ async fn accept_until_drain<C: Conversation>(
             Ok((place, stream, address)) => {
                 let ip = address.ip().to_canonical();
                 let mut newcomer = newcomers.enter(place);
-                let connection = connection(stream, ip, Arc::clone(state), filters.clone());
+                let (state, filters) = (Arc::clone(state), filters.clone());
+                let connection = connection(stream, ip, state, filters, newcomer.progress());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = connection => {}
