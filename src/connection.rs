@@ -383,7 +383,7 @@ mod tests {
         }
 
         /// Takes an answer of ten times what is on the way, a piece each time that the connection is about to be cut.
-        async fn is_not_cut_while_it_takes(mut self) {
+        async fn goes_on_while_it_takes(mut self) {
             let begun = Instant::now();
             self.send(GET).await;
             self.head().await;
@@ -399,7 +399,7 @@ mod tests {
         }
 
         /// Takes a part of such an answer, and then nothing more.
-        async fn is_cut_when_it_takes_nothing(mut self) {
+        async fn ends_when_it_takes_nothing(mut self) {
             self.send(GET).await;
             self.head().await;
             self.body(2 * ON_THE_WAY).await;
@@ -439,14 +439,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_download_goes_on() {
-        connected(None, 10 * ON_THE_WAY).is_not_cut_while_it_takes().await;
-        secured(10 * ON_THE_WAY).await.is_not_cut_while_it_takes().await;
+        connected(None, 10 * ON_THE_WAY).goes_on_while_it_takes().await;
+        secured(10 * ON_THE_WAY).await.goes_on_while_it_takes().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_download_that_nobody_takes_ends() {
-        connected(None, 10 * ON_THE_WAY).is_cut_when_it_takes_nothing().await;
-        secured(10 * ON_THE_WAY).await.is_cut_when_it_takes_nothing().await;
+        connected(None, 10 * ON_THE_WAY).ends_when_it_takes_nothing().await;
+        secured(10 * ON_THE_WAY).await.ends_when_it_takes_nothing().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
+use crate::http::{carries_many_requests, large_file};
 use crate::secure::{Stream, certificate, secure, shown};
 use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, binary, connect, frame, get, head};
 
@@ -74,6 +75,14 @@ fn http_and_websockets_go_through_both_versions_of_tls() {
         .log
         .wait_for(&format!(" started: WebSocket wss://localhost:{port}/, health https://"));
     secured.server.log.wait_for("disconnected: 127.0.0.1 (client 1, close 1000 by client");
+}
+
+#[test]
+fn one_connection_carries_many_requests_and_then_a_websocket() {
+    let root = tempfile::tempdir().unwrap();
+    let file = large_file(root.path());
+    let secured = Secured::start(&[("WEB_ROOT", root.path().to_str().unwrap())]);
+    carries_many_requests(secured.connect(), &file);
 }
 
 #[test]
