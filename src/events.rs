@@ -378,9 +378,9 @@ events! {
     FilesExhausted { error: String, limit: u64 } Error Sole "420042aaa1ff49668762e8e1a9003a38"
     "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"
 
-    /// Connections that were no clients were closed.
+    /// Connections that had not opened a WebSocket were closed.
     NewcomersClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
-    "Closed {closed} connections that were no clients after a second, because others wait"
+    "Closed {closed} connections that had not opened a WebSocket and made no progress for a second, because others wait"
 
     /// A connection could not be accepted, and the reason is not a known one.
     AcceptFailed { error: String } Error Sole "bae343e96c524c158ed4dc6e0dff7e70"

@@ -4,7 +4,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`quiet`] what is logged once · [`refused`] why somebody is turned away |
+//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`quiet`] what is logged once · [`refused`] why somebody is turned away · [`progress`] what moves on a connection |
 //! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and what browsers refuse · [`websocket`] its end of a WebSocket |
 //! | 2 | [`hub`] peers and rooms |
 //! | 3 | [`state`] what handlers get |
@@ -37,6 +37,7 @@ pub mod newcomers;
 pub mod outbox;
 pub mod page;
 pub mod peer;
+pub mod progress;
 pub mod protocol;
 pub mod quiet;
 pub mod refused;
@@ -86,7 +87,9 @@ use crate::keyfile::Kept;
 use crate::metrics::Metrics;
 use crate::protocol::quoted;
 use crate::seats::Seats;
-use crate::server::{Outcome, accept, clients_for, drain, prepare, raise_file_limit, status};
+use crate::server::{
+    Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
+};
 use crate::settings::{Invalid, Setting, Settings};
 use crate::shutdown::{Phase, Shutdown};
 use crate::state::State;
@@ -226,13 +229,14 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let tasks = TaskTracker::new();
     let mut watchdog = Watchdog::default();
     let mut address = None;
+    let admission = Arc::new(Admission::new(file_limit));
     for listener in listeners {
         let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
         announce(&journal, &state.config, local, passed);
         let probe = watchdog.watch("the accept loop");
-        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, file_limit));
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, Arc::clone(&admission)));
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.hub.clone();

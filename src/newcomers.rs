@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Instant;
+
+use crate::progress::Progress;
 
 /// How many there may be: enough for a crowd that comes back at once. Each costs 2 KiB while it says nothing and 16 with
 /// half a head, 256 MiB together; with the longest hello of TLS it is 64. Descriptors alone would be eight times as many.
 const MOST: usize = 16_384;
 
-/// How long one may stay where others wait: a handshake is over after three round trips, TLS included.
+/// How long one may stay without progress where others wait: a handshake is over after three round trips, TLS included.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shared handle: cheap to clone.
@@ -29,14 +30,17 @@ pub struct Newcomers {
 struct Here {
     /// The number of the one that comes next.
     next: u64,
-    /// In the order in which they came: since when, and what sends them away.
-    all: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
+    /// Those who may stay, by their numbers: how they get on, and what sends them away.
+    all: BTreeMap<u64, (Arc<Progress>, oneshot::Sender<()>)>,
+    /// How many have been sent away and have not gone yet.
+    leaving: usize,
 }
 
 /// The place of one, given back when it is dropped.
 #[derive(Debug)]
 pub struct Newcomer {
     number: u64,
+    progress: Arc<Progress>,
     sent_away: oneshot::Receiver<()>,
     here: Arc<Mutex<Here>>,
     _place: OwnedSemaphorePermit,
@@ -53,7 +57,8 @@ impl Default for Newcomers {
 }
 
 impl Newcomers {
-    fn new(most: usize) -> Self {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), here: Arc::default() }
     }
 
@@ -71,32 +76,38 @@ impl Newcomers {
     /// One that has come.
     pub fn enter(&self, place: Place) -> Newcomer {
         let (send_away, sent_away) = oneshot::channel();
+        let progress = Arc::<Progress>::default();
         let mut here = lock(&self.here);
         let number = here.next;
         here.next += 1;
-        here.all.insert(number, (Instant::now(), send_away));
+        here.all.insert(number, (Arc::clone(&progress), send_away));
         drop(here);
-        Newcomer { number, sent_away, here: Arc::clone(&self.here), _place: place.0 }
+        Newcomer { number, progress, sent_away, here: Arc::clone(&self.here), _place: place.0 }
     }
 
-    /// Sends those away who have stayed for longer than a second, the oldest first and `most` of them: how many.
+    /// Sends those away who have made no progress for a second, those who made none for longest first, until `most` are
+    /// about to go: how many were sent.
     pub fn make_room(&self, most: usize) -> usize {
         let mut here = lock(&self.here);
-        let mut gone = 0;
-        while let Some(first) = here.all.first_entry() {
-            if gone == most || first.get().0.elapsed() < PATIENCE {
-                break;
-            }
-            let (_, send_away) = first.remove();
+        let since = here.all.iter().map(|(number, (progress, _))| (progress.moved(), *number));
+        let mut idle: Vec<_> = since.filter(|(moved, _)| moved.elapsed() >= PATIENCE).collect();
+        idle.sort_unstable();
+        idle.truncate(most.saturating_sub(here.leaving));
+        for (_, number) in &idle {
             // It may be about to go by itself.
-            let _ = send_away.send(());
-            gone += 1;
+            let _ = here.all.remove(number).map(|(_, send_away)| send_away.send(()));
         }
-        gone
+        here.leaving += idle.len();
+        idle.len()
     }
 }
 
 impl Newcomer {
+    /// How it gets on, to be noted by whoever serves it.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// Waits until it has to go.
     pub async fn sent_away(&mut self) {
         // An error would mean that it has gone.
@@ -106,7 +117,10 @@ impl Newcomer {
 
 impl Drop for Newcomer {
     fn drop(&mut self) {
-        lock(&self.here).all.remove(&self.number);
+        let mut here = lock(&self.here);
+        if here.all.remove(&self.number).is_none() {
+            here.leaving -= 1;
+        }
     }
 }
 
@@ -141,6 +155,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_idle_goes_before_who_gets_on() {
+        let newcomers = Newcomers::new(3);
+        let mut used = newcomers.enter(newcomers.place().await);
+        let mut idle = newcomers.enter(newcomers.place().await);
+        advance(Duration::from_millis(1)).await;
+        let mut silent = newcomers.enter(newcomers.place().await);
+        advance(Duration::from_millis(1)).await;
+        used.progress().begin_request(false);
+        advance(PATIENCE - Duration::from_millis(1)).await;
+        assert_eq!(newcomers.make_room(1), 1);
+        idle.sent_away().await;
+        drop(idle);
+        assert_eq!(newcomers.make_room(9), 1);
+        silent.sent_away().await;
+        assert!(used.sent_away.try_recv().is_err(), "its request has just begun");
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(newcomers.make_room(9), 1);
+        used.sent_away().await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_has_stayed_too_long_makes_room() {
         let newcomers = Newcomers::new(3);
         let mut gone = newcomers.enter(newcomers.place().await);
@@ -150,11 +185,13 @@ mod tests {
         assert_eq!(newcomers.make_room(9), 0, "nobody has been there for long");
         advance(Duration::from_millis(1)).await;
         assert_eq!(newcomers.make_room(1), 1, "not more than asked for");
+        assert_eq!(newcomers.make_room(1), 0, "one is about to go already");
         assert_eq!(newcomers.make_room(9), 1);
         gone.sent_away().await;
         first.sent_away().await;
         assert!(second.sent_away.try_recv().is_err(), "it may stay");
-        drop(first);
+        drop((gone, first));
         assert_eq!(newcomers.make_room(9), 0, "each is sent away once");
+        assert_eq!(lock(&newcomers.here).leaving, 0);
     }
 }

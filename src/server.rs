@@ -113,15 +113,47 @@ pub fn prepare(listener: StdListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
+/// What the accept loops of all listeners share.
+#[derive(Debug)]
+pub struct Admission {
+    /// The bound on connections that have not opened a WebSocket, whichever listener they came by.
+    newcomers: Newcomers,
+    /// The file limit, for the log.
+    file_limit: u64,
+}
+
+impl Admission {
+    /// Nobody has come yet.
+    pub fn new(file_limit: u64) -> Self {
+        Self { newcomers: Newcomers::default(), file_limit }
+    }
+
+    /// Closes up to `most` connections so that others are accepted.
+    fn make_room(&self, most: usize, journal: &Journal) {
+        let closed = self.newcomers.make_room(most);
+        if closed > 0 {
+            journal.log(Event::NewcomersClosed { closed });
+        }
+    }
+
+    /// Logs what accept(2) failed with.
+    fn failed(&self, error: &io::Error, sorted: AcceptError, journal: &Journal) {
+        let error = error.to_string();
+        journal.log(match sorted {
+            AcceptError::Exhausted => Event::FilesExhausted { error, limit: self.file_limit },
+            _ => Event::AcceptFailed { error },
+        });
+    }
+}
+
 /// Accepts connections until the drain begins, and answers the watchdog until everything closes.
-/// `file_limit` is for the log.
 pub async fn accept<C: Conversation>(
     listener: TcpListener,
     state: Arc<State>,
     mut probe: Probe,
-    file_limit: u64,
+    admission: Arc<Admission>,
 ) {
-    accept_until_drain::<C>(listener, &state, &mut probe, file_limit).await;
+    accept_until_drain::<C>(listener, &state, &mut probe, &admission).await;
     tokio::select! {
         never = probe.answer_always(|| ()) => match never {},
         () = state.shutdown.reached(Phase::Closing) => {}
@@ -132,12 +164,12 @@ async fn accept_until_drain<C: Conversation>(
     listener: TcpListener,
     state: &Arc<State>,
     probe: &mut Probe,
-    file_limit: u64,
+    admission: &Admission,
 ) {
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
-    let newcomers = Newcomers::default();
+    let newcomers = &admission.newcomers;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -150,17 +182,18 @@ async fn accept_until_drain<C: Conversation>(
             () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
                 // Who waits for the server is not the one to go.
                 if state.turns.are_free() {
-                    make_room(&newcomers, ROOM_FOR_MANY, &state.journal);
+                    admission.make_room(ROOM_FOR_MANY, &state.journal);
                 }
                 continue;
             }
-            accepted = accept_one(&listener, &newcomers) => accepted,
+            accepted = accept_one(&listener, newcomers) => accepted,
         };
         let error = match accepted {
             Ok((place, stream, address)) => {
                 let ip = address.ip().to_canonical();
                 let mut newcomer = newcomers.enter(place);
-                let connection = connection(stream, ip, Arc::clone(state), filters.clone());
+                let (state, filters) = (Arc::clone(state), filters.clone());
+                let connection = connection(stream, ip, state, filters, newcomer.progress());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = connection => {}
@@ -175,13 +208,9 @@ async fn accept_until_drain<C: Conversation>(
         if sorted == AcceptError::Theirs {
             continue;
         }
-        let error = error.to_string();
-        state.journal.log(match sorted {
-            AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
-            _ => Event::AcceptFailed { error },
-        });
+        admission.failed(&error, sorted, &state.journal);
         if sorted == AcceptError::Exhausted {
-            make_room(&newcomers, ROOM_FOR_SOME, &state.journal);
+            admission.make_room(ROOM_FOR_SOME, &state.journal);
         }
         sleep(TROUBLE_PAUSE).await;
     }
@@ -195,14 +224,6 @@ async fn accept_one(
     let place = newcomers.place().await;
     let (stream, address) = listener.accept().await?;
     Ok((place, stream, address))
-}
-
-/// Closes up to `most` connections that have been no clients for too long.
-fn make_room(newcomers: &Newcomers, most: usize, journal: &Journal) {
-    let closed = newcomers.make_room(most);
-    if closed > 0 {
-        journal.log(Event::NewcomersClosed { closed });
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,7 +326,43 @@ pub fn status(doing: &str, clients: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::signaling::Signaling;
+    use crate::systemd::Watchdog;
+
+    #[tokio::test]
+    async fn all_listeners_share_one_bound() {
+        // Each accept loop holds the place of whoever comes next.
+        const MOST: usize = 3;
+        let state = Arc::new(State::without_settings());
+        let admission =
+            Arc::new(Admission { newcomers: Newcomers::new(MOST), ..Admission::new(0) });
+        let mut watchdog = Watchdog::default();
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let listener = prepare(StdListener::bind("127.0.0.1:0").unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            clients.extend((0..MOST).map(|_| std::net::TcpStream::connect(address).unwrap()));
+            let probe = watchdog.watch("a test");
+            let admission = Arc::clone(&admission);
+            tokio::spawn(accept::<Signaling>(listener, Arc::clone(&state), probe, admission));
+        }
+        let connections = || state.shutdown.tasks.len();
+        let all_places_taken = async {
+            while connections() < MOST {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), all_places_taken).await.unwrap();
+        // Each listener has some left in its queue, and is asked often enough to give them away.
+        for _ in 0..1_000 {
+            yield_now().await;
+            assert!(connections() <= MOST, "{} of at most {MOST}", connections());
+        }
+    }
 
     #[test]
     fn some_descriptors_are_kept_back() {

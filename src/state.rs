@@ -62,3 +62,27 @@ impl State {
         });
     }
 }
+
+#[cfg(test)]
+impl State {
+    /// The state of a server without settings, for unit tests.
+    pub fn without_settings() -> Self {
+        let matches = crate::command::command().get_matches_from(["openstudio-signaling"]);
+        let settings = crate::settings::Settings::collect(&matches, |_| None, None).unwrap();
+        let (journal, _writer) = Journal::start(crate::events::Level::Error).unwrap();
+        Self {
+            config: Config::new(&settings).unwrap(),
+            seats: Seats::new(1, None),
+            hub: Hub::new(crate::hub::RoomLimits::default(), Arc::default()),
+            turns: Turns::default(),
+            journal,
+            shutdown: Shutdown::default(),
+            manifest: Manifest::new(crate::station::load(None).unwrap()),
+            web_root: None,
+            tls: None,
+            tokens: Tokens::new(&crate::config::Secret::new("secret")),
+            metrics: Arc::default(),
+            started: Instant::now(),
+        }
+    }
+}

@@ -22,6 +22,7 @@ use crate::address;
 use crate::config;
 use crate::conversation::Conversation;
 use crate::events::Event;
+use crate::progress::Tracked;
 use crate::protocol::quoted;
 use crate::refused::Refused;
 use crate::seats::Full;
@@ -240,10 +241,10 @@ pub fn accept_key(key: &[u8]) -> String {
 
 /// What a session runs on, of a connection that hyper has let go of, and what hyper had read ahead.
 fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+    match upgraded.downcast::<TokioIo<TlsStream<Tracked<TcpStream>>>>() {
         Ok(parts) => {
             let (tcp, tls) = parts.io.into_inner().into_inner();
-            (Socket::tls(tcp, tls), parts.read_buf.to_vec())
+            (Socket::tls(tcp.into_inner(), tls), parts.read_buf.to_vec())
         }
         Err(upgraded) => {
             let (tcp, early) = into_stream(upgraded);
@@ -254,9 +255,10 @@ fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 
 /// The socket below a connection that hyper has let go of, and what hyper had read ahead.
 fn into_stream(upgraded: Upgraded) -> (TcpStream, Vec<u8>) {
-    let parts =
-        upgraded.downcast::<TokioIo<TcpStream>>().expect("every connection was made on this type");
-    (parts.io.into_inner(), parts.read_buf.to_vec())
+    let parts = upgraded
+        .downcast::<TokioIo<Tracked<TcpStream>>>()
+        .expect("every connection was made on this type");
+    (parts.io.into_inner().into_inner(), parts.read_buf.to_vec())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "roundtrip",
         "quiet",
         "refused",
+        "progress",
     ],
     &[
         "journal",

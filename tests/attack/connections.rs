@@ -190,7 +190,7 @@ fn without_descriptors_it_waits_idly_and_recovers_each_time() {
         drop(hoard);
         target.wait_for_taken(people);
     }
-    target.server.log.wait_for("that were no clients after a second");
+    target.server.log.wait_for("and made no progress for a second");
     show.end();
     target.survives();
 }

@@ -169,6 +169,26 @@ fn who_is_turned_away_leaves_a_trace() {
     let line = server.log.wait_for("Turned 127.0.0.1 away: A WebSocket upgrade needs HTTP/1.1; ");
     assert!(line.contains("[INFO]"), "{line}");
     assert_eq!(server.log.count("Turned 127.0.0.1 away: "), 5, "each reason once");
+    // What is no HTTP at all: for a person, hyper's 400 says nothing.
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    for (reason, bytes, said) in [
+        (
+            "proxy-protocol",
+            &b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 3000\r\nGET / HTTP/1.1\r\n\r\n"[..],
+            "send-proxy",
+        ),
+        ("tls-on-plain", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "https:// or wss://"),
+        ("not-http", b"HELO there\r\n\r\n", "a scanner"),
+        ("head-too-large", large.as_bytes(), "cookies"),
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(bytes).unwrap();
+        let line = server.log.wait_for(said);
+        assert!(line.contains("Turned 127.0.0.1 away: "), "{line}");
+        let counted = format!(r#"openstudio_signaling_refused_total{{reason="{reason}"}} 1"#);
+        let metrics = get(server.port, "/metrics").body;
+        assert!(metrics.lines().any(|line| line == counted), "{counted} in {metrics}");
+    }
     let _client = server.client();
     assert_eq!(request(server.port, UPGRADE).status, 503);
     let metrics = get(server.port, "/metrics").body;

@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::path::Path;
 
-use crate::support::{Answer, Server, UPGRADE, get, head, request};
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, get, head, request};
 
 fn has_security_headers(answer: &Answer) -> bool {
     answer.has("x-content-type-options: nosniff")
@@ -39,6 +40,33 @@ fn head_has_the_head_only() {
         stream.write_all(&head(&["GET /ready HTTP/1.1", "Host: localhost"])).unwrap();
         assert_eq!(Answer::read(&mut stream, true).body, r#"{"status":"ready"}"#);
     }
+}
+
+#[test]
+fn one_connection_carries_many_requests_and_then_a_websocket() {
+    let root = tempfile::tempdir().unwrap();
+    let file = large_file(root.path());
+    let server = Server::start(&[("WEB_ROOT", root.path().to_str().unwrap())]);
+    carries_many_requests(server.connect(), &file);
+}
+
+/// Writes `large` in a folder, more than the sockets on the way hold: its text.
+pub fn large_file(root: &Path) -> String {
+    let text = "x".repeat(3_000_000);
+    std::fs::write(root.join("large"), &text).unwrap();
+    text
+}
+
+/// Asks for one thing after another on a connection, and then for a WebSocket.
+pub fn carries_many_requests(mut stream: impl Read + Write, file: &str) {
+    for path in ["/health", "/large", "/absent", "/large", "/ready"] {
+        let line = format!("GET {path} HTTP/1.1");
+        stream.write_all(&head(&[line.as_str(), "Host: localhost"])).unwrap();
+        let answer = Answer::read(&mut stream, true);
+        assert_eq!(answer.status, if path == "/absent" { 404 } else { 200 });
+        assert!(path != "/large" || answer.body == file, "{} bytes", answer.body.len());
+    }
+    assert_eq!(Client::over(stream).text(), WELCOME);
 }
 
 #[test]

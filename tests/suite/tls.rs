@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
+use crate::http::{carries_many_requests, large_file};
 use crate::secure::{Stream, certificate, secure, shown};
 use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, binary, connect, frame, get, head};
 
@@ -78,6 +79,14 @@ fn http_and_websockets_go_through_both_versions_of_tls() {
         .log
         .wait_for(&format!(" started: WebSocket wss://localhost:{port}/, health https://"));
     secured.server.log.wait_for("disconnected: 127.0.0.1 (client 1, close 1000 by client");
+}
+
+#[test]
+fn one_connection_carries_many_requests_and_then_a_websocket() {
+    let root = tempfile::tempdir().unwrap();
+    let file = large_file(root.path());
+    let secured = Secured::start(&[("WEB_ROOT", root.path().to_str().unwrap())]);
+    carries_many_requests(secured.connect(), &file);
 }
 
 #[test]
@@ -186,6 +195,11 @@ fn plain_http_is_told_what_to_use() {
         assert_eq!((answer.status, answer.body.as_str()), (400, expected));
         assert!(answer.has("x-content-type-options: nosniff"), "{answer:?}");
     }
+    secured
+        .server
+        .log
+        .wait_for("Turned 127.0.0.1 away: This port speaks TLS: use https:// or wss://; ");
+    assert_eq!(secured.server.log.count("Turned 127.0.0.1 away"), 1);
 }
 
 #[test]
