@@ -31,6 +31,8 @@ pub struct Options {
     target: Target,
     timeout: Duration,
     json: bool,
+    /// Whether to ask nothing but whether it is ready.
+    ready: bool,
     /// Whether two peers have to meet.
     call: bool,
     /// How to go on pinging, if at all.
@@ -54,6 +56,7 @@ impl Options {
             target: Target::parse(&url)?,
             timeout: seconds(matches, "timeout", 0.1..=3600.0)?,
             json: matches.get_flag("json"),
+            ready: matches.get_flag("ready"),
             call: matches.get_flag("call"),
             watch: matches.get_flag("watch").then_some(watch),
         })
@@ -109,6 +112,9 @@ pub fn run(options: &Options) -> bool {
 
 /// Whether all worked; `None` where a step did not.
 async fn steps(options: &Options, report: &mut Report) -> Option<bool> {
+    if options.ready {
+        return ready(&options.target, report).await;
+    }
     let client = reach(&options.target, report).await?;
     let open = async { Ok(("HTTP 101, WebSocket open".into(), client.open().await?)) };
     let mut held = Some(report.step("handshake", "answer", open).await?);
@@ -118,6 +124,26 @@ async fn steps(options: &Options, report: &mut Report) -> Option<bool> {
         let _ = timeout(GOODBYE, socket.close()).await;
     }
     ok
+}
+
+/// Whether the server takes clients, by one request and without being one: for whoever asks every minute.
+async fn ready(target: &Target, report: &mut Report) -> Option<bool> {
+    let ask = async {
+        let client = Client::new(target.clone())?;
+        let stream = client.connect().await?;
+        match client.get(stream, "/ready").await?.0 {
+            StatusCode::OK => Ok(("HTTP 200, takes clients".into(), true)),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let fix = "wait until it has restarted";
+                Err(Problem::new("HTTP 503 at /ready: the server is stopping", fix))
+            }
+            status => Err(Problem::new(
+                format!("HTTP {status} at /ready, and not this server's answer"),
+                "check the URL: with TLS_CERT it begins with wss://",
+            )),
+        }
+    };
+    report.step("ready", "answer", ask).await
 }
 
 /// What is said on the WebSocket.

@@ -58,6 +58,10 @@ fn check_command() -> Command {
             "Where the server is: ws://HOST:PORT/, or wss://HOST/ with TLS and the certificate checked, \
              or http:// and https:// for the same [default: the local server]",
         ))
+        .arg(flag("ready").conflicts_with_all(["call", "watch"]).help(
+            "Ask nothing but /ready, by one request and without a WebSocket: for health checks that come \
+             every minute",
+        ))
         .arg(flag("call").help(
             "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
              between them; say which ICE servers they get",

@@ -96,3 +96,66 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
     machine.ok(&["systemctl", "daemon-reload"]);
     assert!(renew(&machine, dir.path(), LINEAGE));
 }
+
+/// Certificate and key each come by a line of the settings file, a variable of a drop-in, or a credential.
+pub fn every_source_of_a_certificate_reloads(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let sh = |script: &str| machine.run(&["sh", "-ec", script]).status.success();
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path(), "fullchain.pem", "privkey.pem");
+    let tls = "/etc/openstudio-signaling/tls";
+    lay(&machine, dir.path(), tls);
+    assert!(sh(&format!("chgrp -R {SERVICE} {tls}; chmod 750 {tls}; chmod 640 {tls}/*")));
+    // A secret that only the service sees is there in any case.
+    assert!(sh("echo 0123456789abcdef0123456789abcdef > /etc/openstudio-signaling/turn-secret"));
+    let drop_in = "/etc/systemd/system/openstudio-signaling.service.d/mixture.conf";
+    let settings = "/etc/default/openstudio-signaling";
+    let manifest = "/etc/openstudio-signaling/station-manifest.json";
+    let station = |id: &str| {
+        format!(
+            r#"{{"stationId":"{id}","name":"x","signaling":{{"url":"wss://localhost/"}},"ice":{{"stun":["stun:localhost"]}}}}"#
+        )
+    };
+    let sources = ["file", "variable", "credential"];
+    for (number, (cert, key)) in
+        sources.iter().flat_map(|cert| sources.map(|key| (*cert, key))).enumerate()
+    {
+        let mut unit =
+            "[Service]\nLoadCredential=turn-secret:/etc/openstudio-signaling/turn-secret\n"
+                .to_owned();
+        let mut lines = String::new();
+        for (name, credential, path, source) in [
+            ("TLS_CERT", "tls-cert", "fullchain.pem", cert),
+            ("TLS_KEY", "tls-key", "privkey.pem", key),
+        ] {
+            match source {
+                "file" => lines += &format!("{name}={tls}/{path}\n"),
+                "variable" => unit += &format!("Environment={name}={tls}/{path}\n"),
+                _ => unit += &format!("LoadCredential={credential}:{tls}/{path}\n"),
+            }
+        }
+        let id = format!("mixture-{number}");
+        assert!(sh(&format!(
+            "mkdir -p $(dirname {drop_in}); printf '{unit}' > {drop_in}; printf '{lines}' > {settings}; \
+             rm -f {manifest}; systemctl daemon-reload; systemctl restart {SERVICE}"
+        )));
+        let mut client = Client::over(connected(dir.path()));
+        client.text();
+        assert!(sh(&format!("echo '{}' > {manifest}", station(&id))));
+        assert!(sh(&format!("systemctl reload {SERVICE}")), "{cert} {key}: {}", machine.log());
+        machine.wait_for_log(&format!("station is {id}, certificate is the one in TLS_CERT"));
+        shown(connected(dir.path()));
+
+        // What is wrong is said by systemctl and by the log, and keeps nothing else out.
+        assert!(sh(&format!(
+            "echo nonsense-{number} > {manifest}; echo LOG_LEVEL=debug >> {settings}"
+        )));
+        assert!(!sh(&format!("systemctl reload {SERVICE}")), "{cert} {key}: {}", machine.log());
+        machine.wait_for_log("Reload failed for the station manifest, what was in force stays");
+        machine.wait_until("the log level", || {
+            client.ask(r#"{"type":"ping"}"#);
+            machine.log().contains("Received message: ping (client 1, 127.0.0.1)")
+        });
+        client.leave(1000);
+    }
+}

@@ -42,6 +42,25 @@ fn check_goes_through_every_step() {
     }
 }
 
+#[test]
+fn whether_it_is_ready_is_one_request_and_no_client() {
+    let mut server = Server::start(&[]);
+    let url = format!("localhost:{}", server.port);
+    let (code, stdout) = check(&url, &["--ready"]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("✓ ready") && stdout.lines().count() == 1, "{stdout}");
+    assert_eq!(server.log.count("client 1"), 0, "it is no line in the log");
+    assert_eq!(server.stop(), Some(0));
+    let (code, stdout) = check(&url, &["--ready"]);
+    assert!(code == Some(1) && stdout.starts_with("✗ ready"), "{stdout}");
+    let stranger = stranger("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n");
+    let (code, stdout) = check(&format!("localhost:{stranger}"), &["--ready"]);
+    assert!(code == Some(1) && stdout.contains("the server is stopping"), "{stdout}");
+    for other in ["--call", "--watch"] {
+        assert_eq!(run(&["check", "--ready", other], &[]).0, Some(2), "{other}");
+    }
+}
+
 /// Something else on a port: says `answer` to every request, or nothing at all.
 fn stranger(answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
