@@ -53,7 +53,8 @@ fn whether_it_is_ready_is_one_request_and_no_client() {
     assert_eq!(server.stop(), Some(0));
     let (code, stdout) = check(&url, &["--ready"]);
     assert!(code == Some(1) && stdout.starts_with("✗ ready"), "{stdout}");
-    let stranger = stranger("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n");
+    let stranger =
+        stranger("HTTP/1.1 503 x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
     let (code, stdout) = check(&format!("localhost:{stranger}"), &["--ready"]);
     assert!(code == Some(1) && stdout.contains("the server is stopping"), "{stdout}");
     for other in ["--call", "--watch"] {
