@@ -489,7 +489,8 @@ async fn reload_at_hangup(
         while hangup.recv().await.is_some() {
             notifier.reloading();
             let (source, before) = (source.clone(), in_force.clone());
-            let read = tokio::task::spawn_blocking(move || Reload::read(&source, before)).await;
+            let read = move || Reload::read(source.settings(), before);
+            let read = tokio::task::spawn_blocking(read).await;
             // Only a panic ends it early, and the drain has begun then.
             let Ok(reload) = read else { return };
             in_force = reload.apply(&started, &state);
@@ -517,9 +518,9 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Reads the settings, and what they lead to. `before` are the settings from before.
-    pub fn read(source: &Source, before: Settings) -> Self {
-        let (settings, unreadable) = match source.settings() {
+    /// Reads what the settings lead to, or those from `before` where they could not be read.
+    pub fn read(settings: Result<Settings, Vec<Invalid>>, before: Settings) -> Self {
+        let (settings, unreadable) = match settings {
             Ok(settings) => (settings, Vec::new()),
             Err(errors) => (before, errors),
         };

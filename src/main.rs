@@ -118,8 +118,9 @@ fn with_credentials<T, U>(loaded: (T, Settings, U)) -> Result<(T, Settings, U), 
 /// The settings, where a reload finds nothing wrong with what it applies; or one line for each thing that is wrong.
 fn reloadable(source: &Source) -> Result<Settings, Vec<String>> {
     let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let settings = source.settings().map_err(lines)?;
-    let errors = Reload::read(source, settings.clone()).errors();
+    let mut settings = source.settings().map_err(lines)?;
+    settings.assume_credentials();
+    let errors = Reload::read(Ok(settings.clone()), settings.clone()).errors();
     if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 

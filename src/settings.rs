@@ -340,8 +340,16 @@ impl Settings {
         Ok(Self { values, hidden_credentials, unknown })
     }
 
-    /// Where there are credentials that only the service itself may read: what they say is not known here. systemd 252
-    /// names them to `ExecReload=`, too, and does not let it in.
+    /// From here on, the service may have credentials that are not seen here: systemd 252 names their directory to
+    /// `ExecReload=`, too, and does not let it in; 257 does not even name it.
+    pub fn assume_credentials(&mut self) {
+        let is_credential = |(.., origin): &(_, _, Origin)| matches!(origin, Origin::Credential(_));
+        if !self.values.iter().any(is_credential) {
+            self.hidden_credentials.get_or_insert_default();
+        }
+    }
+
+    /// Where there are credentials that only the service itself may read: what they say is not known here.
     pub fn hidden_credentials(&self) -> Option<&Path> {
         self.hidden_credentials.as_deref()
     }

@@ -222,6 +222,16 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
 }
 
 #[test]
+fn a_reload_takes_half_a_pair_for_one_with_a_credential() {
+    // ExecReload= sees no credentials of the service: on Debian 12 it may not, on 13 it is not told of them.
+    for given in ["TLS_CERT", "TLS_KEY"] {
+        let (code, _, stderr) = run(&["config", "--reload"], &[(given, "/somewhere")]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{given}");
+        assert_eq!(run(&["config"], &[(given, "/somewhere")]).0, Some(78), "{given}");
+    }
+}
+
+#[test]
 fn a_reload_takes_each_thing_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
