@@ -6,7 +6,7 @@
 use std::fmt;
 
 use hmac::{Hmac, Mac};
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
 use jsonwebtoken::errors::{Error, ErrorKind, Result as JwtResult, new_error};
 use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -174,11 +174,13 @@ impl fmt::Debug for Tokens {
 
 /// The library's cryptography as far as it is used here: no other algorithm exists in this process.
 static HS256_ONLY: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.as_bytes())?)),
-    verifier_factory: |algorithm, key| {
-        Ok(Box::new(Hs256::new(*algorithm, key.try_get_as_bytes()?)?))
+    signer_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
     },
-    key_utils: KeyUtils::new_unimplemented(),
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
+    },
+    jwk_utils: JwkUtils::new_unimplemented(),
 };
 
 struct Hs256(Hmac<Sha256>);
