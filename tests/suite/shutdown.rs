@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, connect, head};
+use crate::paused;
+use crate::support::{
+    Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, connect, head, is_silent,
+};
 
 #[test]
 fn an_idle_server_stops_at_once() {
@@ -23,7 +26,8 @@ fn an_idle_server_stops_at_once() {
 #[test]
 fn two_thousand_clients_get_their_close_frame() {
     crate::support::raise_file_limit();
-    let mut server = Server::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
+    // However long it takes all of them to answer, the grace period is not over.
+    let (mut server, _clock) = paused::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
     let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();
     server.signal(Signal::TERM);
     for client in &mut clients {
@@ -38,13 +42,14 @@ fn two_thousand_clients_get_their_close_frame() {
 
 #[test]
 fn a_client_that_never_answers_is_cut_off() {
-    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "300")]);
+    let (mut server, mut clock) = paused::start(&[("SHUTDOWN_GRACE_MS", "300")]);
     let mut client = server.client();
-    let start = Instant::now();
     server.signal(Signal::TERM);
     assert_eq!(client.close_code(), Some(1001));
+    clock.advance(299);
+    assert!(server.runs() && is_silent(&client.stream));
+    clock.advance_to_the_end(1);
     assert_eq!(server.wait().code(), Some(1));
-    assert!(start.elapsed().as_millis() >= 300);
     let line = server.log.wait_for("Forced to stop: the grace period is over");
     assert!(
         line.contains("[WARN]") && line.contains(" with 1 clients and 0 other connections left"),
@@ -55,26 +60,27 @@ fn a_client_that_never_answers_is_cut_off() {
 
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
-    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "300"), ("RATE_LIMIT", "0")]);
-    let mut client = server.client();
-    client.stream.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    let bytes = crate::support::frame(0x81, b"x").repeat(10_000);
-    // Until neither side takes any more.
-    while client.stream.write_all(&bytes).is_ok() {}
-    assert_eq!(server.stop(), Some(1));
+    let (mut server, mut clock) = paused::start(&[("RATE_LIMIT", "0")]);
+    let client = server.client();
+    server.fill(&[&client.stream], &crate::support::frame(0x81, b"x"));
+    server.signal(Signal::TERM);
+    server.log.wait_for("Draining 1 clients");
+    clock.advance(9_999);
+    assert!(server.runs());
+    clock.advance_to_the_end(1);
+    assert_eq!(server.wait().code(), Some(1));
     server.log.wait_for("Forced to stop");
 }
 
 #[test]
 fn a_second_signal_ends_the_wait() {
-    let mut server = Server::start(&[]);
+    // The grace period never ends by itself.
+    let (mut server, _clock) = paused::start(&[]);
     let mut client = server.client();
     server.signal(Signal::TERM);
     assert_eq!(client.close_code(), Some(1001));
-    let start = Instant::now();
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(1));
-    assert!(start.elapsed().as_secs() < 9, "the grace period is 10 s");
     server.log.wait_for("Forced to stop: a second signal came");
 }
 
@@ -93,9 +99,9 @@ fn readiness_ends_before_the_connection_does() {
     let answer = Answer::read(&mut kept, true);
     assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
     // Nobody new is taken: the listener closes while the clients are being told.
-    let closed = Instant::now() + crate::support::PATIENCE;
+    let asked = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
-        assert!(Instant::now() < closed);
+        assert!(asked.elapsed() < PATIENCE);
     }
     client.leave(1001);
     assert_eq!(server.wait().code(), Some(0));
@@ -125,18 +131,20 @@ fn handshakes_in_flight_are_finished() {
 }
 
 #[test]
-fn who_does_not_finish_a_request_delays_the_end_by_a_second_or_two() {
-    let mut server = Server::start(&[]);
+fn who_does_not_finish_a_request_delays_the_end_by_two_seconds() {
+    let (mut server, mut clock) = paused::start(&[]);
     let mut slow = server.connect();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
-    let mut deaf = server.connect();
-    let many = head(&["GET /health HTTP/1.1", "Host: x"]).repeat(1_000);
-    deaf.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    while deaf.write_all(&many).is_ok() {}
-    assert_eq!(server.client().ask(r#"{"type":"ping"}"#).len(), 41);
-    let start = Instant::now();
-    assert_eq!(server.stop(), Some(0));
-    assert!(start.elapsed().as_secs() < 8, "the time for a head is 10 s");
+    let deaf = server.connect();
+    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]));
+    server.signal(Signal::TERM);
+    server.log.wait_for("Draining 0 clients");
+    // A second for who has just connected, and another for what it has begun.
+    clock.advance(1_000);
+    clock.advance(999);
+    assert!(server.runs());
+    clock.advance_to_the_end(1);
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
