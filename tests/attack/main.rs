@@ -1,8 +1,10 @@
-//! The real binary under attack and under faults, each with the figure that it must hold.
+//! The server under attack and under faults, each with what it must hold: counts, orders and bounds of memory. How long
+//! anything takes is not judged here: `benches/run --only attack` has such figures.
 //!
 //! Every attack is a bounded loop on loopback, and every test ends by [`target::Target::survives`]: nothing that the
 //! attack took is held any longer, and SIGTERM finds nobody to wait for. The tests run one after the other, because
-//! most of them measure. What a figure allows is for a debug build on a machine that others use as well.
+//! most of them measure memory. Where the server gives a client a certain time, its clock stands still until the test
+//! moves it ([`paused`]).
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
@@ -11,6 +13,8 @@ mod connections;
 mod floods;
 mod frames;
 mod journal;
+#[path = "../suite/paused.rs"]
+mod paused;
 #[path = "../suite/peers.rs"]
 #[allow(dead_code, reason = "the other test crate uses the rest")]
 mod peers;

@@ -1,4 +1,4 @@
-//! A server that is attacked: what it holds, what it costs, and that nothing of the attack is left in the end.
+//! A server that is attacked: what it holds, and that nothing of the attack is left in the end.
 //!
 //! It deliberately knows no attack.
 
@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::paused::{self, Clock};
 use crate::support::{PATIENCE, Server, get, raise_file_limit};
 
 /// A server, and what it held before anybody came.
@@ -25,6 +26,12 @@ struct Holdings {
 impl Target {
     pub fn start(environment: &[(&str, &str)]) -> Self {
         Self::of(Server::start(environment))
+    }
+
+    /// A server whose clock stands still.
+    pub fn start_paused(environment: &[(&str, &str)]) -> (Self, Clock) {
+        let (server, clock) = paused::start(environment);
+        (Self::of(server), clock)
     }
 
     /// A server that nobody has talked to yet.
@@ -46,16 +53,6 @@ impl Target {
     /// Waits until it has so many descriptors more than when it started.
     pub fn wait_for_taken(&self, number: usize) {
         wait_until(|| self.taken() == number, || format!("{} taken, not {number}", self.taken()));
-    }
-
-    /// The processor time that all of its threads have used (proc(5), schedstat).
-    pub fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.server.child.id())).unwrap();
-        let used = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.unwrap().path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(used.sum())
     }
 
     /// Resident memory now, in bytes.

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::support::{Server, frame};
+use crate::paused;
+use crate::support::{Server, frame, get, is_silent};
 
 #[test]
 fn the_clients_code_is_echoed() {
@@ -87,9 +88,8 @@ fn a_message_under_way_is_no_reason_to_stay() {
 
 #[test]
 fn who_is_refused_has_a_second_to_read_why() {
-    let server = Server::start(&[]);
+    let (server, mut clock) = paused::start(&[]);
     let mut client = server.client();
-    let start = std::time::Instant::now();
     client.send(0x83, b"");
     let mut writer = client.stream.try_clone().unwrap();
     // It goes on writing until the server has gone: were that not read, TCP would be reset, and the close
@@ -100,8 +100,17 @@ fn who_is_refused_has_a_second_to_read_why() {
     });
     assert_eq!(client.close_code(), Some(1002));
     assert!(client.ends());
+    let clients = || {
+        let text = get(server.port, "/metrics").body;
+        let gauge =
+            text.lines().find_map(|line| line.strip_prefix("openstudio_signaling_clients "));
+        gauge.unwrap().to_owned()
+    };
+    clock.advance(999);
+    assert_eq!(clients(), "1");
+    clock.advance(1);
+    assert_eq!(clients(), "0");
     server.log.wait_for("close 1002 by server");
-    assert!(start.elapsed().as_millis() >= 900, "{:?}", start.elapsed());
     // It ends at all: the server does not read for ever.
     writing.join().unwrap();
 }
@@ -134,9 +143,12 @@ fn the_log_sums_the_client_up() {
 
 #[test]
 fn silence_is_asked_after_and_an_answer_keeps_the_client() {
-    let server = Server::start(&[("HEARTBEAT_MS", "50")]);
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "50")]);
     let mut client = server.client();
     for _ in 0..3 {
+        clock.advance(49);
+        assert!(is_silent(&client.stream));
+        clock.advance(1);
         let ping = client.frame().unwrap();
         assert_eq!((ping.opcode, ping.payload), (9, vec![]));
         client.send(0x8A, b"");
@@ -146,53 +158,44 @@ fn silence_is_asked_after_and_an_answer_keeps_the_client() {
 
 #[test]
 fn a_frame_that_never_ends_is_no_sign_of_life() {
-    let server = Server::start(&[("HEARTBEAT_MS", "300")]);
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "300")]);
     let mut client = server.client();
-    let whole = frame(0x82, &[b'x'; 1000]);
-    let (start, rest) = (&whole[..10], whole[10..].to_vec());
-    let mut slow = client.stream.try_clone().unwrap();
-    slow.write_all(start).unwrap();
-    let drip = std::thread::spawn(move || {
-        for byte in &rest[..100] {
-            // A gap shorter than the heartbeat: bytes come all the time, a frame does not.
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            if slow.write_all(&[*byte]).is_err() {
-                return;
-            }
-        }
-    });
+    // Bytes come all the time, a frame does not.
+    for byte in &frame(0x82, &[b'x'; 1000])[..30] {
+        assert!(is_silent(&client.stream));
+        client.stream.write_all(&[*byte]).unwrap();
+        clock.advance(10);
+    }
     assert_eq!(client.frame().unwrap().opcode, 9);
-    drip.join().unwrap();
 }
 
 #[test]
 fn a_client_that_does_not_answer_is_dead_after_ten_seconds() {
-    let server = Server::start(&[("HEARTBEAT_MS", "100")]);
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "100")]);
     let mut client = server.client();
-    let start = std::time::Instant::now();
+    clock.advance(100);
     assert_eq!(client.frame().unwrap().opcode, 9);
+    clock.advance(9_999);
+    assert!(is_silent(&client.stream));
+    clock.advance(1);
     assert_eq!(client.close_code(), Some(4201));
-    assert!(start.elapsed().as_secs() >= 9, "{:?}", start.elapsed());
     assert!(client.ends());
-    server.log.wait_for("is dead: nothing heard for 10");
+    server.log.wait_for("is dead: nothing heard for 10100 ms");
+    drop(client);
     server.log.wait_for("close 4201 by server");
 }
 
 #[test]
 fn a_late_pong_does_not_hold_the_next_ping_up() {
-    let server = Server::start(&[("HEARTBEAT_MS", "200")]);
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "200")]);
     let mut client = server.client();
+    clock.advance(200);
     assert_eq!(client.frame().unwrap().opcode, 9);
     // Later than the next heartbeat would have been.
-    let since = std::time::Instant::now();
-    while since.elapsed().as_millis() < 700 {
-        std::thread::yield_now();
-    }
+    clock.advance(700);
+    assert!(is_silent(&client.stream));
     client.send(0x8A, b"");
-    let answered = std::time::Instant::now();
+    // And not when the time for the first pong is over, at 10 s.
+    clock.advance(200);
     assert_eq!(client.frame().unwrap().opcode, 9);
-    assert!(
-        answered.elapsed().as_secs() < 5,
-        "not when the time for the first pong is over, at 10 s"
-    );
 }

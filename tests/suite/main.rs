@@ -18,6 +18,7 @@ mod logs;
 mod messages;
 mod metrics;
 mod packaging;
+mod paused;
 mod peers;
 mod proxies;
 mod secure;

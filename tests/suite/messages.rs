@@ -1,5 +1,6 @@
 //! What a client says and what it hears, to the letter.
 
+use crate::paused;
 use crate::support::Server;
 
 fn error(message: &str, code: &str) -> String {
@@ -77,7 +78,7 @@ fn binary_frames_hold_json_as_well() {
 
 #[test]
 fn a_hundred_messages_in_ten_seconds() {
-    let server = Server::start(&[]);
+    let (server, mut clock) = paused::start(&[]);
     let mut client = server.client();
     for _ in 0..100 {
         assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
@@ -90,6 +91,10 @@ fn a_hundred_messages_in_ten_seconds() {
     // Somebody else is not concerned.
     assert!(server.client().ask(r#"{"type":"ping"}"#).contains("pong"));
     server.log.wait_for("Rate limit hit by client 1, 127.0.0.1: more than 100 messages in 10 s");
+    clock.advance(9_999);
+    assert_eq!(client.ask(r#"{"type":"ping"}"#), limit);
+    clock.advance(1);
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
 }
 
 #[test]

@@ -7,8 +7,11 @@ use std::time::Instant;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
+use crate::paused;
 use crate::peers::{A, B, peer};
-use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, connect, head};
+use crate::support::{
+    Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, connect, head, is_silent,
+};
 
 #[test]
 fn an_idle_server_stops_at_once() {
@@ -26,7 +29,8 @@ fn an_idle_server_stops_at_once() {
 #[test]
 fn two_thousand_clients_get_their_close_frame() {
     crate::support::raise_file_limit();
-    let mut server = Server::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
+    // However long it takes all of them to answer, the grace period is not over.
+    let (mut server, _clock) = paused::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
     let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();
     server.signal(Signal::TERM);
     for client in &mut clients {
@@ -63,33 +67,44 @@ fn deaf(server: &Server) -> Client {
 
 #[test]
 fn a_client_that_has_its_close_frame_and_stays_silent_is_a_clean_end() {
-    for grace in ["10000", "300"] {
-        let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", grace)]);
+    // A grace period that is shorter than a second is no reason to count it as cut off.
+    for (grace, silence) in [("10000", 1_000), ("300", 150)] {
+        let (mut server, mut clock) = paused::start(&[("SHUTDOWN_GRACE_MS", grace)]);
         let mut client = server.client();
         server.signal(Signal::TERM);
+        assert_eq!(client.close_code(), Some(1001));
+        clock.advance(silence - 1);
+        assert!(server.runs() && is_silent(&client.stream));
+        clock.advance_to_the_end(1);
         assert_eq!(server.wait().code(), Some(0), "{grace}");
         server.log.wait_for("Stopped cleanly");
         server.log.wait_for("close 1001 by server");
-        assert_eq!(client.close_code(), Some(1001));
         assert!(client.ends());
     }
 }
 
 #[test]
 fn a_client_that_does_not_read_is_cut_off() {
-    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "300")]);
-    let (_silent, deaf) = (server.client(), deaf(&server));
+    let (mut server, mut clock) = paused::start(&[("SHUTDOWN_GRACE_MS", "300")]);
+    let deaf = deaf(&server);
     server.signal(Signal::TERM);
+    server.log.wait_for("Draining 1 client");
+    clock.advance(299);
+    assert!(server.runs());
+    clock.advance_to_the_end(1);
     assert_eq!(server.wait().code(), Some(1));
     let line = server.log.wait_for("Forced to stop: the grace period is over");
-    // The silent one has gone by then, or is about to.
-    assert!(line.contains("[WARN]") && line.contains(" and 0 other connections left"), "{line}");
+    assert!(
+        line.contains("[WARN]") && line.contains(" with 1 clients and 0 other connections left"),
+        "{line}"
+    );
     drop(deaf);
 }
 
 #[test]
 fn a_second_signal_ends_the_wait() {
-    let mut server = Server::start(&[("SHUTDOWN_GRACE_MS", "3600000")]);
+    // The grace period never ends by itself.
+    let (mut server, _clock) = paused::start(&[]);
     let _deaf = deaf(&server);
     let mut witness = server.client();
     server.signal(Signal::TERM);
@@ -115,9 +130,9 @@ fn readiness_ends_before_the_connection_does() {
     let answer = Answer::read(&mut kept, true);
     assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
     // Nobody new is taken: the listener closes while the clients are being told.
-    let closed = Instant::now() + PATIENCE;
+    let asked = Instant::now();
     while TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
-        assert!(Instant::now() < closed);
+        assert!(asked.elapsed() < PATIENCE);
     }
     drop(deaf);
     assert_eq!(server.wait().code(), Some(0));
@@ -150,18 +165,20 @@ fn handshakes_in_flight_are_finished() {
 }
 
 #[test]
-fn who_does_not_finish_a_request_delays_the_end_by_a_second_or_two() {
-    let mut server = Server::start(&[]);
+fn who_does_not_finish_a_request_delays_the_end_by_two_seconds() {
+    let (mut server, mut clock) = paused::start(&[]);
     let mut slow = server.connect();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
-    let mut deaf = server.connect();
-    let many = head(&["GET /health HTTP/1.1", "Host: x"]).repeat(1_000);
-    deaf.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    while deaf.write_all(&many).is_ok() {}
-    assert_eq!(server.client().ask(r#"{"type":"ping"}"#).len(), 41);
-    let start = Instant::now();
-    assert_eq!(server.stop(), Some(0));
-    assert!(start.elapsed().as_secs() < 8, "the time for a head is 10 s");
+    let deaf = server.connect();
+    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]));
+    server.signal(Signal::TERM);
+    server.log.wait_for("Draining 0 clients");
+    // A second for who has just connected, and another for what it has begun.
+    clock.advance(1_000);
+    clock.advance(999);
+    assert!(server.runs());
+    clock.advance_to_the_end(1);
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]

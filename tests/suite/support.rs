@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take before a test gives up. Nothing waits that long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take before a test gives up. Nothing waits that long when all is well, however busy the machine
+/// is: this only ends a test that has failed.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A command for the built binary with an empty environment.
 pub fn binary() -> Command {
@@ -38,11 +40,17 @@ impl Log {
 
     /// Waits for a line that contains `text`.
     pub fn wait_for(&self, text: &str) -> String {
-        let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        self.wait_for_any(&[text])
+    }
+
+    /// Waits for a line that contains one of these texts: the first that does.
+    pub fn wait_for_any(&self, texts: &[&str]) -> String {
+        let fits = |line: &&String| texts.iter().any(|text| line.contains(text));
+        let find = |lines: &Vec<String>| lines.iter().find(fits).cloned();
         let lines = self.0.0.lock().unwrap();
         let (lines, _) =
             self.0.1.wait_timeout_while(lines, PATIENCE, |lines| find(lines).is_none()).unwrap();
-        find(&lines).unwrap_or_else(|| panic!("no {text:?} in {lines:#?}"))
+        find(&lines).unwrap_or_else(|| panic!("no {texts:?} in {lines:#?}"))
     }
 
     /// Waits until more lines than `before` contain `text`.
@@ -69,7 +77,9 @@ pub struct Server {
 
 impl Server {
     pub fn start(environment: &[(&str, &str)]) -> Self {
-        Self::spawn(binary().env("PORT", "0").envs(environment.iter().copied()))
+        // No heartbeat comes in between, however long a test takes.
+        let usual = [("PORT", "0"), ("HEARTBEAT_MS", "3600000")];
+        Self::spawn(binary().envs(usual).envs(environment.iter().copied()))
     }
 
     /// Starts a command that ends up as a server, and waits until it serves.
@@ -104,6 +114,51 @@ impl Server {
             }
             assert!(start.elapsed() < PATIENCE, "the server does not end");
             std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until nothing is left for it to do: all of its threads sleep whenever they are looked at.
+    pub fn settle(&self) {
+        let start = Instant::now();
+        let mut asleep = 0;
+        while asleep < 5 {
+            assert!(start.elapsed() < PATIENCE, "it does not come to rest");
+            std::thread::sleep(Duration::from_millis(1));
+            asleep = if self.sleeps() { asleep + 1 } else { 0 };
+        }
+    }
+
+    /// Whether all of its threads sleep (proc_pid_stat(5): what is behind the name in parentheses).
+    fn sleeps(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks.map(|task| task.unwrap().path().join("stat")).all(|stat| {
+            // A thread that has ended meanwhile does nothing, either.
+            let text = std::fs::read_to_string(stat).unwrap_or_default();
+            text.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('S'))
+        })
+    }
+
+    /// Sends the same bytes again and again on all streams, until neither the server nor the kernel takes any more.
+    /// The streams do not block afterwards.
+    pub fn fill(&self, streams: &[&TcpStream], bytes: &[u8]) {
+        let mut sent = vec![0; streams.len()];
+        let mut in_vain = 0;
+        streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+        while in_vain < 3 {
+            in_vain += 1;
+            for (&(mut stream), sent) in streams.iter().zip(&mut sent) {
+                // Each time where it left off: nothing is torn.
+                while let Ok(written) = stream.write(&bytes[*sent..]) {
+                    *sent = (*sent + written) % bytes.len();
+                    in_vain = 0;
+                }
+            }
+            self.settle();
         }
     }
 
@@ -150,6 +205,14 @@ pub fn connect(port: u16) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// Whether nothing has come that is not read yet, not even the end of TCP.
+pub fn is_silent(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let came = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    came.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 pub fn head(lines: &[impl AsRef<str>]) -> Vec<u8> {
@@ -321,4 +384,11 @@ pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+/// Where Debian's libfaketime is: between a program and the C library, where the time of day is asked for.
+pub fn libfaketime() -> PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketime.so.1"));
+    libraries.find(|library| library.exists()).expect("apt install faketime")
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::check::{check, run};
 use crate::forwarder::Forwarder;
-use crate::support::{Server, binary};
+use crate::support::{PATIENCE, Server, binary};
 
 /// Certificates made with openssl(1), in a directory of their own: `root`, and what it has issued. Each name is a
 /// `.pem` and a `.key`.
@@ -66,13 +66,14 @@ impl Authority {
         let file = self.path("chain.pem");
         fs::write(&file, chain.iter().flat_map(pem).collect::<Vec<_>>()).unwrap();
         let tls = Forwarder::with_tls(server.port, &file, &self.path(&format!("{key}.key")));
-        self.check(&format!("wss://localhost:{}/", tls.port), &["--timeout=30"])
+        self.check(&format!("wss://localhost:{}/", tls.port), &[])
     }
 
     fn check(&self, url: &str, more: &[&str]) -> (Option<i32>, String) {
         let root = self.path("root.pem");
         let trusted = [("SSL_CERT_FILE", root.to_str().unwrap())];
-        let (code, stdout, stderr) = run(&[&["check", url], more].concat(), &trusted);
+        let patience = format!("--timeout={}", PATIENCE.as_secs());
+        let (code, stdout, stderr) = run(&[&["check", url, &patience], more].concat(), &trusted);
         assert_eq!(stderr, "");
         (code, stdout)
     }

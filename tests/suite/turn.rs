@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::coturn::{Coturn, Running};
-use crate::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server, binary, libfaketime};
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -191,19 +191,17 @@ fn coturn_takes_a_credential_until_it_expires() {
     let manifest = manifest(directory.path(), coturn.port);
     let settings = [("STATION_MANIFEST", manifest.as_str()), ("TURN_SECRET", SECRET)];
     let lasting = login(&ice(&Server::start(&settings), A));
-    let short = [settings[0], settings[1], ("TURN_TTL_MS", "1000")];
-    let brief = login(&ice(&Server::start(&short), B));
+    // A server whose time of day is a minute late, in whose credentials none is left.
+    let mut late = binary();
+    late.envs(settings).envs([("PORT", "0"), ("TURN_TTL_MS", "30000"), ("FAKETIME", "-60s")]);
+    late.env("LD_PRELOAD", libfaketime()).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let old = login(&ice(&Server::spawn(&mut late), B));
     // A wrong hash would be refused, too: this one is right, and only late.
-    assert_eq!(brief.1, hmac(&brief.0));
-    // coturn compares whole seconds, and the one that the username names is still good.
-    let over = Duration::from_secs(expiry(&brief.0) + 1);
-    while let Some(left) = over.checked_sub(now()).filter(|left| !left.is_zero()) {
-        assert!(left <= Duration::from_secs(2), "more than TURN_TTL_MS is left");
-        std::thread::sleep(left);
-    }
-    assert!(!lets_in(&coturn, &brief), "a credential past its expiry");
+    assert_eq!(old.1, hmac(&old.0));
+    assert!(expiry(&old.0) < now().as_secs(), "{} is over", old.0);
+    assert!(!lets_in(&coturn, &old), "a credential past its expiry");
     let (username, _) = &lasting;
-    let forged = (username.clone(), hmac(&brief.0));
+    let forged = (username.clone(), hmac(&old.0));
     assert!(!lets_in(&coturn, &forged), "somebody else's hash");
     assert!(lets_in(&coturn, &lasting), "a credential before its expiry");
 }
