@@ -247,7 +247,7 @@ events! {
     "Received message: {message_type} (client {client_id}, {client_ip})"
 
     /// A client's message was refused for a reason that is new for this client.
-    FirstRejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Info Few "262d1c6a66aa49818f00bfc42a15cd4a"
+    FirstRejected { client_ip: IpAddr, client_id: ClientId, error_code: ErrorCode, reason: String } Info One "262d1c6a66aa49818f00bfc42a15cd4a"
     "Rejected message: {reason} (client {client_id}, {client_ip}; further {error_code} ones at debug)"
 
     /// A client's message was refused.
@@ -283,11 +283,11 @@ events! {
     "Client {client_id}, {client_ip} reads too slowly: more than {limit} bytes wait for it (MAX_OUTBOX_BYTES)"
 
     /// A client sent more messages than `RATE_LIMIT` for the first time.
-    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn Few "7a96a54d769742c5954e67ae682fc529"
+    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn One "7a96a54d769742c5954e67ae682fc529"
     "Rate limit hit by client {client_id}, {client_ip}: more than {limit} messages in 10 s (RATE_LIMIT); the surplus is dropped"
 
     /// A client sent more pieces of a stream than anybody may, for the first time.
-    StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info Few "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
+    StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info One "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
     "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"
 
     /// A WebSocket client is gone.
@@ -315,8 +315,8 @@ events! {
     "Turned {client_ip} away: {reason}; {cause}"
 
     /// Somebody asked for the metrics who may not see them.
-    MetricsRefused { client_ip: IpAddr } Warn One "a0409f8c0a924ea0bff4970abc72869e"
-    "/metrics was asked for by {client_ip}, which may not see it, and got HTTP 404; if it is yours, name its network in METRICS (METRICS=127.0.0.1,{client_ip})"
+    MetricsRefused { client_ip: IpAddr, fix: &'static str } Warn One "a0409f8c0a924ea0bff4970abc72869e"
+    "/metrics was asked for by {client_ip}, which may not see it, and got HTTP 404; if it is your Prometheus, {fix}"
 
     /// The web studio has no page to begin with.
     WebRootEmpty { path: String } Warn Sole "c37ea74e693b46e4989fca9929e7fdf9"

@@ -216,18 +216,24 @@ fn preflight() -> Reply {
 
 fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     let client_ip = client_ip(state, headers, caller);
+    // The address of a proxy that nobody named says nothing about who asks.
+    let is_hidden = is_proxied_by_a_stranger(state, headers, caller);
     let may_see = match &state.config.metrics {
         MetricsAccess::Nobody => false,
         MetricsAccess::Everybody => true,
-        // The address of a proxy that nobody named says nothing about who asks.
         MetricsAccess::Networks(networks) => {
-            !is_proxied_by_a_stranger(state, headers, caller)
-                && networks.iter().any(|network| network.contains(&client_ip))
+            !is_hidden && networks.iter().any(|network| network.contains(&client_ip))
         }
     };
     if !may_see {
         state.metrics.turned_away(Refused::Metrics);
-        state.journal.log(Event::MetricsRefused { client_ip });
+        let fix = match is_hidden {
+            true => {
+                "name the proxy in front of it in TRUSTED_PROXIES, and its own network in METRICS"
+            }
+            false => "name its network in METRICS (METRICS=127.0.0.1,::1,NETWORK)",
+        };
+        state.journal.log(Event::MetricsRefused { client_ip, fix });
         return not_found();
     }
     let (peers, rooms, outbox_bytes) = state.hub.count();

@@ -161,7 +161,11 @@ fn metrics_are_for_those_whom_the_setting_names() {
         assert_eq!((answer.status, answer.body.as_str()), not_found, "{header}");
     }
     let line = server.log.wait_for("/metrics was asked for by 127.0.0.1, which may not see it");
-    assert!(line.contains("[WARN]") && line.contains("METRICS="), "{line}");
+    assert!(
+        line.contains("[WARN]")
+            && line.contains("name the proxy in front of it in TRUSTED_PROXIES"),
+        "{line}"
+    );
     assert_eq!(server.log.count("/metrics was asked for"), 1, "an address is told of once");
     assert!(get(server.port, "/metrics").body.contains(r#"refused_total{reason="metrics"} 2"#));
 
@@ -171,7 +175,8 @@ fn metrics_are_for_those_whom_the_setting_names() {
     for method in ["GET", "HEAD"] {
         assert_eq!(ask(&server, method, &["X-Forwarded-For: 192.0.2.7"]).status, 404);
     }
-    server.log.wait_for("/metrics was asked for by 192.0.2.7");
+    let line = server.log.wait_for("/metrics was asked for by 192.0.2.7");
+    assert!(line.contains("name its network in METRICS"), "{line}");
 
     let server = Server::start(&[("TRUSTED_PROXIES", "127.0.0.1"), ("METRICS", "192.0.2.0/24")]);
     assert_eq!(ask(&server, "GET", &[]).status, 404);
