@@ -438,7 +438,10 @@ fn garbled(secret: &str) -> Option<&'static str> {
     if secret.contains(char::REPLACEMENT_CHARACTER) {
         return Some("is not UTF-8");
     }
-    secret.contains(['\n', '\r', '\0']).then_some("has more than one line")
+    if secret.contains('\0') {
+        return Some("has a NUL byte");
+    }
+    secret.contains(['\n', '\r']).then_some("has more than one line")
 }
 
 /// A line of the settings file.
@@ -602,7 +605,7 @@ mod tests {
             (&b"n\xf6rth\n"[..], "is not UTF-8"),
             (b"\xff\xfen\0o\0", "is not UTF-8"),
             (b"north\nsouth\n", "has more than one line"),
-            (b"north\0", "has more than one line"),
+            (b"no\0rth\n", "has a NUL byte"),
         ] {
             let line = format!(
                 "Invalid setting TURN_SECRET=(hidden) (from credential {}): {why}; must be a line of text, such as `openssl rand -hex 32` makes",
