@@ -321,7 +321,7 @@ impl Settings {
                     (!value.is_empty()).then_some((value, origin))
                 })
                 .unwrap_or_else(|| (setting.default.to_owned(), Origin::Default));
-            if let Some(why) = setting.is_secret().then(|| garbled(&value)).flatten() {
+            if let Some(why) = setting.is_secret().then(|| garbled(setting, &value)).flatten() {
                 let Setting { name, allowed, .. } = setting;
                 errors.push(Invalid(format!(
                     "Invalid setting {name}={HIDDEN} (from {origin}): {why}; must be {allowed}, such as `openssl rand -hex 32` makes"
@@ -434,14 +434,16 @@ fn read_credential(path: &Path) -> Result<Option<String>, Vec<Invalid>> {
 
 /// Why a secret is not the one that others have, if it is not. What was no UTF-8 has been replaced by now, so it would
 /// match nothing, and who set it would not know why.
-fn garbled(secret: &str) -> Option<&'static str> {
+fn garbled(setting: &Setting, secret: &str) -> Option<&'static str> {
     if secret.contains(char::REPLACEMENT_CHARACTER) {
         return Some("is not UTF-8");
     }
     if secret.contains('\0') {
         return Some("has a NUL byte");
     }
-    secret.contains(['\n', '\r']).then_some("has more than one line")
+    // Nobody else has to read the key of invites, and `openssl rand -base64 64` makes two lines.
+    let is_shared = setting.name != "JWT_SECRET";
+    (is_shared && secret.contains(['\n', '\r'])).then_some("has more than one line")
 }
 
 /// A line of the settings file.
@@ -613,6 +615,15 @@ mod tests {
             );
             assert_eq!(collect(bad).unwrap_err(), [Invalid(line)]);
         }
+        // The key of invites is nobody else's.
+        std::fs::write(directory.path().join("jwt-secret"), "north\nsouth\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let find = |name: &str| {
+            let directory = directory.path().to_str().unwrap().to_owned();
+            (name == "CREDENTIALS_DIRECTORY").then_some(directory)
+        };
+        let settings = Settings::collect(&matches(&[]), find, None).unwrap();
+        assert_eq!(settings.get("JWT_SECRET").1, "north\nsouth");
         std::fs::write(&file, b"TURN_SECRET=n\xf6rth\nJWT_SECRET=n\xf6rth\n").unwrap();
         let errors = Settings::collect(&matches(&[]), |_| None, Some(&file)).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
