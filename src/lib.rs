@@ -529,7 +529,6 @@ impl Reload {
         let station = station_manifest.map_err(|Unusable| Vec::new());
         let station = station.and_then(|path| station::load(path.as_deref()));
         let tls = tls.map_err(|Unusable| Vec::new()).and_then(|files| match files {
-            Some(_) if settings.hidden_credentials().is_some() => Ok(None),
             Some(files) => match tls::load(&files, &settings) {
                 Ok(certified) => Ok(Some((files, certified))),
                 Err(error) => Err(vec![error]),

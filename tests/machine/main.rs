@@ -235,7 +235,7 @@ fn crashes_and_hangs_are_restarted(suite: &str) {
 /// meanwhile waits and is served.
 fn memory_that_runs_out_is_a_restart(suite: &str) {
     let machine = Machine::with_package(suite);
-    let settings = "RATE_LIMIT=0\nMAX_MESSAGE_BYTES=16777216\nMAX_CONNECTIONS_PER_IP=0";
+    let settings = "RATE_LIMIT=0\nMAX_MESSAGE_BYTES=16777216\nMAX_OUTBOX_BYTES=20000000\nMAX_CONNECTIONS_PER_IP=0";
     let file = "/etc/default/openstudio-signaling";
     machine.ok(&["sh", "-c", &format!("echo '{settings}' >> {file}")]);
     // 32 MiB above what it has to start with.

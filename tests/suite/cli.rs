@@ -227,6 +227,9 @@ fn a_reload_takes_half_a_pair_for_one_with_a_credential() {
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{given}");
         assert_eq!(run(&["config"], &[(given, "/somewhere")]).0, Some(78), "{given}");
     }
+    // A whole pair is looked at.
+    let pair = [("TLS_CERT", "/somewhere"), ("TLS_KEY", "/somewhere")];
+    assert_eq!(run(&["config", "--reload"], &pair).0, Some(78));
 }
 
 #[test]
