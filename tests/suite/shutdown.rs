@@ -62,7 +62,7 @@ fn a_client_that_never_answers_is_cut_off() {
 fn a_client_that_does_not_read_is_cut_off() {
     let (mut server, mut clock) = paused::start(&[("RATE_LIMIT", "0")]);
     let client = server.client();
-    server.fill(&[&client.stream], &crate::support::frame(0x81, b"x"));
+    server.fill(&[&client.stream], &crate::support::frame(0x81, b"x").repeat(10_000));
     server.signal(Signal::TERM);
     server.log.wait_for("Draining 1 clients");
     clock.advance(9_999);
@@ -136,7 +136,7 @@ fn who_does_not_finish_a_request_delays_the_end_by_two_seconds() {
     let mut slow = server.connect();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
     let deaf = server.connect();
-    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]));
+    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]).repeat(1_000));
     server.signal(Signal::TERM);
     server.log.wait_for("Draining 0 clients");
     // A second for who has just connected, and another for what it has begun.
