@@ -153,6 +153,8 @@ mod tests {
             let (settings, shutdown) = (defaults().unwrap(), shutdown.clone());
             let mut config = Config::new(&settings).unwrap();
             config.max_message_bytes = LARGEST;
+            // However long it takes, the goodbye is answered in time.
+            config.shutdown_grace = Duration::from_secs(3600);
             move || echo(config, settings, listener, shutdown)
         });
         let stream = std::net::TcpStream::connect(address).unwrap();

@@ -8,7 +8,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -175,26 +175,28 @@ impl Watchdog {
         ping: impl FnMut(&Journal) + Send + 'static,
     ) -> io::Result<Running> {
         let (stop, stopped) = channel();
-        self.question.send_replace(FIRST_QUESTION);
+        let interval = allowed / LOOKS;
+        let wait = move || stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout);
         let thread = std::thread::Builder::new()
             .name("watchdog".into())
-            .spawn(move || self.run(allowed / LOOKS, &stopped, &journal, ping))?;
+            .spawn(move || self.run(wait, &journal, ping))?;
         Ok(Running { stop, thread })
     }
 
     /// Asks, looks for the answers, and pings when every part has given one since the last ping. A part
-    /// that is late gets as many looks as it needs: only systemd decides that it was too late.
+    /// that is late gets as many looks as it needs: only systemd decides that it was too late. `wait` lasts until the
+    /// next look, and gives false where there is none.
     fn run(
         self,
-        interval: Duration,
-        stopped: &Receiver<()>,
+        mut wait: impl FnMut() -> bool,
         journal: &Journal,
         mut ping: impl FnMut(&Journal),
     ) {
         let mut question = FIRST_QUESTION;
+        self.question.send_replace(question);
         let mut asked = Instant::now();
         let mut withheld = false;
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        while wait() {
             let silent =
                 self.parts.iter().find(|(_, answered)| answered.load(Ordering::Acquire) < question);
             if let Some((part, _)) = silent {
@@ -238,28 +240,38 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::events::Level;
 
     #[test]
     fn a_ping_needs_an_answer_from_every_part() {
         let (journal, writer) = Journal::start(Level::Crit).unwrap();
-        let (pinged, pings) = channel();
         let mut watchdog = Watchdog::default();
         let mut alive = watchdog.watch("runtime");
         let mut stuck = watchdog.watch("accept loop");
-        let ping = move |_: &Journal| pinged.send(()).unwrap();
-        let running = watchdog.start_with(Duration::from_millis(40), journal, ping).unwrap();
-
-        let tick = Duration::from_millis(200);
-        alive.answer();
-        assert_eq!(pings.recv_timeout(tick), Err(RecvTimeoutError::Timeout));
-        // A late answer is still an answer: busy is not dead.
-        stuck.answer();
-        assert_eq!(pings.recv(), Ok(()));
-        // It counts for one ping only.
-        assert_eq!(pings.recv_timeout(tick), Err(RecvTimeoutError::Timeout));
-        running.finish();
+        let pings = Cell::new(0);
+        let mut looks = 0;
+        // What happens before each look.
+        let wait = || {
+            match looks {
+                0 => alive.answer(),
+                1..4 => assert_eq!(pings.get(), 0),
+                // A late answer is still an answer: busy is not dead.
+                4 => stuck.answer(),
+                // It counts for one ping only.
+                5..8 => assert_eq!(pings.get(), 1),
+                8 => {
+                    alive.answer();
+                    stuck.answer();
+                }
+                _ => assert_eq!(pings.get(), 2),
+            }
+            looks += 1;
+            looks < 10
+        };
+        watchdog.run(wait, &journal, |_| pings.set(pings.get() + 1));
         writer.finish(Duration::from_secs(1));
     }
 }

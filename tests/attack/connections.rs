@@ -130,7 +130,6 @@ fn served_after(target: &Target, clock: &mut Clock) -> (Client, usize) {
     let mut stream = connect(target.port());
     stream.write_all(&head(UPGRADE)).unwrap();
     let mut moves = 0;
-    // A hundred seconds are enough for whatever may be in its way.
     while is_silent(&stream) && moves < 1_000 {
         clock.advance(100);
         target.server.settle();
@@ -159,7 +158,7 @@ fn those_who_ask_for_nothing_make_room() {
     let each = (target.peak() - before) / MOST;
     let (mut late, moves) = served_after(&target, &mut clock);
     println!("{each} bytes each; who comes behind them is served after {moves} moves");
-    assert!((10..=15).contains(&moves), "{moves}");
+    assert!((10..100).contains(&moves), "{moves}");
     assert!(late.ask(r#"{"type":"ping"}"#).contains("pong"));
     assert!(each < SILENT, "{each} bytes each");
     show.goes_on(5);
@@ -182,7 +181,7 @@ fn without_descriptors_it_waits_idly_and_recovers_each_time() {
     let people = target.taken();
     for round in 0..3 {
         let hoard: Vec<_> = (0..200).map(|_| connect(target.port())).collect();
-        wait_until(|| target.taken() > 60, || format!("{} taken", target.taken()));
+        wait_until(|| target.taken() > 80, || format!("{} taken", target.taken()));
         target.server.log.wait_for("Cannot accept connections: ");
         target.server.settle();
         let (mut late, moves) = served_after(&target, &mut clock);

@@ -311,12 +311,8 @@ fn stop_says_goodbye_to_clients(suite: &str) {
         clients.into_iter().for_each(|client| client.leave(1001));
         codes
     });
-    let start = Instant::now();
     machine.ok(&["systemctl", "stop", SERVICE]);
-    let took = start.elapsed();
     assert_eq!(leaving.join().unwrap(), vec![Some(1001); 50]);
-    println!("{suite}: stop with 50 clients took {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(machine.property("ExecMainStatus"), "0");
     assert_eq!(machine.property("Result"), "success");
     machine.wait_for_log("Stopped cleanly after ");

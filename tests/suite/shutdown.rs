@@ -170,7 +170,7 @@ fn who_does_not_finish_a_request_delays_the_end_by_two_seconds() {
     let mut slow = server.connect();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x").unwrap();
     let deaf = server.connect();
-    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]));
+    server.fill(&[&deaf], &head(&["GET /health HTTP/1.1", "Host: x"]).repeat(1_000));
     server.signal(Signal::TERM);
     server.log.wait_for("Draining 0 clients");
     // A second for who has just connected, and another for what it has begun.

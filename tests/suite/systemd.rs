@@ -62,7 +62,7 @@ fn inheritable(listener: std::net::TcpListener) -> std::net::TcpListener {
 #[test]
 fn notifications_tell_the_story() {
     let notifications = Notifications::new();
-    let mut server = Server::start(&[("NOTIFY_SOCKET", &notifications.path())]);
+    let (mut server, mut clock) = paused::start(&[("NOTIFY_SOCKET", &notifications.path())]);
     assert_eq!(notifications.next(), "READY=1\nSTATUS=Serving 0 clients\n");
     // READY came when the socket was bound: it answers.
     assert_eq!(get(server.port, "/ready").status, 200);
@@ -78,6 +78,7 @@ fn notifications_tell_the_story() {
     server.signal(Signal::TERM);
     assert_eq!(notifications.wait_for("STOPPING=1"), "STOPPING=1\nSTATUS=Draining 1 client\n");
     assert_eq!(notifications.next(), "EXTEND_TIMEOUT_USEC=5000000\nSTATUS=Draining 1 client\n");
+    clock.advance(1_000);
     assert_eq!(notifications.next(), "EXTEND_TIMEOUT_USEC=5000000\nSTATUS=Draining 1 client\n");
     assert_eq!(client.close_code(), Some(1001));
     client.leave(1001);

@@ -14,8 +14,11 @@ use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use crate::http::{carries_many_requests, large_file};
+use crate::paused::{self, Clock};
 use crate::secure::{Stream, certificate, secure, shown};
-use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, binary, connect, frame, get, head};
+use crate::support::{
+    Answer, Client, Server, UPGRADE, WELCOME, binary, connect, frame, get, head, is_silent,
+};
 
 /// A folder with a certificate, its key, and a server that uses both.
 struct Secured {
@@ -23,18 +26,36 @@ struct Secured {
     server: Server,
 }
 
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path(), "cert.pem", "key.pem");
+    dir
+}
+
+fn with_tls<'a>(
+    command: &'a mut Command,
+    dir: &TempDir,
+    environment: &[(&str, &str)],
+) -> &'a mut Command {
+    command
+        .envs(environment.iter().copied())
+        .env("TLS_CERT", dir.path().join("cert.pem"))
+        .env("TLS_KEY", dir.path().join("key.pem"))
+}
+
 impl Secured {
     fn start(environment: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        certificate(dir.path(), "cert.pem", "key.pem");
-        let mut command = binary();
-        command.env("PORT", "0").envs(environment.iter().copied());
-        let server = Server::spawn(
-            command
-                .env("TLS_CERT", dir.path().join("cert.pem"))
-                .env("TLS_KEY", dir.path().join("key.pem")),
-        );
+        let dir = folder();
+        let server = Server::spawn(with_tls(binary().env("PORT", "0"), &dir, environment));
         Self { dir, server }
+    }
+
+    /// The same with a clock that stands still.
+    fn start_paused(environment: &[(&str, &str)]) -> (Self, Clock) {
+        let dir = folder();
+        let mut program = paused::this_program();
+        let (server, clock) = paused::spawn(with_tls(&mut program, &dir, environment));
+        (Self { dir, server }, clock)
     }
 
     /// A connection that trusts just the certificate that lies in the folder now.
@@ -146,7 +167,9 @@ fn messages_larger_than_a_record_and_many_in_one_read_arrive() {
 
 #[test]
 fn who_reads_late_gets_all_of_it_and_who_does_not_read_is_closed() {
-    let secured = Secured::start(&[("RATE_LIMIT", "0"), ("MAX_OUTBOX_BYTES", "2000000")]);
+    // It has 10 s to come to its close frame, which are never over.
+    let (secured, _clock) =
+        Secured::start_paused(&[("RATE_LIMIT", "0"), ("MAX_OUTBOX_BYTES", "2000000")]);
     let [mut host, mut late] = [(); 2].map(|()| secured.client());
     let ids = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
     for (client, id) in [(&mut host, ids[0]), (&mut late, ids[1])] {
@@ -496,11 +519,16 @@ fn a_failed_handshake_is_one_line_and_a_silent_one_none() {
 
 #[test]
 fn who_does_not_finish_the_handshake_is_cut_off() {
-    let secured = Secured::start(&[]);
-    for begun in [&[][..], &[22, 3, 1]] {
+    let (secured, mut clock) = Secured::start_paused(&[]);
+    let mut streams = [&[][..], &[22, 3, 1]].map(|begun| {
         let mut stream = connect(secured.server.port);
         stream.write_all(begun).unwrap();
-        // Reading gives up after a while: that would be an error.
+        stream
+    });
+    clock.advance(9_999);
+    assert!(streams.iter().all(is_silent));
+    clock.advance(1);
+    for stream in &mut streams {
         assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
     }
     assert_eq!(secured.server.log.count("TLS handshake with"), 0, "it is no failure");

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection};
 use crate::frame::{self, Frame};
 
 /// The key is the one of RFC 6455 section 1.3, so that the answer to it is known.
-const REQUEST: &[u8] =
+pub const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";

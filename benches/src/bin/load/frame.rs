@@ -27,6 +27,28 @@ pub fn text(message: &str) -> Vec<u8> {
     masked(TEXT, message.as_bytes())
 }
 
+/// A masked ping.
+pub fn ping(payload: &[u8]) -> Vec<u8> {
+    masked(PING, payload)
+}
+
+/// A masked text message with a frame for each piece.
+pub fn in_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut pieces = pieces.peekable();
+    let (mut bytes, mut opcode) = (Vec::new(), TEXT);
+    while let Some(piece) = pieces.next() {
+        let start = bytes.len();
+        bytes.extend(masked(opcode, piece));
+        if pieces.peek().is_some() {
+            // Not the last one.
+            bytes[start] &= !0x80;
+        }
+        // What follows continues it.
+        opcode = 0;
+    }
+    bytes
+}
+
 /// A masked pong with what the ping had.
 pub fn pong(payload: &[u8]) -> Vec<u8> {
     masked(PONG, payload)

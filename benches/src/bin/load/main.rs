@@ -4,6 +4,7 @@
 //! know how many rounds there are, nor what the values are compared with.
 
 mod client;
+mod crowd;
 mod figures;
 mod frame;
 mod measure;
@@ -23,14 +24,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
-use crate::figures::{broadcast, idle, ping, relay, start};
+use crate::figures::{attack, broadcast, idle, ping, relay, start};
 use crate::pool::Pool;
 use crate::process::Process;
 
 const USAGE: &str = "\
 usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
-FIGURE: memory ping handshakes relay broadcast heartbeat drain churn";
+       load attack [--ours] ...: the same; --ours also measures what only the signaling server does
+FIGURE: memory ping handshakes relay broadcast heartbeat drain churn attack";
 
 /// What was asked for.
 struct Options {
@@ -39,6 +41,7 @@ struct Options {
     port: Option<u16>,
     echo: bool,
     notify: bool,
+    ours: bool,
     seconds: f64,
     clients: Vec<usize>,
     times: usize,
@@ -74,6 +77,7 @@ fn run(options: &Options) -> Result<()> {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
     let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
     let tls = options.tls.as_deref().map(trusting).transpose()?;
+    let kind = attack::Kind { ours: options.ours, tls: tls.clone() };
     let mut pool = Pool::new(address, wire, tls)?;
     let time = Duration::from_secs_f64(options.seconds);
     let many = *options.clients.first().context("--clients is empty")?;
@@ -86,6 +90,7 @@ fn run(options: &Options) -> Result<()> {
         "heartbeat" => idle::heartbeat(&mut pool, &server, many, time),
         "drain" => idle::drain(&mut pool, &server, many),
         "churn" => idle::churn(&mut pool, &server, many, options.times),
+        "attack" => attack::attack(&mut pool, &server, address, &kind, time),
         other => bail!("there is no figure {other}"),
     }
 }
@@ -113,6 +118,7 @@ impl Options {
             port: None,
             echo: false,
             notify: false,
+            ours: false,
             seconds: 3.0,
             clients: vec![64],
             times: 1,
@@ -124,6 +130,7 @@ impl Options {
             match name.as_str() {
                 "--echo" => options.echo = true,
                 "--notify" => options.notify = true,
+                "--ours" => options.ours = true,
                 "--" => {
                     options.command = arguments.collect();
                     break;

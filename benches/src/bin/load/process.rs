@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit,
+};
 
 /// A process that is watched from outside.
 pub struct Process {
     dir: String,
+    pid: Pid,
     // Names the process even after its end, when its pid may be another's.
     handle: OwnedFd,
 }
@@ -22,7 +25,7 @@ impl Process {
         let id = Pid::from_raw(pid).context("a pid is above 0")?;
         let handle =
             pidfd_open(id, PidfdFlags::empty()).with_context(|| format!("process {pid}"))?;
-        Ok(Self { dir: format!("/proc/{pid}"), handle })
+        Ok(Self { dir: format!("/proc/{pid}"), pid: id, handle })
     }
 
     /// CPU time in ns of all threads that there are: user, system, and what the kernel does on their behalf.
@@ -50,6 +53,24 @@ impl Process {
     /// How many descriptors it holds.
     pub fn descriptors(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("{}/fd", self.dir))?.count())
+    }
+
+    /// Changes how many descriptors it may hold from now on; how many they were.
+    pub fn limit_descriptors(&self, number: u64) -> Result<u64> {
+        let before = prlimit(
+            Some(self.pid),
+            Resource::Nofile,
+            Rlimit { current: Some(number), maximum: self.most_descriptors()? },
+        );
+        Ok(before.context("prlimit")?.current.unwrap_or(u64::MAX))
+    }
+
+    /// The hard limit, which stays.
+    fn most_descriptors(&self) -> Result<Option<u64>> {
+        let text = fs::read_to_string(format!("{}/limits", self.dir))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let hard = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(hard.context("no \"Max open files\" in limits")?.parse().ok())
     }
 
     /// Asks it to stop.

@@ -54,6 +54,22 @@ const LABELS: &[(&str, &str)] = &[
     ("churn_first_kib", "resident after # came and went, KiB"),
     ("churn_last_kib", "resident after the last time, # clients, KiB"),
     ("churn_ratio", "last against first, # clients"),
+    ("attack_quiet_p99_us", "ping to pong, 10 clients, p99, µs"),
+    ("attack_half_open_p99_us", "the same beside 4,000 half-open connections, µs"),
+    ("attack_flood_p99_us", "the same beside one who floods with messages, µs"),
+    ("attack_crowd_p99_us", "the same beside 20 who do, µs"),
+    ("attack_pings_p99_us", "the same beside one who floods with WebSocket pings, µs"),
+    ("attack_handshakes_p99_us", "the same beside 300 TLS handshakes at once, µs"),
+    ("attack_requests_p99_us", "the same beside 200 who flood with HTTP, µs"),
+    ("attack_keys_p99_us", "the same beside 100 with messages of 4,000 keys, µs"),
+    ("attack_broadcasts_p99_us", "the same beside a room of 100 who all broadcast, µs"),
+    ("attack_single_ratio", "CPU of 64,000 frames of a byte against 16,000"),
+    ("attack_empty_ratio", "CPU of 1,000,000 empty frames against 250,000"),
+    ("attack_deep_ratio", "CPU of JSON 32,000 deep against flat, 64 KB"),
+    ("attack_deaf_percent", "CPU beside 200 who read no answers, % of a core"),
+    ("attack_exhausted_percent", "CPU without descriptors, % of a core"),
+    ("attack_told_ms", "SIGTERM under attack until 10 have close frame 1001, ms"),
+    ("attack_ended_ms", "end of the attack until the process ended, ms"),
 ];
 
 /// The rows that there are values for.

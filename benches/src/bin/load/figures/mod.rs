@@ -2,6 +2,7 @@
 //!
 //! Owns the messages and ids of clients. It deliberately does not know how time is measured.
 
+pub mod attack;
 pub mod broadcast;
 pub mod idle;
 pub mod ping;

@@ -43,7 +43,7 @@ pub fn ping(pool: &mut Pool, server: &Process, clients: usize, time: Duration) -
     Ok(())
 }
 
-fn check(wire: Wire, text: &[u8], ping: &[u8]) -> Result<()> {
+pub fn check(wire: Wire, text: &[u8], ping: &[u8]) -> Result<()> {
     let right = match wire {
         Wire::Echo(_) => text == ping,
         // ms since 1970 have 13 digits until the year 2286.
