@@ -38,10 +38,10 @@ impl Member<'_> {
     pub fn relay(&self, kind: MessageType, envelope: &Envelope, text: &str) -> Result<(), Refusal> {
         let to = envelope.relay(kind, self.id)?;
         self.state.hub.relay(kind, self.id, &to, text).map_err(|error| match error {
-            RelayError::NotConnected => {
-                let why = format_args!(r#"Target peer "{}" is not connected"#, quoted(&to));
-                Refusal::new(ErrorCode::PeerNotConnected, why)
-            }
+            RelayError::NotConnected => Refusal::new(
+                ErrorCode::PeerNotConnected,
+                format_args!(r#"Target peer "{}" is not connected"#, quoted(&to)),
+            ),
             RelayError::DifferentRoom => {
                 Refusal::new(ErrorCode::DifferentRoom, "Target peer is in a different room")
             }
@@ -265,13 +265,14 @@ fn invalid_room() -> Refusal {
 }
 
 fn invalid_role(role: &str) -> Refusal {
-    let why = format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#);
-    Refusal::new(ErrorCode::InvalidRole, why)
+    Refusal::new(
+        ErrorCode::InvalidRole,
+        format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#),
+    )
 }
 
 fn already_in(room: RoomId) -> Refusal {
-    let why = format_args!(r#"Peer is already in room "{room}""#);
-    Refusal::new(ErrorCode::AlreadyInRoom, why)
+    Refusal::new(ErrorCode::AlreadyInRoom, format_args!(r#"Peer is already in room "{room}""#))
 }
 
 /// The refusal of what needs a room.
