@@ -15,9 +15,9 @@ cargo_tool() {
         && rm -rf "$tools/build"
 }
 
-# cargo_auditable: the tool behind auditable_build.
+# cargo_auditable: the tool behind auditable_build, in its last version for Rust 1.85.
 cargo_auditable() {
-    cargo_tool cargo-auditable 0.7.7
+    cargo_tool cargo-auditable 0.7.1
 }
 
 # auditable_build OPTION...: what `cargo auditable build --locked` does, so that the binary lists the crates it is

@@ -47,8 +47,10 @@ impl Member<'_> {
     ) -> Result<(), Refusal> {
         let to = envelope.relay(kind, self.id)?;
         let not_connected = || {
-            let why = format_args!(r#"Target peer "{}" is not connected"#, quoted(&to));
-            Refusal::new(ErrorCode::PeerNotConnected, why)
+            Refusal::new(
+                ErrorCode::PeerNotConnected,
+                format_args!(r#"Target peer "{}" is not connected"#, quoted(&to)),
+            )
         };
         let Some(receiver) = PeerId::parse(&to) else {
             self.state.metrics.relayed(kind, Relay::NotConnected);
@@ -289,13 +291,14 @@ fn room_full() -> Refusal {
 }
 
 fn invalid_role(role: &str) -> Refusal {
-    let why = format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#);
-    Refusal::new(ErrorCode::InvalidRole, why)
+    Refusal::new(
+        ErrorCode::InvalidRole,
+        format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#),
+    )
 }
 
 fn already_in(room: RoomId) -> Refusal {
-    let why = format_args!(r#"Peer is already in room "{room}""#);
-    Refusal::new(ErrorCode::AlreadyInRoom, why)
+    Refusal::new(ErrorCode::AlreadyInRoom, format_args!(r#"Peer is already in room "{room}""#))
 }
 
 /// The refusal of what needs a room.

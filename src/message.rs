@@ -124,8 +124,10 @@ impl<'a> Envelope<'a> {
             return Err(Refusal::invalid(why));
         }
         MessageType::from_name(&kind).ok_or_else(|| {
-            let why = format_args!("Unknown message type: {}", quoted(&kind));
-            Refusal::new(ErrorCode::UnknownType, why)
+            Refusal::new(
+                ErrorCode::UnknownType,
+                format_args!("Unknown message type: {}", quoted(&kind)),
+            )
         })
     }
 
@@ -418,8 +420,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The refusal of a room that is not there.
 pub fn no_such_room(id: &str) -> Refusal {
-    let why = format_args!(r#"Room "{}" does not exist"#, quoted(id));
-    Refusal::new(ErrorCode::RoomNotFound, why)
+    Refusal::new(ErrorCode::RoomNotFound, format_args!(r#"Room "{}" does not exist"#, quoted(id)))
 }
 
 /// Whether a value is what JavaScript takes for nothing, as the studio's first server did.

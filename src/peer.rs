@@ -266,6 +266,8 @@ impl Drop for Peer {
 }
 
 fn taken(id: PeerId) -> Refusal {
-    let why = format_args!(r#"Peer ID "{id}" is already registered"#);
-    Refusal::new(ErrorCode::AlreadyRegistered, why)
+    Refusal::new(
+        ErrorCode::AlreadyRegistered,
+        format_args!(r#"Peer ID "{id}" is already registered"#),
+    )
 }

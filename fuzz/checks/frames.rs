@@ -177,7 +177,7 @@ fn read_plainly(
             return Ok(());
         };
         let (extended, mask) = head.split_at(extended);
-        let length = extended.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        let length = extended.iter().fold(0, |length, byte| (length << 8) | u64::from(*byte));
         let length = if extended.is_empty() { u64::from(short) } else { length };
         if length < least || length >= 1 << 63 {
             return Err(CloseCode::PROTOCOL);

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
+use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
 use crate::paused;
@@ -136,7 +137,7 @@ fn check_names_a_full_server() {
 #[test]
 fn check_keeps_its_exit_code_when_nobody_reads() {
     let server = Server::start(&[]);
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
     drop(reader);
     let mut check = binary();
     check.args(["check", &format!("localhost:{}", server.port)]).stdout(writer);

@@ -165,7 +165,7 @@ fn a_length_has_its_shortest_form() {
             refused(server.client(), &head(first, second, length), 1002);
         }
         // The top bit is no part of a length.
-        for length in [1 << 63, 1 << 63 | 5, u64::MAX] {
+        for length in [1 << 63, (1 << 63) | 5, u64::MAX] {
             refused(server.client(), &head(first, 127, length), 1002);
         }
     }

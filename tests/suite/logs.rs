@@ -1,6 +1,9 @@
 //! What a person reads on the terminal, and that the log never holds anybody up.
 
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
+
+use rustix::pipe::PipeFlags;
 
 use crate::peers::{A, peer};
 use crate::support::{Log, Server, UPGRADE, binary, request};
@@ -85,7 +88,7 @@ fn error_has_nothing_of_the_usual_course() {
 
 #[test]
 fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
     let mut command = binary();
     command.envs([("LOG_LEVEL", "debug"), ("RATE_LIMIT", "0")]).stderr(Stdio::from(writer));
     let (mut child, port) = (0..20).find_map(|_| start_quietly(&mut command)).unwrap();
@@ -96,7 +99,7 @@ fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
     for _ in 0..12_000 {
         assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     }
-    let log = Log::follow(reader);
+    let log = Log::follow(File::from(reader));
     let line = log.wait_for("log events were dropped");
     assert!(line.contains("[WARN] "), "{line}");
     rustix::process::kill_process(

@@ -132,10 +132,7 @@ fn the_shipped_settings_file_is_read_by_the_real_binary() {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(|line| format!("{line}\n"))
-            .collect::<String>()
+        text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect::<String>()
     };
     let values = |text: String| {
         let values = text.lines().map(|line| line.split(" #").next().unwrap().trim().to_owned());

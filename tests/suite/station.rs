@@ -250,7 +250,7 @@ fn without_one_the_sample_serves() {
 
 fn ask(server: &Server, method: &str, origin: &str) -> Answer {
     let line = format!("{method} /api/station HTTP/1.1");
-    request(server.port, &[&line, "Host: localhost", &format!("Origin: {origin}")])
+    request(server.port, &[line.as_str(), "Host: localhost", &format!("Origin: {origin}")])
 }
 
 #[test]

@@ -258,7 +258,7 @@ pub fn request(port: u16, lines: &[impl AsRef<str>]) -> Answer {
 }
 
 pub fn get(port: u16, path: &str) -> Answer {
-    request(port, &[&format!("GET {path} HTTP/1.1"), "Host: localhost"])
+    request(port, &[format!("GET {path} HTTP/1.1").as_str(), "Host: localhost"])
 }
 
 /// A WebSocket client made by hand, over TCP or what is on it.

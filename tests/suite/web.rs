@@ -108,7 +108,8 @@ fn what_is_hidden_or_elsewhere_is_not_found() {
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let line = format!("{method} /index.html HTTP/1.1");
-        assert_eq!(request(server.port, &[&line, "Host: localhost"]).status, 404, "{method}");
+        let answer = request(server.port, &[line.as_str(), "Host: localhost"]);
+        assert_eq!(answer.status, 404, "{method}");
     }
     let server = Server::start(&[]);
     assert_eq!(get(server.port, "/").status, 404, "without WEB_ROOT there is none of it");
