@@ -386,9 +386,15 @@ pub fn origin(text: &str) -> Option<String> {
     if port.is_none() && authority.len() > host.len() && !authority.ends_with(']') {
         return None;
     }
+    // A page's own origin, where somebody wrote down its WebSocket's.
+    let scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    };
     let own = match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
+        "http" => Some(80),
+        "https" => Some(443),
         _ => None,
     };
     Some(match port.filter(|port| own != Some(*port)) {
@@ -408,8 +414,10 @@ fn host_of_origin(host: &str) -> Option<String> {
     if last.bytes().all(|b| b.is_ascii_digit()) {
         return host.parse().ok().map(|address: Ipv4Addr| address.to_string());
     }
-    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    (!host.is_empty() && host.bytes().all(in_name)).then(|| host.to_owned())
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    let is_name = labels.into_iter().all(|label| !label.is_empty() && label.bytes().all(in_name));
+    is_name.then(|| host.to_owned())
 }
 
 /// A network, or an address as the network of one.
@@ -552,6 +560,9 @@ mod tests {
             ("http://192.0.2.7:80", "http://192.0.2.7"),
             ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
             ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+            ("wss://studio.example.org:443/", "https://studio.example.org"),
+            ("ws://localhost:3000", "http://localhost:3000"),
+            ("https://studio.example.org.", "https://studio.example.org."),
         ] {
             assert_eq!(origin(text).as_deref(), Some(expected), "{text}");
         }
@@ -561,6 +572,8 @@ mod tests {
             "studio.example.org",
             "://a",
             "https://",
+            "https://a..b",
+            "https://.a",
             "https://a/b",
             "https://a//",
             "https://*.a",
@@ -619,7 +632,7 @@ mod tests {
         assert!(settings.to_string().contains("JWT_SECRET=(hidden) "), "{settings}");
         let unset = Settings::collect(&matches, |_| None, None).unwrap();
         let config = Config::new(&settings).unwrap();
-        let changed = settings.changed_since(&unset);
+        let changed = settings.changed_since(&unset, |_| true);
         assert_eq!(config.jwt_secret.as_ref().unwrap().bytes(), b"hunter2");
         let mut parser = Parser { settings: &settings, errors: Vec::new() };
         parser.refuse("JWT_SECRET");

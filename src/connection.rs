@@ -176,13 +176,14 @@ where
     };
     match agreed {
         Ok(Ok(stream)) => serve(pin!(http(stream, service)), First::Other, limits).await,
-        // Who only looks whether the port is open, or says nothing more, is no failure.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         Ok(Err(error)) => {
             state.metrics.turned_away(Refused::TlsHandshake);
-            state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+            // Who goes without a word has no line: there is nothing to say of them.
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                state.journal.log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+            }
         }
-        Err(_) => {}
+        Err(_) => state.metrics.turned_away(Refused::TlsHandshake),
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use crate::protocol::{ClientId, CloseCode, ErrorCode, PeerId, Role, RoomId};
+use crate::quiet::Limit;
 
 /// How grave an event is, gravest first: journald's priorities (syslog(3)), as far as they are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,7 +79,7 @@ pub struct Kind {
 pub enum Quota {
     /// All of it: nobody outside can cause it.
     All,
-    /// A few clients of each address; of each client one.
+    /// A few clients of each address; of each client one. All of these together have [`LINES`].
     Few,
     /// One of each address.
     One,
@@ -86,14 +87,17 @@ pub enum Quota {
     Sole,
 }
 
+/// How many lines an address has in a minute for what its clients usually do: the whole stories of ten that join a show.
+pub const LINES: u32 = 100;
+
 impl Quota {
-    /// How many are logged in a minute; `None` for all.
-    pub fn most(self) -> Option<u32> {
+    /// How many of one kind are logged in a minute; `None` for all.
+    pub fn limit(self) -> Option<Limit> {
         match self {
             Self::All => None,
             // Whoever shares an address (a household, a studio) is still seen one by one.
-            Self::Few => Some(20),
-            Self::One | Self::Sole => Some(1),
+            Self::Few => Some(Limit { most: 20, grows: false }),
+            Self::One | Self::Sole => Some(Limit { most: 1, grows: true }),
         }
     }
 }
@@ -427,12 +431,12 @@ events! {
     "Cannot notify systemd: {error}"
 
     /// Events that were repetitions, and not logged.
-    Repeated { count: u64, event: &'static str, source: String, sample: String } Info "47e5580dce794ef6926c45e8f76e9bdb"
-    "{count} more within a minute by {source}, not logged one by one: {sample}"
+    Repeated { count: u64, seconds: u64, event: &'static str, source: String, sample: String } Info "47e5580dce794ef6926c45e8f76e9bdb"
+    "{count} more within {seconds} s{source}, not logged one by one: {sample}"
 
     /// Events at level warn or graver that were repetitions, and not logged.
-    RepeatedProblem { count: u64, event: &'static str, source: String, sample: String } Warn "c0058823455f475f88fcb1118e642a8a"
-    "{count} more within a minute by {source}, not logged one by one: {sample}"
+    RepeatedProblem { count: u64, seconds: u64, event: &'static str, source: String, sample: String } Warn "c0058823455f475f88fcb1118e642a8a"
+    "{count} more within {seconds} s{source}, not logged one by one: {sample}"
 
     /// Events were lost because the log did not take them.
     LogDropped { count: u64 } Warn "bad098752a894df5a3bb341dc15c5a6a"

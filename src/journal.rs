@@ -19,8 +19,8 @@ use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::address::party;
-use crate::events::{Event, Level, Quota};
-use crate::quiet::{Quiet, Rest};
+use crate::events::{Event, LINES, Level, Quota};
+use crate::quiet::{Limit, Quiet, Rest};
 
 /// How many events wait for the writer. One takes up to about 300 bytes with its strings, so a journal
 /// that stands still costs at most 2.5 MB (this queue, and the batch that the writer has in hand).
@@ -55,6 +55,8 @@ struct Queue {
     waiting: VecDeque<(SystemTime, Event)>,
     /// What is logged once; written by anybody, looked at by the writer when a window ends.
     quiet: Quiet<Key>,
+    /// The lines that each address has for what its clients usually do.
+    lines: Quiet<Option<IpAddr>>,
     dropped: u64,
     /// Whether the writer has a batch in hand.
     busy: bool,
@@ -68,15 +70,26 @@ struct Key {
     name: &'static str,
     topic: &'static str,
     level: Level,
-    /// Whose they are, or `None` for anybody's.
-    source: Option<IpAddr>,
+    source: Source,
+}
+
+/// Whose events are repetitions of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    /// Those of one address.
+    Address(IpAddr),
+    /// Those of several.
+    Several,
+    /// Nobody's outside: they are the machine's.
+    Machine,
 }
 
 impl Key {
     fn of(event: &Event) -> Self {
-        let source = match event.quota() {
-            Quota::Sole => None,
-            _ => event.client_ip().map(party),
+        let source = match (event.client_ip(), event.quota()) {
+            (None, _) => Source::Machine,
+            (Some(_), Quota::Sole) => Source::Several,
+            (Some(ip), _) => Source::Address(party(ip)),
         };
         let (kind, level) = (discriminant(event), event.level());
         Self { kind, name: event.name(), topic: event.topic(), level, source }
@@ -84,13 +97,17 @@ impl Key {
 }
 
 /// The line about repetitions that were not logged.
-fn rest(Rest { key, count, sample }: Rest<Key>) -> Event {
-    let source = key.source.map_or_else(|| "several addresses".to_owned(), |ip| ip.to_string());
+fn rest(Rest { key, count, seconds, sample }: Rest<Key>) -> Event {
+    let source = match key.source {
+        Source::Address(ip) => format!(" by {ip}"),
+        Source::Several => " by several addresses".to_owned(),
+        Source::Machine => String::new(),
+    };
     let event = key.name;
     if key.level <= Level::Warn {
-        Event::RepeatedProblem { count, event, source, sample }
+        Event::RepeatedProblem { count, seconds, event, source, sample }
     } else {
-        Event::Repeated { count, event, source, sample }
+        Event::Repeated { count, seconds, event, source, sample }
     }
 }
 
@@ -136,8 +153,7 @@ impl Journal {
 
     /// The least grave level that is logged.
     pub fn level(&self) -> Level {
-        let number = self.shared.level.load(Ordering::Relaxed);
-        Level::ALL.into_iter().find(|level| *level as u8 == number).unwrap_or(Level::Info)
+        self.shared.level()
     }
 
     /// Sets the least grave level that is logged.
@@ -187,7 +203,7 @@ impl Writer {
         {
             let mut queue = self.journal.shared.lock();
             while let Some(ended) = queue.quiet.end() {
-                queue.waiting.push_back((SystemTime::now(), rest(ended)));
+                queue.say(rest(ended), self.journal.level());
             }
         }
         self.journal.shared.filled.notify_one();
@@ -208,25 +224,46 @@ impl Writer {
 impl Queue {
     /// Whether an event is one of many, and is counted instead.
     fn is_repetition(&mut self, event: &Event) -> bool {
-        let Some(most) = event.quota().most() else {
+        let Some(limit) = event.quota().limit() else {
             return false;
         };
-        let key = Key::of(event);
-        let others = Key { source: None, ..key.clone() };
+        let (key, now) = (Key::of(event), Instant::now());
+        let others = Key { source: Source::Several, ..key.clone() };
         let client = event.client().map(|client| client.0);
-        !self.quiet.admits(key, others, client, most, Instant::now(), || event.message())
+        let (mut is_admitted, key) = self.quiet.admits(key, others, client, limit, now);
+        if let (true, Quota::Few, Source::Address(ip)) = (is_admitted, event.quota(), key.source) {
+            let limit = Limit { most: LINES, grows: false };
+            (is_admitted, _) = self.lines.admits(Some(ip), None, None, limit, now);
+        }
+        if !is_admitted {
+            self.quiet.hold(&key, || event.message());
+        }
+        !is_admitted
     }
 
     /// Adds what is to be said of repetitions whose time is over.
-    fn end_windows(&mut self) {
+    fn end_windows(&mut self, level: Level) {
         let now = Instant::now();
+        // Nothing is held back there.
+        while self.lines.ended(now).is_some() {}
         while let Some(ended) = self.quiet.ended(now) {
-            self.waiting.push_back((SystemTime::now(), rest(ended)));
+            self.say(rest(ended), level);
+        }
+    }
+
+    fn say(&mut self, event: Event, level: Level) {
+        if event.level() <= level {
+            self.waiting.push_back((SystemTime::now(), event));
         }
     }
 }
 
 impl Shared {
+    fn level(&self) -> Level {
+        let number = self.level.load(Ordering::Relaxed);
+        Level::ALL.into_iter().find(|level| *level as u8 == number).unwrap_or(Level::Info)
+    }
+
     /// A panic elsewhere leaves the queue as it is: each change to it is a single step.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -236,7 +273,7 @@ impl Shared {
     fn wait(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.lock();
         loop {
-            queue.end_windows();
+            queue.end_windows(self.level());
             if !queue.waiting.is_empty() || queue.closed {
                 return queue;
             }
@@ -412,14 +449,23 @@ mod tests {
             journal.log(Event::ClientConnected { client_ip, client_id });
         };
         (0..1000).for_each(connect);
+        // What all clients of an address usually do has a bound as well.
+        for number in 2000..2100 {
+            let (client_ip, client_id) = ([192, 0, 2, 1].into(), ClientId(number));
+            for message_type in ["ping", "register", "offer", "answer", "mute", "create-room"] {
+                journal.log(Event::FirstMessage { client_ip, client_id, message_type });
+            }
+        }
         let mut queue = journal.shared.lock();
-        assert_eq!(queue.waiting.len(), 22);
+        assert_eq!(queue.waiting.len(), 2 + LINES as usize);
         let ended = std::iter::from_fn(|| queue.quiet.end()).map(|ended| rest(ended).message());
         let expected = [
-            "49 more within a minute by 192.0.2.1, not logged one by one: Origin not allowed: https://elsewhere.example from 192.0.2.1 got HTTP 403 (ALLOWED_ORIGINS)",
-            "980 more within a minute by 192.0.2.1, not logged one by one: WebSocket client connected: 192.0.2.1 (client 20)",
+            "49 more within 60 s by 192.0.2.1, not logged one by one: Origin not allowed: https://elsewhere.example from 192.0.2.1 got HTTP 403 (ALLOWED_ORIGINS)",
+            "980 more within 60 s by 192.0.2.1, not logged one by one: WebSocket client connected: 192.0.2.1 (client 20)",
         ];
-        assert_eq!(ended.collect::<Vec<_>>(), expected);
+        let ended: Vec<_> = ended.collect();
+        assert_eq!(ended[..2], expected);
+        assert_eq!(ended.len(), 8, "one for each type of message: {ended:?}");
     }
 
     #[test]

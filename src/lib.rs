@@ -73,7 +73,8 @@ use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Reloadable, Secret, Source, TlsFiles, Unusable};
@@ -101,6 +102,9 @@ use crate::turns::Turns;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a reload waits for its files.
+const RELOAD_TIME: Duration = Duration::from_secs(10);
 
 /// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
 const SECRET_BYTES: usize = 32;
@@ -486,14 +490,24 @@ async fn reload_at_hangup(
 ) {
     let mut in_force = started.clone();
     let reload = async {
+        // One that hangs is not waited for twice: its thread is still there.
+        let mut hanging: Option<oneshot::Receiver<Reload>> = None;
         while hangup.recv().await.is_some() {
             notifier.reloading();
-            let (source, before) = (source.clone(), in_force.clone());
-            let read = move || Reload::read(source.settings(), before);
-            let read = tokio::task::spawn_blocking(read).await;
-            // Only a panic ends it early, and the drain has begun then.
-            let Ok(reload) = read else { return };
-            in_force = reload.apply(&started, &state);
+            let hangs = hanging.take_if(|read| matches!(read.try_recv(), Err(TryRecvError::Empty)));
+            let mut read = match hangs {
+                Some(read) => read,
+                None => read_again(source.clone(), in_force.clone(), state.web_root.clone()),
+            };
+            match timeout(RELOAD_TIME, &mut read).await {
+                Ok(Ok(reload)) => in_force = reload.apply(&started, &state),
+                // Its thread panicked, and the drain has begun, or there was none to be had.
+                Ok(Err(_)) => log_hanging(&state.journal, "no thread could read it"),
+                Err(_) => {
+                    log_hanging(&state.journal, "a file took more than 10 s to be read");
+                    hanging = Some(read);
+                }
+            }
             notifier.ready(&status("Serving", state.seats.taken()));
         }
     };
@@ -502,6 +516,29 @@ async fn reload_at_hangup(
         () = state.shutdown.reached(Phase::Draining) => {}
         () = reload => {}
     }
+}
+
+/// Reads what a reload reads, on a thread of its own: those for the web studio's files may all be waiting for a disk.
+fn read_again(
+    source: Source,
+    before: Settings,
+    web_root: Option<PathBuf>,
+) -> oneshot::Receiver<Reload> {
+    let (send, read) = oneshot::channel();
+    let work = move || {
+        // Nobody may be there to take it any more.
+        let _ = send.send(Reload::read(source.settings(), before, web_root.as_deref()));
+    };
+    // Without a thread, the sender is dropped, and the receiver says so.
+    let _ = std::thread::Builder::new().name("reload".into()).spawn(work);
+    read
+}
+
+fn log_hanging(journal: &Journal, why: &str) {
+    let fix =
+        "look at the disks and mounts behind the settings, STATION_MANIFEST, TLS_CERT and TLS_KEY";
+    let reason = format!("{why}; {fix}");
+    journal.log(Event::ReloadFailed { part: "all of it", reason });
 }
 
 /// What a reload has read: each thing by itself, so that one that is wrong keeps no other out.
@@ -515,11 +552,21 @@ pub struct Reload {
     station: Result<Station, Vec<String>>,
     /// The files and what is in them, or `None` without TLS; an error that is empty is among `invalid` already.
     tls: Result<Option<(TlsFiles, Arc<CertifiedKey>)>, Vec<String>>,
+    /// What is missing where the web studio's page should be.
+    missing_index: Option<PathBuf>,
+    /// Where the log level comes from: that of before where this one can't be used.
+    level_origin: String,
 }
 
 impl Reload {
-    /// Reads what the settings lead to, or those from `before` where they could not be read.
-    pub fn read(settings: Result<Settings, Vec<Invalid>>, before: Settings) -> Self {
+    /// Reads what the settings lead to, or those from `before` where they could not be read; and looks at the web
+    /// studio's directory.
+    pub fn read(
+        settings: Result<Settings, Vec<Invalid>>,
+        before: Settings,
+        web_root: Option<&Path>,
+    ) -> Self {
+        let origin_before = before.origin("LOG_LEVEL").to_string();
         let (settings, unreadable) = match settings {
             Ok(settings) => (settings, Vec::new()),
             Err(errors) => (before, errors),
@@ -536,7 +583,12 @@ impl Reload {
             None => Ok(None),
         });
         let invalid = unreadable.into_iter().chain(invalid).collect();
-        Self { settings, invalid, log_level: log_level.ok(), station, tls }
+        let level_origin = match log_level {
+            Ok(_) => settings.origin("LOG_LEVEL").to_string(),
+            Err(Unusable) => origin_before,
+        };
+        let (log_level, missing_index) = (log_level.ok(), web_root.and_then(web::missing_index));
+        Self { settings, invalid, log_level, station, tls, missing_index, level_origin }
     }
 
     /// What is wrong, one line each.
@@ -551,7 +603,7 @@ impl Reload {
 
     /// Puts in force what is right, and says what it did with each thing. Returns the settings as they are now.
     fn apply(self, started: &Settings, state: &State) -> Settings {
-        let Self { settings, invalid, log_level, station, tls } = self;
+        let Self { settings, invalid, log_level, station, tls, missing_index, level_origin } = self;
         let journal = &state.journal;
         let failed = |part, errors: Vec<String>| {
             // Where there is none, it is among those of the settings.
@@ -588,15 +640,17 @@ impl Reload {
                 (if in_force.is_some() { "as before" } else { "none" }, None)
             }
         };
-        for setting in settings.changed_since(started).into_iter().chain(switched) {
+        // What a restart would refuse has its line already.
+        let is_good = |name: &str| !invalid.iter().any(|invalid| invalid.is_about(name));
+        for setting in settings.changed_since(started, is_good).into_iter().chain(switched) {
             journal.log(Event::NeedsRestart { setting });
         }
-        if let Some(index) = state.web_root.as_deref().and_then(web::missing_index) {
+        if let Some(index) = missing_index {
             journal.log(Event::WebRootEmpty { path: index.display().to_string() });
         }
         journal.log(Event::Reloaded {
             log_level: journal.level(),
-            origin: settings.origin("LOG_LEVEL").to_string(),
+            origin: level_origin,
             station_id: quoted(&state.manifest.station().station_id),
             certificate,
         });

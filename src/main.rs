@@ -120,7 +120,7 @@ fn reloadable(source: &Source) -> Result<Settings, Vec<String>> {
     let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut settings = source.settings().map_err(lines)?;
     settings.assume_credentials();
-    let errors = Reload::read(Ok(settings.clone()), settings.clone()).errors();
+    let errors = Reload::read(Ok(settings.clone()), settings.clone(), None).errors();
     if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 

@@ -76,17 +76,28 @@ impl RoomId {
         Self(Uuid::new_v4().to_string().into())
     }
 
-    /// An id that a client chose, in the form in which ids are compared, so that names that look alike are one
-    /// room: percent-decoded once where the whole text is a valid encoding of UTF-8 (RFC 3986 section 2.1; the
-    /// studio sends its address as it is), every white space a blank, none at the ends, and NFC (Unicode Standard
-    /// Annex 15). `None` unless that is 1 to 128 printable characters.
+    /// An id that a client chose, in the form in which ids are compared, so that names that look alike are one room:
+    /// percent-decoded once where the whole text is a valid encoding of UTF-8 (RFC 3986 section 2.1; the studio sends its
+    /// address as it is), white space as one blank and none at the ends, without variation selectors, and in NFC (Unicode
+    /// Standard Annex 15). `None` unless that is 1 to 128 printable characters, and would be read as itself: else an
+    /// invite to one room would lead into another.
     pub fn parse(text: &str) -> Option<Self> {
         let decoded = percent_decoded(text);
         let blank = |c: char| if c.is_whitespace() && is_printable(c) { ' ' } else { c };
-        let id: String = decoded.trim().chars().map(blank).nfc().collect();
+        let shown = decoded.trim().chars().filter(|c| !is_variation(*c)).map(blank);
+        let mut id: String = shown.nfc().collect();
+        while id.contains("  ") {
+            id = id.replace("  ", " ");
+        }
         let fits = (1..=Self::MAX_CHARS).contains(&id.chars().count());
-        (fits && id.chars().all(is_printable)).then(|| Self(id.into()))
+        let is_final = id.trim() == id && percent_decoded(&id) == id;
+        (fits && is_final && id.chars().all(is_printable)).then(|| Self(id.into()))
     }
+}
+
+/// Whether a character only says how the one before it looks (Unicode Standard, section 23.4), or nothing.
+fn is_variation(c: char) -> bool {
+    matches!(c, '\u{34f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
 /// The text that `text` encodes, where every `%` begins a valid `%XX` and the result is UTF-8; else the text itself.
@@ -102,10 +113,11 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a character shows as itself: none that controls, ends a line, hides, or turns the direction of what
-/// is around it (Unicode's categories Cc, Zl, Zp and, as far as they can deceive, Cf).
+/// is around it (Unicode's categories Cc, Zl, Zp and, as far as they can deceive, Cf), and no letter that shows as
+/// nothing.
 fn is_printable(c: char) -> bool {
     let deceives = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
         | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !deceives
@@ -563,8 +575,8 @@ mod tests {
             ("Morning%20Show", "Morning Show"),
             ("k%C3%A4se", "k\u{e4}se"),
             ("ka%CC%88se%20", "k\u{e4}se"),
-            // Decoded once.
-            ("a%2520b", "a%20b"),
+            ("a  \u{a0} b", "a b"),
+            ("caf\u{e9}\u{fe0f}", "caf\u{e9}"),
             // No encoding of UTF-8, or none at all.
             ("100%", "100%"),
             ("100%25 100%", "100%25 100%"),
@@ -573,8 +585,31 @@ mod tests {
         ] {
             assert_eq!(RoomId::parse(name).unwrap().to_string(), in_force, "{name:?}");
         }
-        for bad in ["  ", "\u{a0}", "%20", "a%0Ab", "%00"] {
+        for bad in [
+            "  ",
+            "\u{a0}",
+            "%20",
+            "a%0Ab",
+            "%00",
+            "\u{2800}",
+            "a\u{3164}",
+            "\u{fe0f}",
+            // What the name in force would be read as is another one.
+            "a%2520b",
+            "studio%2531",
+            "%2520",
+        ] {
             assert_eq!(RoomId::parse(bad), None, "{bad:?}");
+        }
+        // The name in force is read as itself, whatever it is made of.
+        for first in ["%", "%25", "%2", "a", " ", "5", "e", "\u{301}", "%CC%81", "\u{fe0f}"] {
+            for second in ["%", "25", "%25", "\u{301}", "31", "%31", " ", "%20", "\u{200b}"] {
+                for third in ["", "31", "%31", "\u{301}", "a", "%"] {
+                    if let Some(id) = RoomId::parse(&format!("{first}{second}{third}")) {
+                        assert_eq!(RoomId::parse(id.as_ref()).as_ref(), Some(&id), "{id:?}");
+                    }
+                }
+            }
         }
         // What counts is the form in force.
         assert!(RoomId::parse(&format!(" {} ", "e\u{301}".repeat(128))).is_some());

@@ -24,7 +24,7 @@ use crate::shutdown::Phase;
 use crate::state::State;
 use crate::station::Station;
 use crate::upgrade::{
-    Caller, allows, asks_for_websocket, client_ip, is_proxied_by_a_stranger, names_host, upgrade,
+    Caller, allows, asks_for_websocket, client_ip, is_proxied, names_host, upgrade,
 };
 use crate::web::files;
 
@@ -53,19 +53,15 @@ pub fn routes<C: Conversation>(
         move || ready(&state)
     });
     let station = station_route(&state);
-    let mut paths = vec!["/health", "/ready", "/api/station"];
-    let metrics = if state.config.metrics == MetricsAccess::Nobody {
-        warp::any().and_then(nothing).boxed()
-    } else {
-        paths.push("/metrics");
-        let state = Arc::clone(&state);
-        exactly("/metrics")
-            .and(read())
-            .and(warp::header::headers_cloned())
-            .and(warp::ext::get::<Caller>())
-            .map(move |headers, caller| metrics(&state, &headers, caller))
-            .boxed()
-    };
+    let mut paths = vec!["/health", "/ready", "/api/station", "/metrics"];
+    let metrics = exactly("/metrics")
+        .and(read())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Caller>())
+        .map({
+            let state = Arc::clone(&state);
+            move |headers: HeaderMap, caller| metrics(&state, &headers, caller)
+        });
     let check = if state.config.check_page {
         paths.push("/check");
         let headers = warp::header::headers_cloned();
@@ -216,8 +212,8 @@ fn preflight() -> Reply {
 
 fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     let client_ip = client_ip(state, headers, caller);
-    // The address of a proxy that nobody named says nothing about who asks.
-    let is_hidden = is_proxied_by_a_stranger(state, headers, caller);
+    // A proxy that nobody named, or that does not say for whom it asks, has an address that says nothing about that.
+    let is_hidden = is_proxied(headers) && client_ip == caller.ip.to_canonical();
     let may_see = match &state.config.metrics {
         MetricsAccess::Nobody => false,
         MetricsAccess::Everybody => true,
@@ -227,11 +223,14 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     };
     if !may_see {
         state.metrics.turned_away(Refused::Metrics);
-        let fix = match is_hidden {
-            true => {
-                "name the proxy in front of it in TRUSTED_PROXIES, and its own network in METRICS"
+        let fix = match (&state.config.metrics, is_hidden) {
+            (MetricsAccess::Nobody, _) => "METRICS=off is what keeps it out",
+            (_, true) => {
+                "name the proxy in front of it in TRUSTED_PROXIES, let that send X-Forwarded-For, and name its own network in METRICS"
             }
-            false => "name its network in METRICS (METRICS=127.0.0.1,::1,NETWORK)",
+            (_, false) => {
+                "name its network in METRICS, beside what is there (METRICS=127.0.0.1,::1,NETWORK)"
+            }
         };
         state.journal.log(Event::MetricsRefused { client_ip, fix });
         return not_found();

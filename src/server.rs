@@ -296,13 +296,11 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
         () = sleep(grace) => Some("the grace period is over"),
         never = report(state, notifier) => match never {},
     };
-    if let Some(reason) = reason {
-        let clients = state.seats.taken();
-        state.journal.log(Event::Forced {
-            clients,
-            connections: shutdown.tasks.len().saturating_sub(clients),
-            reason,
-        });
+    // Who has everything is not cut off, and a connection that is none of a client was given its time.
+    let clients = state.seats.taken().saturating_sub(shutdown.told());
+    if let (Some(reason), 1..) = (reason, clients) {
+        let connections = shutdown.tasks.len().saturating_sub(clients);
+        state.journal.log(Event::Forced { clients, connections, reason });
         return Outcome::Forced;
     }
     let milliseconds = start.elapsed().as_millis();

@@ -568,13 +568,12 @@ impl<C: Conversation> Session<C> {
         let goodbye = async { !is_gone && self.flush_all().await.is_ok() };
         if let End::Going(_) = end {
             // The drain's grace period bounds this one.
-            if goodbye.await && self.await_close().await == Goodbye::Silent {
-                self.socket.end();
-                return;
+            if goodbye.await {
+                self.go().await;
             }
-        } else {
-            let _ = timeout(patience, goodbye).await;
+            return;
         }
+        let _ = timeout(patience, goodbye).await;
         if self.crowded {
             // What is too many for its party takes nothing from the others.
             self.seat = None;
@@ -592,22 +591,45 @@ impl<C: Conversation> Session<C> {
         Ok(())
     }
 
+    /// Lets a client go that was sent its close frame. From when it has acknowledged everything, it is not cut off, even if
+    /// the grace period ends.
+    async fn go(&mut self) {
+        let shutdown = self.state.shutdown.clone();
+        let mut told = None;
+        let tell = || {
+            told.get_or_insert_with(|| shutdown.tell());
+        };
+        let goodbye = self.await_close(tell).await;
+        // Nobody waits for this one any longer.
+        self.seat = None;
+        drop(told);
+        if goodbye == Goodbye::Silent {
+            self.socket.end();
+        } else {
+            hang_up(&mut self.socket, &self.state.turns).await;
+        }
+    }
+
     /// Reads until the client's close frame, or until it has gone or makes no sense. What else it says comes too late.
     /// A client that has everything and says nothing is not waited for; one that has not everything is: its network may
-    /// come back.
-    async fn await_close(&mut self) -> Goodbye {
+    /// come back. `told` is called when it is known to have everything.
+    async fn await_close(&mut self, mut told: impl FnMut()) -> Goodbye {
         let mut unread = std::mem::take(&mut self.unread);
         if self.find_close(&mut unread) {
             return Goodbye::Said;
         }
         drop(unread);
-        // A grace period that is shorter than that is no reason to count it as cut off.
-        let silence = SILENCE.min(self.state.config.shutdown_grace / 2);
+        // A grace period that is shorter than these is no reason to count it as cut off.
+        let half = self.state.config.shutdown_grace / 2;
+        let (silence, last_words) = (SILENCE.min(half), LAST_WORDS.min(half));
         let start = Instant::now();
         loop {
             let Ok(readable) = timeout(silence, self.socket.readable()).await else {
                 match self.socket.unacknowledged() {
-                    Ok(0) => return Goodbye::Silent,
+                    Ok(0) => {
+                        told();
+                        return Goodbye::Silent;
+                    }
                     Ok(_) => continue,
                     Err(_) => return Goodbye::Said,
                 }
@@ -627,8 +649,11 @@ impl<C: Conversation> Session<C> {
             if let Turn::End(_) = turn {
                 return Goodbye::Said;
             }
-            if start.elapsed() >= LAST_WORDS && self.socket.unacknowledged().is_ok_and(|n| n == 0) {
-                return Goodbye::Said;
+            if self.socket.unacknowledged().is_ok_and(|bytes| bytes == 0) {
+                told();
+                if start.elapsed() >= last_words {
+                    return Goodbye::Said;
+                }
             }
             turn.give_way(&self.state.turns).await;
         }
@@ -822,7 +847,7 @@ mod tests {
         encode(&mut session.unread, Opcode::Text, b"x", Some([0; 4]));
         encode_close(&mut session.unread, Some(1000), "", Some([0; 4]));
         // The client says nothing more.
-        assert_eq!(session.await_close().await, Goodbye::Said);
+        assert_eq!(session.await_close(|| ()).await, Goodbye::Said);
     }
 
     #[tokio::test(start_paused = true)]
@@ -834,7 +859,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let start = Instant::now();
-        assert_eq!(session.await_close().await, Goodbye::Silent);
+        assert_eq!(session.await_close(|| ()).await, Goodbye::Silent);
         assert_eq!(start.elapsed(), SILENCE);
     }
 
@@ -843,7 +868,7 @@ mod tests {
         let (mut client, socket) = connected().await;
         let mut session = session::<Signaling>(socket);
         while session.socket.write(&[0; 4096]).unwrap() > 0 {}
-        let waited = timeout(100 * SILENCE, session.await_close()).await;
+        let waited = timeout(100 * SILENCE, session.await_close(|| ())).await;
         assert!(waited.is_err(), "{waited:?}");
         // Now it reads, and is as silent as before.
         let (read, has_read) = tokio::sync::oneshot::channel();
@@ -864,7 +889,7 @@ mod tests {
         while session.socket.unacknowledged().unwrap() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(session.await_close().await, Goodbye::Silent);
+        assert_eq!(session.await_close(|| ()).await, Goodbye::Silent);
         drop(session);
         reading.join().unwrap();
     }
@@ -883,7 +908,7 @@ mod tests {
             }
         };
         let goodbye = tokio::select! {
-            goodbye = session.await_close() => goodbye,
+            goodbye = session.await_close(|| ()) => goodbye,
             () = talking => unreachable!("it goes on for ever"),
         };
         assert_eq!(goodbye, Goodbye::Said);

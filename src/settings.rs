@@ -268,6 +268,13 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid(pub String);
 
+impl Invalid {
+    /// Whether it is the value of this setting.
+    pub fn is_about(&self, name: &str) -> bool {
+        self.0.starts_with(&format!("Invalid setting {name}="))
+    }
+}
+
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -354,12 +361,13 @@ impl Settings {
         self.hidden_credentials.as_deref()
     }
 
-    /// The settings that differ from `before`, as `NAME=value`, but for those that a reload applies.
-    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+    /// The settings that differ from `before`, as `NAME=value`, but for those that a reload applies, and only good ones.
+    pub fn changed_since(&self, before: &Self, is_good: impl Fn(&str) -> bool) -> Vec<String> {
         let pairs = self.values.iter().zip(&before.values);
         let applied =
             |name| matches!(name, "LOG_LEVEL" | "STATION_MANIFEST" | "TLS_CERT" | "TLS_KEY");
-        let changed = pairs.filter(|(now, then)| now.1 != then.1 && !applied(now.0.name));
+        let changed = pairs
+            .filter(|(now, then)| now.1 != then.1 && !applied(now.0.name) && is_good(now.0.name));
         changed
             .map(|((setting, value, _), _)| {
                 let value = if setting.is_secret() { HIDDEN } else { value };

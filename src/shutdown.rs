@@ -4,7 +4,7 @@
 //! when it ends nor how long that may take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -29,8 +29,21 @@ pub struct Shutdown {
     phase: watch::Sender<Phase>,
     /// Written by a panic before it starts the drain; read by who is draining.
     failed: Arc<AtomicBool>,
+    /// How many clients are going that have acknowledged everything. Written by their sessions, read at the end of a
+    /// drain's grace period.
+    told: Arc<AtomicUsize>,
     /// Every connection and every session is a task of this tracker; the drain waits for it.
     pub tasks: TaskTracker,
+}
+
+/// As long as it lives, a client counts as one that has acknowledged everything.
+#[derive(Debug)]
+pub struct Told(Arc<AtomicUsize>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Default for Shutdown {
@@ -38,6 +51,7 @@ impl Default for Shutdown {
         Self {
             phase: watch::Sender::new(Phase::Serving),
             failed: Arc::default(),
+            told: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -57,6 +71,17 @@ impl Shutdown {
     pub fn fail(&self) {
         self.failed.store(true, Ordering::Release);
         self.enter(Phase::Draining);
+    }
+
+    /// A client that goes has acknowledged everything, its close frame included: nobody has to wait for it.
+    pub fn tell(&self) -> Told {
+        self.told.fetch_add(1, Ordering::AcqRel);
+        Told(Arc::clone(&self.told))
+    }
+
+    /// How many clients have acknowledged everything, of those that are going.
+    pub fn told(&self) -> usize {
+        self.told.load(Ordering::Acquire)
     }
 
     /// Where the process stands now.

@@ -36,6 +36,9 @@ const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Where proxies write down for whom they ask.
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Where some proxies do.
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
 /// What the accept loop puts beside each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
@@ -114,11 +117,13 @@ pub fn client_ip(state: &State, headers: &HeaderMap, caller: Caller) -> IpAddr {
     address::client(caller.ip, forwarded, &state.config.trusted_proxies)
 }
 
-/// Whether a proxy asks for somebody, and nobody said that it may be believed (`TRUSTED_PROXIES`).
-pub fn is_proxied_by_a_stranger(state: &State, headers: &HeaderMap, caller: Caller) -> bool {
-    let is_trusted =
-        || state.config.trusted_proxies.iter().any(|network| network.contains(&caller.ip));
-    (headers.contains_key(FORWARDED) || headers.contains_key(header::FORWARDED)) && !is_trusted()
+/// Whether a proxy says that it asks for somebody, in whatever words: then its own address is not theirs.
+pub fn is_proxied(headers: &HeaderMap) -> bool {
+    let says_so = |name: &HeaderName| {
+        [header::FORWARDED, header::VIA, REAL_IP].contains(name)
+            || name.as_str().starts_with("x-forwarded-")
+    };
+    headers.keys().any(says_so)
 }
 
 /// Whether a request names one host, as each of HTTP/1.1 must (RFC 9112 section 3.2).

@@ -64,6 +64,8 @@ const WITHIN: &[(&str, &str)] = &[
     ("session", "conversation"),
     // What tests have inside.
     ("session", "signaling"),
+    // How much of an event is logged.
+    ("events", "quiet"),
     // A violation of the framing is a close code.
     ("frame", "protocol"),
     // Events name clients and codes.

@@ -84,7 +84,7 @@ fn install_starts_a_service_that_explains_itself(suite: &str) {
     assert!(machine.property("LimitNOFILE").parse::<u64>().unwrap() > 100_000);
     // Not held in a machine in a machine, but set.
     let memory = |name| machine.property(name).parse::<u64>().unwrap();
-    assert_eq!((memory("MemoryHigh"), memory("MemoryMax")), (1536 << 20, 2048 << 20));
+    assert_eq!((memory("MemoryHigh"), memory("MemoryMax")), (3584 << 20, 4096 << 20));
 
     let verified =
         machine.run(&["systemd-analyze", "verify", "--man=no", SERVICE_UNIT, SOCKET_UNIT]);

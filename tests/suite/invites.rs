@@ -335,3 +335,19 @@ fn a_secret_is_shown_nowhere() {
     assert_eq!(owner(&process), 0);
     assert_eq!(owner(&format!("/proc/{}", other.child.id())), 0, "not the user who runs it");
 }
+
+#[test]
+fn an_invite_leads_into_no_room_but_its_own() {
+    let server = Server::start(&[]);
+    let (mut host, mut other) = (peer(&server, A), peer(&server, B));
+    let enter =
+        |name: &str| format!(r#"{{"type":"create-or-join-room","roomId":"{name}","role":"host"}}"#);
+    assert!(host.ask(&enter("studio1")).contains(r#""role":"host""#));
+    // Read twice, this would be the host's room.
+    let refused = error(r#"Invalid "roomId" field"#, "invalid-message");
+    assert_eq!(other.ask(&enter("studio%2531")), refused);
+    assert_eq!(
+        other.ask(r#"{"type":"join-room","roomId":"studio%2531"}"#),
+        error(r#"Room "studio%2531" does not exist"#, "room-not-found")
+    );
+}

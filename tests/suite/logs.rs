@@ -146,7 +146,7 @@ fn what_one_address_repeats_is_logged_once_with_the_count_of_the_rest() {
     ] {
         let counts = counted.map(|count| {
             let start =
-                format!("{count} more within a minute by 127.0.0.1, not logged one by one: {text}");
+                format!("{count} more within 60 s by 127.0.0.1, not logged one by one: {text}");
             server.log.wait_for(&start);
         });
         let lines = logged + usize::from(counts.is_some());

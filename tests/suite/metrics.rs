@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use openstudio_signaling::metrics::CONTENT_TYPE;
 
 use crate::paused;
-use crate::support::{Client, PATIENCE, Server, get, request};
+use crate::support::{Client, PATIENCE, Server, UPGRADE, get, request};
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -156,7 +156,12 @@ fn metrics_are_for_those_whom_the_setting_names() {
     assert!(ask(&server, "GET", &[]).body.contains("openstudio_signaling_clients 0"));
     assert_eq!(ask(&server, "HEAD", &[]).status, 200);
     assert_eq!(ask(&server, "POST", &[]).status, 404);
-    for header in ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"] {
+    for header in [
+        "X-Forwarded-For: 192.0.2.7",
+        "Forwarded: for=127.0.0.1",
+        "X-Real-IP: 192.0.2.7",
+        "Via: 1.1 a",
+    ] {
         let answer = ask(&server, "GET", &[header]);
         assert_eq!((answer.status, answer.body.as_str()), not_found, "{header}");
     }
@@ -167,7 +172,7 @@ fn metrics_are_for_those_whom_the_setting_names() {
         "{line}"
     );
     assert_eq!(server.log.count("/metrics was asked for"), 1, "an address is told of once");
-    assert!(get(server.port, "/metrics").body.contains(r#"refused_total{reason="metrics"} 2"#));
+    assert!(get(server.port, "/metrics").body.contains(r#"refused_total{reason="metrics"} 4"#));
 
     // A trusted proxy itself may see them, those behind it may not.
     let server = Server::start(&[("TRUSTED_PROXIES", "127.0.0.1")]);
@@ -175,6 +180,12 @@ fn metrics_are_for_those_whom_the_setting_names() {
     for method in ["GET", "HEAD"] {
         assert_eq!(ask(&server, method, &["X-Forwarded-For: 192.0.2.7"]).status, 404);
     }
+    // One that does not say for whom it asks, in words that count, is not itself.
+    for header in ["X-Forwarded-For: unknown", "X-Forwarded-For: unix:", "Forwarded: for=192.0.2.7"]
+    {
+        assert_eq!(ask(&server, "GET", &[header]).status, 404, "{header}");
+    }
+    assert_eq!(ask(&server, "GET", &["X-Forwarded-For: ::ffff:192.0.2.7"]).status, 404);
     let line = server.log.wait_for("/metrics was asked for by 192.0.2.7");
     assert!(line.contains("name its network in METRICS"), "{line}");
 
@@ -188,7 +199,9 @@ fn metrics_are_for_those_whom_the_setting_names() {
 
     let server = Server::start(&[("METRICS", "off")]);
     assert_eq!(ask(&server, "GET", &[]).status, 404);
-    assert_eq!(server.log.count("/metrics"), 0);
+    server.log.wait_for("METRICS=off is what keeps it out");
+    let upgrade = [&["GET /metrics HTTP/1.1"], &UPGRADE[1..]].concat();
+    assert_eq!(request(server.port, &upgrade).status, 404, "a route is a route");
 }
 
 #[test]

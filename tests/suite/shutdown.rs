@@ -84,6 +84,26 @@ fn a_client_that_has_its_close_frame_and_stays_silent_is_a_clean_end() {
 }
 
 #[test]
+fn who_has_everything_is_not_cut_off_whatever_it_says() {
+    // One goes on talking, one has answered and leaves its end of TCP open.
+    let (mut server, mut clock) = paused::start(&[("SHUTDOWN_GRACE_MS", "1000")]);
+    let (mut talker, mut lazy) = (server.client(), server.client());
+    server.signal(Signal::TERM);
+    assert_eq!((talker.close_code(), lazy.close_code()), (Some(1001), Some(1001)));
+    lazy.send(0x88, &1001_u16.to_be_bytes());
+    for _ in 0..4 {
+        clock.advance(100);
+        talker.say(r#"{"type":"ping"}"#);
+    }
+    clock.advance(99);
+    assert!(server.runs());
+    talker.say(r#"{"type":"ping"}"#);
+    clock.advance_to_the_end(600);
+    assert_eq!(server.wait().code(), Some(0));
+    server.log.wait_for("Stopped cleanly");
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut_off() {
     let (mut server, mut clock) = paused::start(&[("SHUTDOWN_GRACE_MS", "300")]);
     let deaf = deaf(&server);

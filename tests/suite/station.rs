@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::paused;
 use crate::peers::{A, peer};
-use crate::support::{Answer, Log, Server, binary, get, request};
+use crate::support::{Answer, Log, PATIENCE, Server, binary, get, request};
 
 const MANIFEST: &str = r#"{
   "stationId": "radio-north", "name": "Radio North", "colour": "red",
@@ -280,4 +282,44 @@ fn pages_of_other_origins_may_ask_for_the_station() {
     let answer = get(server.port, "/api/station");
     assert_eq!(answer.status, 200);
     assert!(!answer.head.contains("access-control-allow-origin"));
+}
+
+#[test]
+fn a_reload_whose_file_hangs_keeps_nobody_waiting() {
+    let manifest = Manifest::new(MANIFEST);
+    let path = manifest.path.to_str().unwrap();
+    let (mut server, mut clock) =
+        paused::start(&[("STATION_MANIFEST", path), ("HEARTBEAT_MS", "3600000")]);
+    let until = |mut done: Box<dyn FnMut() -> bool + '_>| {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < PATIENCE);
+        }
+    };
+    let mut client = server.client();
+    // A pipe without a writer is read for as long as a disk that has gone.
+    let pipe = manifest.path.with_extension("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, &manifest.path).unwrap();
+    for times in 1..3 {
+        server.signal(Signal::HUP);
+        until(Box::new(|| {
+            clock.advance(10_000);
+            server.log.count("Reload failed for all of it") == times
+        }));
+        assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    }
+    // Once there is a writer, the first read ends, and the next reload reads anew.
+    let writer = fs::OpenOptions::new().write(true).open(&manifest.path).unwrap();
+    fs::remove_file(&manifest.path).unwrap();
+    fs::write(&manifest.path, MANIFEST.replace("north", "south")).unwrap();
+    drop(writer);
+    until(Box::new(|| {
+        server.signal(Signal::HUP);
+        clock.advance(1);
+        get(server.port, "/api/station").body.contains("radio-south")
+    }));
+    drop(client);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
 }

@@ -78,7 +78,10 @@ fn notifications_tell_the_story() {
     server.signal(Signal::TERM);
     assert_eq!(notifications.wait_for("STOPPING=1"), "STOPPING=1\nSTATUS=Draining 1 client\n");
     assert_eq!(notifications.next(), "EXTEND_TIMEOUT_USEC=5000000\nSTATUS=Draining 1 client\n");
-    clock.advance(1_000);
+    // Who says nothing for a second is not waited for.
+    clock.advance(500);
+    client.say(r#"{"type":"ping"}"#);
+    clock.advance(500);
     assert_eq!(notifications.next(), "EXTEND_TIMEOUT_USEC=5000000\nSTATUS=Draining 1 client\n");
     assert_eq!(client.close_code(), Some(1001));
     client.leave(1001);
