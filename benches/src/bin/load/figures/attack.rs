@@ -27,8 +27,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// More than the ten and the server need, and less than a hoard wants.
 const DESCRIPTORS: u64 = 100;
 
-/// A stop that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An answer or a stop that takes longer than this never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const PING: &str = r#"{"type":"ping"}"#;
 
@@ -51,6 +51,8 @@ pub fn attack(
     time: Duration,
 ) -> Result<()> {
     let wire = pool.wire();
+    // How long they wait is the figure; only who waits in vain is an error.
+    pool.wait_up_to(PATIENCE);
     pool.open(TALKERS)?;
     waits(pool, time, "quiet")?;
     if let Some(tls) = &kind.tls {
