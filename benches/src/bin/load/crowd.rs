@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::client::{REQUEST, Wire};
 use crate::frame::{self, Frame};
 
-/// Nobody waits for longer than that.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An answer that takes longer than this never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many handshakes of TLS begin at once.
 const HANDSHAKES: usize = 300;

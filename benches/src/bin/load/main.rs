@@ -31,7 +31,7 @@ use crate::process::Process;
 const USAGE: &str = "\
 usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
-       load attack [--ours] ...: the same; --ours also measures what only the signaling server does
+       load attack [--ours] [--no-crowd] ...: the same; with what only the signaling server does, or without 20 who flood
 FIGURE: memory ping handshakes relay broadcast heartbeat drain churn attack";
 
 /// What was asked for.
@@ -42,6 +42,7 @@ struct Options {
     echo: bool,
     notify: bool,
     ours: bool,
+    no_crowd: bool,
     seconds: f64,
     clients: Vec<usize>,
     times: usize,
@@ -77,7 +78,8 @@ fn run(options: &Options) -> Result<()> {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
     let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
     let tls = options.tls.as_deref().map(trusting).transpose()?;
-    let kind = attack::Kind { ours: options.ours, tls: tls.clone() };
+    let kind =
+        attack::Kind { ours: options.ours, bears_crowds: !options.no_crowd, tls: tls.clone() };
     let mut pool = Pool::new(address, wire, tls)?;
     let time = Duration::from_secs_f64(options.seconds);
     let many = *options.clients.first().context("--clients is empty")?;
@@ -119,6 +121,7 @@ impl Options {
             echo: false,
             notify: false,
             ours: false,
+            no_crowd: false,
             seconds: 3.0,
             clients: vec![64],
             times: 1,
@@ -131,6 +134,7 @@ impl Options {
                 "--echo" => options.echo = true,
                 "--notify" => options.notify = true,
                 "--ours" => options.ours = true,
+                "--no-crowd" => options.no_crowd = true,
                 "--" => {
                     options.command = arguments.collect();
                     break;

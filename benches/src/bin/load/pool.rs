@@ -35,6 +35,8 @@ pub struct Pool {
     buffer: Vec<u8>,
     events: Vec<epoll::Event>,
     looked: Instant,
+    /// How long a client waits before its answer is late.
+    patience: Duration,
 }
 
 impl Pool {
@@ -49,7 +51,13 @@ impl Pool {
             buffer: vec![0; BUFFER],
             events: Vec::with_capacity(EVENTS),
             looked: Instant::now(),
+            patience: LATE,
         })
+    }
+
+    /// Lets clients wait for so long.
+    pub fn wait_up_to(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     pub fn wire(&self) -> Wire {
@@ -221,7 +229,11 @@ impl Pool {
         self.looked = Instant::now();
         for (id, client) in self.clients.iter().enumerate() {
             if let Some((since, what)) = client.waits {
-                ensure!(since.elapsed() < LATE, "client {id} has waited {LATE:?} for {what}");
+                let patience = self.patience;
+                ensure!(
+                    since.elapsed() < patience,
+                    "client {id} has waited {patience:?} for {what}"
+                );
             }
         }
         Ok(())
