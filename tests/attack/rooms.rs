@@ -45,7 +45,8 @@ fn an_id_that_many_want_is_its_holders() {
 #[test]
 fn a_storm_of_joins_and_leaves_passes() {
     // All of it is within the ten seconds of RATE_LIMIT.
-    let (target, _clock) = Target::start_paused(&[("MAX_CONNECTIONS_PER_IP", "0")]);
+    let (target, _clock) =
+        Target::start_paused(&[("MAX_CONNECTIONS_PER_IP", "0"), ("MAX_ROOM_PEERS", "120")]);
     let id = |number: usize| format!("f47ac10b-58cc-4372-a567-0e02b2c3{number:04x}");
     let mut clients: Vec<_> = (0..120).map(|number| peer(&target.server, &id(number))).collect();
     let enter = br#"{"type":"create-or-join-room","roomId":"show"}"#;
