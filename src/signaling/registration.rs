@@ -136,7 +136,7 @@ impl Peer {
                 self.member("Must register before sending mute messages")?.mute(envelope)?;
             }
             MessageType::RecordingState => {
-                let me = self.member("Must register before sending recording studio")?;
+                let me = self.member("Must register before sending recording state")?;
                 me.recording_state(envelope)?;
             }
             MessageType::StartStream => {
