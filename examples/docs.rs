@@ -10,8 +10,8 @@ use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use openstudio_signaling::command::command;
-use openstudio_signaling::settings::SETTINGS;
+use openstudio_signaling::config::cli::command;
+use openstudio_signaling::config::settings::SETTINGS;
 
 fn main() -> io::Result<()> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);

@@ -15,17 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use openstudio_signaling::command::command;
-use openstudio_signaling::config::{Config, Secret, Source};
-use openstudio_signaling::conversation::{Conversation, Message, Replies};
-use openstudio_signaling::events::Level;
-use openstudio_signaling::hub::News;
-use openstudio_signaling::journal::Journal;
-use openstudio_signaling::protocol::ClientId;
-use openstudio_signaling::server::{Outcome, bind};
-use openstudio_signaling::settings::{Invalid, Settings};
-use openstudio_signaling::shutdown::Shutdown;
-use openstudio_signaling::state::State;
+use openstudio_signaling::config::cli::command;
+use openstudio_signaling::config::config::{Config, Secret, Source};
+use openstudio_signaling::config::settings::{Invalid, Settings};
+use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::signaling::conversation::{Conversation, Message, Replies};
+use openstudio_signaling::signaling::hub::News;
+use openstudio_signaling::signaling::studio::Studio;
+use openstudio_signaling::telemetry::events::Level;
+use openstudio_signaling::telemetry::journal::Journal;
+use openstudio_signaling::wire::protocol::ClientId;
 use openstudio_signaling::{Service, serve, surroundings};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ const LOG_TIME: Duration = Duration::from_secs(1);
 struct Echo;
 
 impl Conversation for Echo {
-    fn new(_state: Arc<State>, _client: ClientId, _ip: IpAddr) -> Self {
+    fn new(_studio: Arc<Studio>, _client: ClientId, _ip: IpAddr) -> Self {
         Self
     }
 
@@ -136,7 +136,7 @@ fn echo(
 
 #[cfg(test)]
 mod tests {
-    use openstudio_signaling::shutdown::Phase;
+    use openstudio_signaling::server::shutdown::Phase;
     use tungstenite::{Message as Said, WebSocket};
 
     use super::*;

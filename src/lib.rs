@@ -1,68 +1,26 @@
 //! The WebRTC signaling server of the OpenStudio broadcast studio.
 //!
-//! The modules in layers; each imports from the layers before it only.
+//! The folders, lowest first; each imports from those before it only, which `tests/layers.rs` holds.
 //!
-//! | layer | modules |
-//! |---|---|
-//! | 0 | [`protocol`] ids, codes, what the server says · [`message`] what a client says · [`frame`] RFC 6455 frames · [`events`] what can be logged · [`settings`] what can be set, and who set it · [`config`] what that means · [`command`] the command line · [`shutdown`] how the process ends · [`address`] which address a client has · [`report`] what `check` prints · [`target`] which server it is about · [`roundtrip`] how long pings take · [`quiet`] what is logged once · [`refused`] why somebody is turned away · [`progress`] what moves on a connection |
-//! | 1 | [`journal`] the log's sinks · [`systemd`] notification, passed sockets, watchdog · [`metrics`] counters and their text · [`station`] the station manifest · [`invite`] tokens · [`keyfile`] the secret behind them · [`ice`] TURN credentials · [`seats`] how many clients there are · [`newcomers`] connections that are none yet · [`turns`] whose turn it is · [`tls`] the certificate in force · [`socket`] TCP with or without TLS · [`room`] one room's rules · [`outbox`] what others say to a client · [`trust`] TLS and certificates as `check` sees them, and what browsers refuse · [`websocket`] its end of a WebSocket |
-//! | 2 | [`hub`] peers and rooms |
-//! | 3 | [`state`] what handlers get |
-//! | 4 | [`member`] what a registered client does among others · [`peer`] who a client is, and what it may say · [`conversation`] the seam between a connection and what is said on it · [`signaling`] messages and refusals · [`session`] one client's connection |
-//! | 5 | [`upgrade`] the WebSocket handshake · [`web`] the web studio's files · [`page`] the check page · [`routes`] the filter graph · [`client`] the way to a server, for `check` |
-//! | 6 | [`connection`] TLS, HTTP, timeouts · [`server`] accept loop, drain · [`call`] two peers that meet · [`watch`] one ping after another · [`check`] the client behind `check` |
-//! | 7 | this file: [`serve`] · `main.rs`: arguments and exit codes |
+//! | folder | owns | deliberately does not know |
+//! |---|---|---|
+//! | [`wire`] | bytes to types and back: frames, messages, ids, codes | sockets, rooms, time |
+//! | [`telemetry`] | what can be logged or counted, and what of it is logged once | who asks |
+//! | [`config`] | flags, environment, settings file and credentials to a valid configuration | what the settings are for |
+//! | [`station`] | the manifest, tokens, TURN credentials, the made secret, the certificate | clients |
+//! | [`signaling`] | peers, rooms, relays, roles, and the seam between a connection and what is said on it | frames and sockets |
+//! | [`server`] | the port and the process: accept, HTTP, sessions, limits, drain, systemd | what messages mean |
+//! | [`check`] | the `check` command | the server, but for its protocol |
 //!
-//! This file owns how the parts are put together. It deliberately does not end the process.
+//! Owns how the parts are put together. It deliberately does not end the process.
 
-pub mod address;
-pub mod call;
 pub mod check;
-pub mod client;
-pub mod command;
 pub mod config;
-pub mod connection;
-pub mod conversation;
-pub mod events;
-pub mod frame;
-pub mod hub;
-pub mod ice;
-pub mod invite;
-pub mod journal;
-pub mod keyfile;
-pub mod member;
-pub mod message;
-pub mod metrics;
-pub mod newcomers;
-pub mod outbox;
-pub mod page;
-pub mod peer;
-pub mod progress;
-pub mod protocol;
-pub mod quiet;
-pub mod refused;
-pub mod report;
-pub mod room;
-pub mod roundtrip;
-pub mod routes;
-pub mod seats;
 pub mod server;
-pub mod session;
-pub mod settings;
-pub mod shutdown;
 pub mod signaling;
-pub mod socket;
-pub mod state;
 pub mod station;
-pub mod systemd;
-pub mod target;
-pub mod tls;
-pub mod trust;
-pub mod turns;
-pub mod upgrade;
-pub mod watch;
-pub mod web;
-pub mod websocket;
+pub mod telemetry;
+pub mod wire;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
@@ -77,28 +35,31 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Reloadable, Secret, Source, TlsFiles, Unusable};
-use crate::conversation::Conversation;
-use crate::events::{Event, Level};
-use crate::hub::{Hub, RoomLimits};
-use crate::ice::wants_credentials;
-use crate::invite::Tokens;
-use crate::journal::Journal;
-use crate::keyfile::Kept;
-use crate::metrics::Metrics;
-use crate::protocol::quoted;
-use crate::seats::Seats;
-use crate::server::{
+use crate::check::trust::{Certificate, Flaw, Untimely};
+use crate::config::config::{Config, Reloadable, Secret, Source, TlsFiles, Unusable};
+use crate::config::settings::{Invalid, Setting, Settings};
+use crate::server::http::static_files;
+use crate::server::limits::clients::Seats;
+use crate::server::limits::fairness::Turns;
+use crate::server::listen::{
     Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
 };
-use crate::settings::{Invalid, Setting, Settings};
-use crate::shutdown::{Phase, Shutdown};
-use crate::state::State;
-use crate::station::{Manifest, Misspelt, Place, Station};
-use crate::systemd::{Notifier, Probe, Watchdog};
-use crate::tls::Tls;
-use crate::trust::{Certificate, Flaw, Untimely};
-use crate::turns::Turns;
+use crate::server::shutdown::{Phase, Shutdown};
+use crate::server::state::State;
+use crate::server::systemd::{Notifier, Probe, Watchdog};
+use crate::signaling::conversation::Conversation;
+use crate::signaling::hub::{Hub, RoomLimits};
+use crate::signaling::studio::Studio;
+use crate::station::keyfile::Kept;
+use crate::station::manifest::{Manifest, Misspelt, Place, Station};
+use crate::station::tls::Tls;
+use crate::station::tokens::Tokens;
+use crate::station::turn_credentials::wants_credentials;
+use crate::station::{keyfile, manifest, tls};
+use crate::telemetry::events::{Event, Level};
+use crate::telemetry::journal::Journal;
+use crate::telemetry::metrics::Metrics;
+use crate::wire::protocol::quoted;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
@@ -152,9 +113,9 @@ pub struct Surroundings {
 ///
 /// One line for each thing that is wrong.
 pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
-    let station = station::load(config.station_manifest.as_deref());
+    let station = manifest::load(config.station_manifest.as_deref());
     let web_root = config.web_root.as_deref().map(|path| {
-        let checked = web::check_root(path).map(|()| path.to_owned());
+        let checked = static_files::check_root(path).map(|()| path.to_owned());
         checked.map_err(|error| {
             let origin = settings.origin("WEB_ROOT");
             let fix = "must be a directory that the user of the service can read";
@@ -199,7 +160,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     }
     log_station(&journal, &station, &config, &settings);
     log_tls(&journal, config.tls.as_ref(), certified.as_deref());
-    if let Some(index) = web_root.as_deref().and_then(web::missing_index) {
+    if let Some(index) = web_root.as_deref().and_then(static_files::missing_index) {
         journal.log(Event::WebRootEmpty { path: index.display().to_string() });
     }
     let tokens = Tokens::new(&signing_secret(
@@ -210,20 +171,23 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     ));
     let metrics = Arc::new(Metrics::default());
     let check_page = config.check_page;
-    let state = Arc::new(State {
-        seats: Seats::new(limit, config.max_connections_per_ip),
+    let studio = Arc::new(Studio {
         hub: Hub::new(
             RoomLimits { ttl: config.room_ttl, peers: config.max_room_peers },
             Arc::clone(&metrics),
         ),
-        config,
         manifest: Manifest::new(station),
-        web_root,
-        tls: certified.map(Tls::new),
         tokens,
         metrics,
-        turns: Turns::default(),
         journal: journal.clone(),
+        config,
+    });
+    let state = Arc::new(State {
+        seats: Seats::new(limit, studio.config.max_connections_per_ip),
+        studio,
+        web_root,
+        tls: certified.map(Tls::new),
+        turns: Turns::default(),
         shutdown: shutdown.clone(),
         started: std::time::Instant::now(),
     });
@@ -238,12 +202,12 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
-        announce(&journal, &state.config, local, passed);
+        announce(&journal, &state.studio.config, local, passed);
         let probe = watchdog.watch("the accept loop");
         tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, Arc::clone(&admission)));
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
-    let hub = state.hub.clone();
+    let hub = state.studio.hub.clone();
     tasks
         .spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), move || hub.touch()));
     let watching = watchdog.start(journal.clone())?;
@@ -343,13 +307,13 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
 
 /// Ends rooms when they have reached their age.
 async fn expire_rooms(state: Arc<State>) {
-    let Some(ttl) = state.config.room_ttl else {
+    let Some(ttl) = state.studio.config.room_ttl else {
         return;
     };
     loop {
-        let (old, next) = state.hub.expire(Instant::now());
+        let (old, next) = state.studio.hub.expire(Instant::now());
         for room_id in old {
-            state.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
+            state.studio.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
         }
         // Without a room there is none to wait for.
         let next = async {
@@ -360,7 +324,7 @@ async fn expire_rooms(state: Arc<State>) {
         };
         tokio::select! {
             () = state.shutdown.reached(Phase::Draining) => return,
-            () = state.hub.room_made() => {}
+            () = state.studio.hub.room_made() => {}
             () = next => {}
         }
     }
@@ -502,9 +466,9 @@ async fn reload_at_hangup(
             match timeout(RELOAD_TIME, &mut read).await {
                 Ok(Ok(reload)) => in_force = reload.apply(&started, &state),
                 // Its thread panicked, and the drain has begun, or there was none to be had.
-                Ok(Err(_)) => log_hanging(&state.journal, "no thread could read it"),
+                Ok(Err(_)) => log_hanging(&state.studio.journal, "no thread could read it"),
                 Err(_) => {
-                    log_hanging(&state.journal, "a file took more than 10 s to be read");
+                    log_hanging(&state.studio.journal, "a file took more than 10 s to be read");
                     hanging = Some(read);
                 }
             }
@@ -574,7 +538,7 @@ impl Reload {
         let invalid = Config::new(&settings).err().unwrap_or_default();
         let Reloadable { log_level, station_manifest, tls } = Reloadable::new(&settings);
         let station = station_manifest.map_err(|Unusable| Vec::new());
-        let station = station.and_then(|path| station::load(path.as_deref()));
+        let station = station.and_then(|path| manifest::load(path.as_deref()));
         let tls = tls.map_err(|Unusable| Vec::new()).and_then(|files| match files {
             Some(files) => match tls::load(&files, &settings) {
                 Ok(certified) => Ok(Some((files, certified))),
@@ -587,7 +551,8 @@ impl Reload {
             Ok(_) => settings.origin("LOG_LEVEL").to_string(),
             Err(Unusable) => origin_before,
         };
-        let (log_level, missing_index) = (log_level.ok(), web_root.and_then(web::missing_index));
+        let (log_level, missing_index) =
+            (log_level.ok(), web_root.and_then(static_files::missing_index));
         Self { settings, invalid, log_level, station, tls, missing_index, level_origin }
     }
 
@@ -604,7 +569,7 @@ impl Reload {
     /// Puts in force what is right, and says what it did with each thing. Returns the settings as they are now.
     fn apply(self, started: &Settings, state: &State) -> Settings {
         let Self { settings, invalid, log_level, station, tls, missing_index, level_origin } = self;
-        let journal = &state.journal;
+        let journal = &state.studio.journal;
         let failed = |part, errors: Vec<String>| {
             // Where there is none, it is among those of the settings.
             if !errors.is_empty() {
@@ -618,8 +583,8 @@ impl Reload {
         warn_unknown(journal, &settings);
         match station {
             Ok(station) => {
-                log_station(journal, &station, &state.config, started);
-                state.manifest.replace(station);
+                log_station(journal, &station, &state.studio.config, started);
+                state.studio.manifest.replace(station);
             }
             Err(errors) => failed("the station manifest", errors),
         }
@@ -651,7 +616,7 @@ impl Reload {
         journal.log(Event::Reloaded {
             log_level: journal.level(),
             origin: level_origin,
-            station_id: quoted(&state.manifest.station().station_id),
+            station_id: quoted(&state.studio.manifest.station().station_id),
             certificate,
         });
         settings

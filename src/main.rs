@@ -9,18 +9,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use openstudio_signaling::command::command;
-use openstudio_signaling::config::{Config, Source};
-use openstudio_signaling::events::{Event, Level};
-use openstudio_signaling::journal::Journal;
-use openstudio_signaling::protocol::quoted;
-use openstudio_signaling::server::{self, Outcome};
-use openstudio_signaling::settings::{Invalid, SETTINGS_FILE, Setting, Settings};
-use openstudio_signaling::shutdown::Shutdown;
-use openstudio_signaling::signaling::Signaling;
+use openstudio_signaling::check::steps as check;
+use openstudio_signaling::config::cli::command;
+use openstudio_signaling::config::config::{Config, Source};
+use openstudio_signaling::config::settings::{Invalid, SETTINGS_FILE, Setting, Settings};
+use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::server::systemd;
+use openstudio_signaling::signaling::handler::Signaling;
+use openstudio_signaling::telemetry::events::{Event, Level};
+use openstudio_signaling::telemetry::journal::Journal;
+use openstudio_signaling::wire::protocol::quoted;
 use openstudio_signaling::{
-    Reload, Service, Surroundings, check, install_panic_hook, serve, surroundings, systemd,
-    warn_unknown, warnings,
+    Reload, Service, Surroundings, install_panic_hook, serve, surroundings, warn_unknown, warnings,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -196,7 +197,7 @@ fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<O
     })?;
     service.passed = !service.listeners.is_empty();
     if !service.passed {
-        let bound = server::bind(&service.config).map_err(|error| {
+        let bound = bind(&service.config).map_err(|error| {
             // Under systemd the socket unit listens, and the sandbox forbids to.
             if std::env::var_os("NOTIFY_SOCKET").is_some()
                 && error.kind() != io::ErrorKind::AddrInUse

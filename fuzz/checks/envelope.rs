@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use openstudio_signaling::message::{Envelope, MessageType};
-use openstudio_signaling::protocol::{Authority, MAX_QUOTED, PeerId, Refusal, Role, RoomId};
+use openstudio_signaling::wire::message::{Envelope, MessageType};
+use openstudio_signaling::wire::protocol::{Authority, MAX_QUOTED, PeerId, Refusal, Role, RoomId};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 //! Owns the properties, and a decoder that reads RFC 6455 plainly to compare with. It deliberately knows no
 //! fuzzer: a test replays the corpus through it.
 
-use openstudio_signaling::frame::{Decoder, Opcode, Received, Role, encode};
-use openstudio_signaling::protocol::CloseCode;
+use openstudio_signaling::wire::frame::{Decoder, Opcode, Received, Role, encode};
+use openstudio_signaling::wire::protocol::CloseCode;
 
 /// Limits on a message in bytes: at once, soon, around the first long form of a length, and the server's own.
 const LIMITS: [usize; 4] = [0, 20, 200, 65_536];

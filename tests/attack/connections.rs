@@ -146,7 +146,7 @@ fn served_after(target: &Target, clock: &mut Clock) -> (Client, usize) {
 /// have who came last before them, and then by a thousand each time.
 #[test]
 fn those_who_ask_for_nothing_make_room() {
-    // What is in src/newcomers.rs.
+    // What is in src/server/limits/pending.rs.
     const MOST: usize = 16_384;
     let (target, mut clock) = Target::start_paused(&[("RATE_LIMIT", "0")]);
     let mut show = Show::start(&target.server);

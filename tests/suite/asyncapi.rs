@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use openstudio_signaling::message::MessageType;
-use openstudio_signaling::protocol::{ErrorCode, ServerMessage};
+use openstudio_signaling::wire::message::MessageType;
+use openstudio_signaling::wire::protocol::{ErrorCode, ServerMessage};
 
 use crate::support::Server;
 

@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use openstudio_signaling::events::Level;
-use openstudio_signaling::journal::Journal;
 use openstudio_signaling::serve;
-use openstudio_signaling::server::Outcome;
-use openstudio_signaling::signaling::Signaling;
+use openstudio_signaling::server::listen::Outcome;
+use openstudio_signaling::signaling::handler::Signaling;
+use openstudio_signaling::telemetry::events::Level;
+use openstudio_signaling::telemetry::journal::Journal;
 use rustix::process::Signal;
 
 use crate::paused;

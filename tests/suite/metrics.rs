@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use openstudio_signaling::metrics::CONTENT_TYPE;
+use openstudio_signaling::telemetry::metrics::CONTENT_TYPE;
 
 use crate::paused;
 use crate::support::{Client, PATIENCE, Server, UPGRADE, get, request};

@@ -8,13 +8,13 @@ use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use openstudio_signaling::command::command;
-use openstudio_signaling::config::Source;
-use openstudio_signaling::events::Level;
-use openstudio_signaling::journal::Journal;
-use openstudio_signaling::server::{self, Outcome};
-use openstudio_signaling::shutdown::Shutdown;
-use openstudio_signaling::signaling::Signaling;
+use openstudio_signaling::config::cli::command;
+use openstudio_signaling::config::config::Source;
+use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::signaling::handler::Signaling;
+use openstudio_signaling::telemetry::events::Level;
+use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::{Service, install_panic_hook, serve};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
@@ -74,7 +74,7 @@ pub fn service(journal: Journal) -> Service {
     journal.set_level(config.log_level);
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
-    let listeners = vec![server::bind(&config).unwrap()];
+    let listeners = vec![bind(&config).unwrap()];
     let surroundings = openstudio_signaling::surroundings(&config, &settings).unwrap();
     Service {
         config,

@@ -1,0 +1,247 @@
+//! A client of a signaling server: TCP, TLS, HTTP and the WebSocket of `check`.
+//!
+//! Owns one connection at a time, and the words for how each can fail. It deliberately does not know which steps
+//! are taken in what order.
+
+use std::error::Error as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use crate::check::report::{Finding, Problem};
+use crate::check::trust::{Trust, late_problem, speaks_tls};
+use crate::check::url::Target;
+use crate::check::websocket::{Socket, random};
+use crate::wire::handshake::accept_key;
+use crate::wire::protocol::quoted;
+
+/// The largest answer to a request that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// A connection that nothing has been asked on yet.
+pub type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// The way to a server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    target: Target,
+    /// By whom the server is trusted, where TLS is spoken.
+    trust: Option<Trust>,
+}
+
+impl Client {
+    /// The way to `target`.
+    ///
+    /// # Errors
+    ///
+    /// When TLS is asked for and this machine trusts nobody.
+    pub fn new(target: Target) -> Result<Self, Problem> {
+        let trust = target.tls.then(|| Trust::new(&target.host)).transpose()?;
+        Ok(Self { target, trust })
+    }
+
+    /// Connects, with TLS where the target has it.
+    ///
+    /// # Errors
+    ///
+    /// When nobody is there, or nobody that is trusted.
+    pub async fn connect(&self) -> Result<Stream, Problem> {
+        let stream = connect_tcp(&self.target).await?;
+        match &self.trust {
+            Some(trust) => Ok(Either::Right(trust.connect(stream).await?)),
+            None => Ok(Either::Left(stream)),
+        }
+    }
+
+    /// What the server's certificate is worth, where it has one.
+    pub fn certificate(&self, stream: &Stream) -> Finding {
+        match (&self.trust, stream) {
+            (Some(trust), Either::Right(stream)) => trust.certificate(stream),
+            _ => "no TLS".into(),
+        }
+    }
+
+    /// The status and the body of what is at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When what answers is not HTTP, or leads somewhere else.
+    pub async fn get(&self, stream: Stream, path: &str) -> Result<(StatusCode, Bytes), Problem> {
+        let answer = self.request(stream, path, &[]).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+    }
+
+    /// Makes a WebSocket (RFC 6455 section 4.1).
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection, or the answer is something else.
+    pub async fn open(&self) -> Result<Socket, Problem> {
+        let stream = self.connect().await?;
+        let key = STANDARD.encode(random::<16>());
+        let headers = [
+            (header::CONNECTION, "Upgrade"),
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+            (header::SEC_WEBSOCKET_KEY, key.as_str()),
+        ];
+        let answer = self.request(stream, &self.target.path, &headers).await?;
+        let status = answer.status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let fix = "wait until clients have left, or raise MAX_CONNECTIONS";
+            return Err(Problem::new(format!("HTTP {status}: the server is full"), fix));
+        }
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Problem::new(
+                format!("HTTP {status} instead of 101: this is no WebSocket"),
+                "check the path; a proxy in between must pass the Upgrade and Connection headers on",
+            ));
+        }
+        let accept = answer.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accept.is_none_or(|accept| *accept != accept_key(key.as_bytes())) {
+            let fix = "a proxy in between may cache answers: switch that off for this path";
+            return Err(Problem::new("the Sec-WebSocket-Accept header is wrong", fix));
+        }
+        let upgraded = hyper::upgrade::on(answer).await;
+        Ok(Socket::new(upgraded.map_err(|error| no_answer(&error))?))
+    }
+
+    /// A WebSocket that has had its welcome.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or something else comes.
+    pub async fn welcomed(&self) -> Result<Socket, Problem> {
+        let mut socket = self.open().await?;
+        socket.expect("welcome").await?;
+        Ok(socket)
+    }
+
+    async fn request(
+        &self,
+        stream: Stream,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+    ) -> Result<Response<Incoming>, Problem> {
+        let mut request = Request::get(path).header(header::HOST, self.target.authority());
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new());
+        let request = request.map_err(|error| Problem::new(error, "check the URL"))?;
+        let exchange = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            // It ends with the answer, or becomes the WebSocket.
+            tokio::spawn(connection.with_upgrades());
+            sender.send_request(request).await
+        };
+        let answer = exchange.await.map_err(|error| no_answer(&error))?;
+        self.other_place(&answer).map_or(Ok(answer), Err)
+    }
+
+    /// What an answer says that comes from a proxy and not from the server: that it is elsewhere, or gone.
+    fn other_place(&self, answer: &Response<Incoming>) -> Option<Problem> {
+        let status = answer.status();
+        // The server's own 503, where it is full, is JSON.
+        let is_json = answer
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == "application/json");
+        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+            || (status == StatusCode::SERVICE_UNAVAILABLE && !is_json)
+        {
+            return Some(Problem::new(
+                format!("HTTP {status}: a proxy answers, and does not reach the server behind it"),
+                "look at `systemctl status openstudio-signaling` there, and at the port in the proxy's configuration",
+            ));
+        }
+        let location =
+            answer.headers().get(header::LOCATION).filter(|_| status.is_redirection())?;
+        let location = String::from_utf8_lossy(location.as_bytes());
+        let fix = match location.strip_prefix("https://") {
+            Some(rest) if !self.target.tls => {
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let path = &self.target.path;
+                let url = quoted(&format!("wss://{authority}{path}"));
+                format!("a WebSocket does not follow there: `openstudio-signaling check {url}`")
+            }
+            _ => "a WebSocket does not follow there: use the address of the server itself".into(),
+        };
+        Some(Problem::new(format!("HTTP {status}: it leads to {}", quoted(&location)), fix))
+    }
+}
+
+/// Whether the port of a target without TLS is one for TLS.
+pub async fn should_use_tls(target: &Target) -> bool {
+    match connect_tcp(target).await {
+        Ok(stream) => speaks_tls(stream, &target.host).await,
+        Err(_) => false,
+    }
+}
+
+async fn connect_tcp(target: &Target) -> Result<TcpStream, Problem> {
+    let Target { host, port, .. } = target;
+    let place = format!("{host}:{port}");
+    let stream = connect_to(host, *port).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => Problem::new(
+            format!("nothing listens on {place} ({error})"),
+            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`, or `wss://NAME/` if it speaks TLS; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
+        ),
+        _ => Problem::new(
+            format!("cannot reach {place} ({error})"),
+            "check the host name and the network",
+        ),
+    })?;
+    stream.set_nodelay(true).map_err(|error| Problem::new(error, "try again"))?;
+    Ok(stream)
+}
+
+/// Why there was no HTTP answer.
+fn no_answer(error: &hyper::Error) -> Problem {
+    if error.is_parse() {
+        return Problem::new(
+            "the answer is not HTTP",
+            "another program has this port: `ss -ltnp` names it",
+        );
+    }
+    let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+    late_problem(error).unwrap_or_else(|| {
+        Problem::new(
+            format!("the connection broke off ({error}{source})"),
+            "the service may be failing to start: look at `systemctl status openstudio-signaling`",
+        )
+    })
+}
+
+/// Connects to the first address of a host that takes it. Where none does, what one that is there says is of more use
+/// than that another can't be reached, such as the IPv6 half of a name on a machine without it.
+async fn connect_to(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = if host == "localhost" {
+        // RFC 6761 section 6.3: no resolver needs to be asked, and a small machine may have none.
+        let here = [Ipv4Addr::LOCALHOST.into(), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        here.map(|ip| SocketAddr::new(ip, port)).into()
+    } else {
+        lookup_host((host, port)).await?.collect()
+    };
+    let mut said = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if said.kind() != io::ErrorKind::ConnectionRefused => said = error,
+            Err(_) => {}
+        }
+    }
+    Err(said)
+}

@@ -1,0 +1,104 @@
+//! The command line.
+//!
+//! Owns the program's commands and flags, of which the man pages and the completions are made. It
+//! deliberately runs none of them.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::config::settings::args;
+
+/// The command line: the source of `--help`, the man pages and the completions.
+pub fn command() -> Command {
+    let settings = |command: Command, file: &'static str| {
+        command.args(args()).arg(
+            Arg::new("settings-file")
+                .long("settings-file")
+                .value_name("FILE")
+                .allow_hyphen_values(true)
+                .help(file)
+                .help_heading("Settings"),
+        )
+    };
+    let file = "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first; -FILE \
+                may be absent";
+    let root = Command::new("openstudio-signaling")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("WebRTC signaling server of the OpenStudio broadcast studio")
+        .after_help(
+            "Each setting can also be given in the environment (PORT for --port). Under systemd they are \
+             in /etc/default/openstudio-signaling. The service is described in openstudio-signaling(8).",
+        )
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(settings(
+            Command::new("serve").about("Run the server (what happens without a command)"),
+            file,
+        ))
+        .subcommand(check_command())
+        .subcommand(settings(
+            Command::new("config")
+                .about("Print the effective settings and where each came from")
+                .arg(Arg::new("reload").long("reload").action(ArgAction::SetTrue).help(
+                    "Look only at what a reload of the service would look at: the settings, the station \
+                     manifest and the certificate",
+                )),
+            "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]",
+        ));
+    settings(root, file)
+}
+
+fn check_command() -> Command {
+    let number = |name: &'static str, value: &'static str| {
+        Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
+    };
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    Command::new("check")
+        .about("Try a running server step by step: TLS, health, WebSocket handshake, welcome, ping")
+        .arg(Arg::new("url").value_name("URL").help(
+            "Where the server is: ws://HOST:PORT/, or wss://HOST/ with TLS and the certificate checked, \
+             or http:// and https:// for the same [default: the local server]",
+        ))
+        .arg(flag("ready").conflicts_with_all(["call", "watch"]).help(
+            "Ask nothing but /ready, by one request and without a WebSocket: for health checks that come \
+             every minute",
+        ))
+        .arg(flag("call").help(
+            "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
+             between them; say which ICE servers they get",
+        ))
+        .arg(flag("watch").help(
+            "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
+             min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \
+             ends is one lost ping, and is made again",
+        ))
+        .arg(
+            number("interval", "SECONDS")
+                .default_value("1")
+                .requires("watch")
+                .help("The time from one ping to the next, 0.2 to 3600"),
+        )
+        .arg(
+            number("count", "PINGS")
+                .requires("watch")
+                .help("End --watch after so many pings, 1 to 4294967295 [default: never]"),
+        )
+        .arg(
+            number("timeout", "SECONDS")
+                .default_value("5")
+                .help("How long each step and each ping may take, 0.1 to 3600"),
+        )
+        .arg(flag("json").help("Print one JSON object a line: each step, each ping, the summary"))
+        .after_help(
+            "Exit status: 0 when every step worked and no ping was lost, 1 when not, 2 for a bad command line.",
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,674 @@
+//! The configuration: texts of settings in, a valid `Config` out.
+//!
+//! Owns what a value means and what it can be. It deliberately acts on none of them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use ipnet::IpNet;
+
+use crate::config::settings::{HIDDEN, Invalid, Origin, Settings};
+use crate::telemetry::events::Level;
+
+/// A value that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the computation that needs it.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and after it those up to an issuer that browsers know: `fullchain.pem`.
+    pub cert: PathBuf,
+    /// The private key of the first certificate.
+    pub key: PathBuf,
+}
+
+/// Who may see the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Nobody: there are none.
+    Nobody,
+    /// Whoever asks.
+    Everybody,
+    /// Those who ask from one of these.
+    Networks(Vec<IpNet>),
+}
+
+/// What a frame that waits in an outbox costs beside its bytes, at most: a place in a queue that grows by doubling (2 ×
+/// 32), and the counts and the allocator's head before the bytes (32). Without it, the shortest messages would cost half
+/// as much again as `MAX_OUTBOX_BYTES` says.
+pub const OUTBOX_PLACE: usize = 96;
+
+/// The head of the longest frame that a server sends (RFC 6455 section 5.2), in bytes.
+const FRAME_HEAD: usize = 10;
+
+/// What the longest message of the server itself takes of an outbox, in bytes: 1,024 for one with a room's id (128
+/// characters of up to 4 bytes), head and place.
+const LEAST_OUTBOX: usize = 1024 + FRAME_HEAD + OUTBOX_PLACE;
+
+/// The configuration of the service. Every value in it is one that can be.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The TCP port; 0 for any free one.
+    pub port: u16,
+    /// The address, or `None` for all of IPv4 and, where the machine has it, IPv6.
+    pub host: Option<IpAddr>,
+    /// `PORT` or `HOST` as somebody set it, for the warning that a passed socket makes it void.
+    pub listen_setting: Option<String>,
+    /// The least grave level that is logged.
+    pub log_level: Level,
+    /// The station manifest, where somebody named one.
+    pub station_manifest: Option<PathBuf>,
+    /// The web studio's directory.
+    pub web_root: Option<PathBuf>,
+    /// Whether there is a check page.
+    pub check_page: bool,
+    /// Whose pages may connect, in the form of RFC 6454 section 6.2, or `None` for anybody's.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Who may see the metrics.
+    pub metrics: MetricsAccess,
+    /// The certificate for TLS without a proxy.
+    pub tls: Option<TlsFiles>,
+    /// What signs tokens, where somebody set it.
+    pub jwt_secret: Option<Secret>,
+    /// What the TURN server checks credentials with.
+    pub turn_secret: Option<Secret>,
+    /// How long a TURN credential is valid.
+    pub turn_ttl: Duration,
+    /// The age at which a room ends, or `None` for no such age.
+    pub room_ttl: Option<Duration>,
+    /// Peers of a room, or `None` for any number.
+    pub max_room_peers: Option<u32>,
+    /// Silence after which a client is pinged.
+    pub heartbeat: Duration,
+    /// Messages a client may send in a window of 10 s, or `None` for any number.
+    pub rate_limit: Option<u32>,
+    /// Clients at the same time, or `None` for what the file limit carries.
+    pub max_connections: Option<usize>,
+    /// Clients at the same time from one address, or `None` for any number.
+    pub max_connections_per_ip: Option<u32>,
+    /// The largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// What may wait for one client, in bytes.
+    pub max_outbox_bytes: usize,
+    /// How long a drain may take.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Turns texts into values.
+    ///
+    /// # Errors
+    ///
+    /// Every value that can't be.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<Invalid>> {
+        let mut parser = Parser { settings, errors: Vec::new() };
+        let listen_setting = ["PORT", "HOST"].into_iter().find_map(|name| {
+            let (_, value, origin) = settings.get(name);
+            (*origin != Origin::Default).then(|| format!("{name}={value} ({origin})"))
+        });
+        let trusted_proxies = parser.list("TRUSTED_PROXIES", network).unwrap_or_default();
+        let config = Self {
+            port: parser.number("PORT", 0, 65_535) as u16,
+            host: parser.set("HOST"),
+            listen_setting,
+            log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
+            station_manifest: parser.set("STATION_MANIFEST"),
+            web_root: parser.set("WEB_ROOT"),
+            check_page: parser.switch("CHECK_PAGE"),
+            allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
+            metrics: parser.metrics(&trusted_proxies),
+            trusted_proxies,
+            tls: parser.tls(),
+            jwt_secret: parser.set("JWT_SECRET").map(Secret),
+            turn_secret: parser.set("TURN_SECRET").map(Secret),
+            turn_ttl: Duration::from_millis(parser.number("TURN_TTL_MS", 1, 604_800_000)),
+            room_ttl: Some(parser.number("ROOM_TTL_MS", 0, 2_592_000_000))
+                .filter(|ttl| *ttl > 0)
+                .map(Duration::from_millis),
+            max_room_peers: parser.limit("MAX_ROOM_PEERS"),
+            heartbeat: Duration::from_millis(parser.number("HEARTBEAT_MS", 1, 3_600_000)),
+            rate_limit: parser.limit("RATE_LIMIT"),
+            max_connections: parser
+                .is_set("MAX_CONNECTIONS")
+                .then(|| parser.number("MAX_CONNECTIONS", 1, 1_000_000) as usize),
+            max_connections_per_ip: parser.limit("MAX_CONNECTIONS_PER_IP"),
+            max_message_bytes: parser.number("MAX_MESSAGE_BYTES", 1, 16_777_216) as usize,
+            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", LEAST_OUTBOX as u64, 1_073_741_824)
+                as usize,
+            shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
+        };
+        if parser.errors.is_empty() {
+            parser.agree(&config);
+        }
+        if parser.errors.is_empty() { Ok(config) } else { Err(parser.errors) }
+    }
+}
+
+/// A value that can't be used; why is among the errors of [`Config::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable;
+
+/// The settings that a reload applies, each by itself.
+#[derive(Clone, Debug)]
+pub struct Reloadable {
+    /// The least grave level that is logged.
+    pub log_level: Result<Level, Unusable>,
+    /// The station manifest, where somebody named one.
+    pub station_manifest: Result<Option<PathBuf>, Unusable>,
+    /// The certificate for TLS without a proxy.
+    pub tls: Result<Option<TlsFiles>, Unusable>,
+}
+
+impl Reloadable {
+    /// Turns texts into values.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            log_level: alone(settings, |parser| parser.set("LOG_LEVEL"))
+                .map(|level| level.unwrap_or(Level::Info)),
+            station_manifest: alone(settings, |parser| parser.set("STATION_MANIFEST")),
+            tls: alone(settings, |parser| parser.tls()),
+        }
+    }
+}
+
+/// What `parse` makes of a setting, if it found nothing wrong.
+fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
+    let mut parser = Parser { settings, errors: Vec::new() };
+    let value = parse(&mut parser);
+    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
+}
+
+/// Where settings are read from, at the start and again at each reload.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The command line.
+    pub flags: ArgMatches,
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads everything anew. The environment is the one that the process was started with.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, as [`Settings::collect`] has it.
+    pub fn settings(&self) -> Result<Settings, Vec<Invalid>> {
+        // What is no UTF-8 is no valid value either, and is refused as such.
+        let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+        Settings::collect(&self.flags, environment, self.file.as_deref())
+    }
+
+    /// The same, and what it means.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, as [`Settings::collect`] and [`Config::new`] have it.
+    pub fn load(&self) -> Result<(Config, Settings), Vec<Invalid>> {
+        let settings = self.settings()?;
+        Ok((Config::new(&settings)?, settings))
+    }
+}
+
+/// Parses values and collects what is wrong with them.
+struct Parser<'a> {
+    settings: &'a Settings,
+    errors: Vec<Invalid>,
+}
+
+impl Parser<'_> {
+    fn is_set(&self, name: &str) -> bool {
+        *self.settings.origin(name) != Origin::Default
+    }
+
+    /// A whole number from `min` to `max`; `min` where it is not one.
+    fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
+        let number: Option<u64> = self.parse(name);
+        let number = number.filter(|number| (min..=max).contains(number));
+        number.unwrap_or_else(|| {
+            self.refuse(name);
+            min
+        })
+    }
+
+    /// A limit of at most a million, or `None` for 0.
+    fn limit(&mut self, name: &str) -> Option<u32> {
+        Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
+    }
+
+    /// `on` or `off`.
+    fn switch(&mut self, name: &str) -> bool {
+        match self.settings.get(name).1.as_str() {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.refuse(name);
+                false
+            }
+        }
+    }
+
+    /// What `parse` makes of each part between commas, or `None` where nobody set it.
+    fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        if !self.is_set(name) {
+            return None;
+        }
+        let parts = self.settings.get(name).1.split(',').map(str::trim);
+        let values: Option<Vec<T>> = parts.filter(|part| !part.is_empty()).map(parse).collect();
+        let values = values.filter(|values| !values.is_empty());
+        if values.is_none() {
+            self.refuse(name);
+        }
+        values
+    }
+
+    /// A value that somebody set, or `None`.
+    fn set<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        if !self.is_set(name) {
+            return None;
+        }
+        let value = self.parse(name);
+        if value.is_none() {
+            self.refuse(name);
+        }
+        value
+    }
+
+    /// `on`, `off`, or networks; where nobody set it, this machine and the proxies themselves.
+    fn metrics(&mut self, proxies: &[IpNet]) -> MetricsAccess {
+        match self.settings.get("METRICS").1.as_str() {
+            _ if !self.is_set("METRICS") => {
+                let local = ["127.0.0.0/8", "::1/128"].map(|text| text.parse());
+                let local = local.into_iter().flatten();
+                MetricsAccess::Networks(local.chain(proxies.iter().copied()).collect())
+            }
+            "on" => MetricsAccess::Everybody,
+            "off" => MetricsAccess::Nobody,
+            _ => MetricsAccess::Networks(self.list("METRICS", network).unwrap_or_default()),
+        }
+    }
+
+    /// Refuses values that are good by themselves and contradict each other.
+    fn agree(&mut self, config: &Config) {
+        let largest = config.max_message_bytes + FRAME_HEAD + OUTBOX_PLACE;
+        if config.max_outbox_bytes < largest {
+            let shown = |name| {
+                let (_, value, origin) = self.settings.get(name);
+                format!("{name}={value:?} (from {origin})")
+            };
+            let (outbox, message) = (shown("MAX_OUTBOX_BYTES"), shown("MAX_MESSAGE_BYTES"));
+            self.errors.push(Invalid(format!(
+                "Invalid settings {outbox} and {message}: one largest message takes {largest} bytes of an outbox; \
+                 raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
+            )));
+        }
+    }
+
+    /// Both files, or neither.
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let (given, missing) = match (self.set("TLS_CERT"), self.set("TLS_KEY")) {
+            (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+            // It may be a credential that only the service sees.
+            (Some(_), None) | (None, Some(_)) if self.settings.hidden_credentials().is_some() => {
+                return None;
+            }
+            (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
+            (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
+            (None, None) => return None,
+        };
+        let origin = self.settings.origin(given);
+        self.errors.push(Invalid(format!(
+            "Missing setting {missing}: {given} (from {origin}) is of no use without it; set both, or neither"
+        )));
+        None
+    }
+
+    fn parse<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.settings.get(name).1.parse().ok()
+    }
+
+    fn refuse(&mut self, name: &str) {
+        let (setting, value, origin) = self.settings.get(name);
+        let value = if setting.is_secret() { HIDDEN } else { value };
+        self.errors.push(Invalid(format!(
+            "Invalid setting {name}={value:?} (from {origin}): must be {}",
+            setting.allowed
+        )));
+    }
+}
+
+/// An origin in the form that browsers send, and in which it is compared (RFC 6454 section 6.2): scheme and host in
+/// lower case, the port where it is not the scheme's own, without the slash that people copy along. `None` for what no
+/// browser sends.
+pub fn origin(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    let (scheme, authority) = text.split_once("://")?;
+    let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
+        return None;
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon inside of brackets belongs to an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host = host_of_origin(host)?;
+    let is_digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = match port {
+        None => None,
+        Some(port) => Some(port).filter(is_digits)?.parse().ok().filter(|port: &u16| *port > 0),
+    };
+    if port.is_none() && authority.len() > host.len() && !authority.ends_with(']') {
+        return None;
+    }
+    // A page's own origin, where somebody wrote down its WebSocket's.
+    let scheme = match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    };
+    let own = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    Some(match port.filter(|port| own != Some(*port)) {
+        None => format!("{scheme}://{host}"),
+        Some(port) => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+/// A host as browsers write it: a name in ASCII, or an address in its shortest form (URL standard, host serializing).
+fn host_of_origin(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        let address: Ipv6Addr = address.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    // Whatever ends in a number is an IPv4 address for browsers, or no host.
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|b| b.is_ascii_digit()) {
+        return host.parse().ok().map(|address: Ipv4Addr| address.to_string());
+    }
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    let is_name = labels.into_iter().all(|label| !label.is_empty() && label.bytes().all(in_name));
+    is_name.then(|| host.to_owned())
+}
+
+/// A network, or an address as the network of one.
+fn network(text: &str) -> Option<IpNet> {
+    let network: Option<IpNet> = text.parse().ok();
+    let network = network.or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))?;
+    // An IPv4-mapped IPv6 address is its IPv4 address everywhere.
+    match network.addr().to_canonical() {
+        IpAddr::V4(address) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
+        let command = clap::Command::new("test").args(crate::config::settings::args());
+        let matches = command.get_matches_from([&["test"], flags].concat());
+        let find = |name: &str| {
+            let found = environment.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::new(&Settings::collect(&matches, find, None)?)
+    }
+
+    fn errors(environment: &[(&str, &str)]) -> Vec<String> {
+        let errors = config(&[], environment).unwrap_err();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_protocol() {
+        let config = config(&[], &[]).unwrap();
+        assert_eq!((config.port, config.host), (3000, None));
+        assert_eq!(config.log_level, Level::Info);
+        assert_eq!(config.heartbeat.as_millis(), 25_000);
+        assert_eq!(config.rate_limit, Some(100));
+        assert_eq!(config.max_connections, None);
+        assert_eq!(config.max_connections_per_ip, Some(100));
+        assert_eq!(config.max_room_peers, Some(100));
+        assert_eq!(config.turn_ttl.as_secs(), 4 * 3600);
+        assert_eq!(config.room_ttl, None);
+        assert!(config.allowed_origins.is_none() && config.trusted_proxies.is_empty());
+        assert_eq!(config.max_message_bytes, 65_536);
+        assert_eq!(config.max_outbox_bytes, 1_048_576);
+        assert_eq!(config.shutdown_grace.as_millis(), 10_000);
+        assert!(config.check_page);
+        assert_eq!(config.listen_setting, None);
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_and_empty_is_unset() {
+        let both = config(&["--port", "1"], &[("PORT", "2")]).unwrap();
+        assert_eq!(both.port, 1);
+        assert_eq!(config(&["--port", ""], &[("PORT", "2")]).unwrap().port, 2);
+        assert_eq!(config(&[], &[("PORT", " ")]).unwrap().port, 3000);
+    }
+
+    #[test]
+    fn every_limit_holds_on_both_sides() {
+        for (name, least, most) in [
+            ("PORT", 0, 65_535),
+            ("HEARTBEAT_MS", 1, 3_600_000),
+            ("RATE_LIMIT", 0, 1_000_000),
+            ("MAX_CONNECTIONS", 1, 1_000_000),
+            ("MAX_CONNECTIONS_PER_IP", 0, 1_000_000),
+            ("MAX_ROOM_PEERS", 0, 1_000_000),
+            ("TURN_TTL_MS", 1, 604_800_000),
+            ("ROOM_TTL_MS", 0, 2_592_000_000),
+            ("MAX_MESSAGE_BYTES", 1, 16_777_216),
+            ("MAX_OUTBOX_BYTES", 1130, 1_073_741_824),
+            ("SHUTDOWN_GRACE_MS", 0, 3_600_000_i64),
+        ] {
+            for good in [least, most] {
+                // Beside them, what could contradict them is as large, or as small, as it may be.
+                let other = match name {
+                    "MAX_MESSAGE_BYTES" => ("MAX_OUTBOX_BYTES", "1073741824"),
+                    _ => ("MAX_MESSAGE_BYTES", "1"),
+                };
+                let set = [(name, good.to_string()), (other.0, other.1.to_owned())];
+                let set = set.each_ref().map(|(name, value)| (*name, value.as_str()));
+                assert!(config(&[], &set).is_ok(), "{name}={good}");
+            }
+            for bad in [least - 1, most + 1] {
+                let lines = errors(&[(name, &bad.to_string())]);
+                let start =
+                    format!("Invalid setting {name}=\"{bad}\" (from environment): must be ");
+                assert_eq!(lines.len(), 1);
+                assert!(lines[0].starts_with(&start), "{}", lines[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_outbox_holds_one_largest_message() {
+        let with = |outbox: &str, message: &str| {
+            config(&[], &[("MAX_OUTBOX_BYTES", outbox), ("MAX_MESSAGE_BYTES", message)])
+        };
+        // 65,536 bytes, 10 of the frame's head, 96 of the place in the queue.
+        assert!(with("65642", "65536").is_ok());
+        let line = r#"Invalid settings MAX_OUTBOX_BYTES="65641" (from environment) and MAX_MESSAGE_BYTES="65536" (from default): one largest message takes 65642 bytes of an outbox; raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"#;
+        assert_eq!(errors(&[("MAX_OUTBOX_BYTES", "65641")]), [line]);
+        assert!(with("1048576", "1048470").is_ok() && with("1048576", "1048471").is_err());
+        // Below that, the server's own messages count.
+        assert!(with("1130", "1").is_ok() && with("1129", "1").is_err());
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_and_its_proxies() {
+        let metrics = |set: &[(&str, &str)]| config(&[], set).unwrap().metrics;
+        let networks = |texts: &[&str]| {
+            MetricsAccess::Networks(texts.iter().map(|text| text.parse().unwrap()).collect())
+        };
+        assert_eq!(metrics(&[]), networks(&["127.0.0.0/8", "::1/128"]));
+        let proxied = metrics(&[("TRUSTED_PROXIES", "10.0.0.7")]);
+        assert_eq!(proxied, networks(&["127.0.0.0/8", "::1/128", "10.0.0.7/32"]));
+        assert_eq!(metrics(&[("METRICS", "on")]), MetricsAccess::Everybody);
+        assert_eq!(metrics(&[("METRICS", "off")]), MetricsAccess::Nobody);
+        let named = metrics(&[("METRICS", "10.0.0.0/8, ::ffff:192.0.2.7")]);
+        assert_eq!(named, networks(&["10.0.0.0/8", "192.0.2.7/32"]));
+        for bad in ["yes", "10.0.0.0/33", "on,10.0.0.1", ","] {
+            assert_eq!(errors(&[("METRICS", bad)]).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_read_in_the_form_that_browsers_send() {
+        for (text, expected) in [
+            ("https://studio.example.org:443", "https://studio.example.org"),
+            ("http://studio.example.org:80/", "http://studio.example.org"),
+            ("https://studio.example.org:80", "https://studio.example.org:80"),
+            ("http://localhost:08080", "http://localhost:8080"),
+            ("HTTPS://Studio.Example.ORG:443", "https://studio.example.org"),
+            ("https://[2001:DB8:0:0::1]:443", "https://[2001:db8::1]"),
+            ("https://[::1]:3000", "https://[::1]:3000"),
+            ("http://192.0.2.7:80", "http://192.0.2.7"),
+            ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
+            ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+            ("wss://studio.example.org:443/", "https://studio.example.org"),
+            ("ws://localhost:3000", "http://localhost:3000"),
+            ("https://studio.example.org.", "https://studio.example.org."),
+        ] {
+            assert_eq!(origin(text).as_deref(), Some(expected), "{text}");
+        }
+        for bad in [
+            "*",
+            "null",
+            "studio.example.org",
+            "://a",
+            "https://",
+            "https://a..b",
+            "https://.a",
+            "https://a/b",
+            "https://a//",
+            "https://*.a",
+            "https://me@a",
+            "https://a?b",
+            "https://a:",
+            "https://a:0",
+            "https://a:65536",
+            "https://a:b",
+            "https://a:+1",
+            "https://:443",
+            "https://[::1",
+            "https://::1",
+            "https://[::g]",
+            "https://[::1]x",
+            "https://192.0.2",
+            "https://192.0.2.256",
+            "https://0x7f.1",
+            "https://m\u{fc}nchen.example",
+        ] {
+            assert_eq!(origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        assert!(config(&[], &[("CHECK_PAGE", "on")]).unwrap().check_page);
+        assert!(!config(&["--check-page", "off"], &[]).unwrap().check_page);
+        for bad in ["yes", "0", "ON", "true"] {
+            let line = format!(
+                r#"Invalid setting CHECK_PAGE="{bad}" (from environment): must be on or off"#
+            );
+            assert_eq!(errors(&[("CHECK_PAGE", bad)]), [line]);
+        }
+    }
+
+    #[test]
+    fn all_bad_values_are_named_at_once() {
+        let lines = errors(&[("PORT", "abc"), ("HOST", "nowhere"), ("LOG_LEVEL", "loud")]);
+        assert_eq!(
+            lines,
+            [
+                r#"Invalid setting PORT="abc" (from environment): must be a whole number from 0 to 65535"#,
+                r#"Invalid setting HOST="nowhere" (from environment): must be an IPv4 or IPv6 address such as ::, 0.0.0.0 or 127.0.0.1"#,
+                r#"Invalid setting LOG_LEVEL="loud" (from environment): must be one of error, warn, info, debug"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_masked() {
+        let command = clap::Command::new("test").args(crate::config::settings::args());
+        let matches = command.get_matches_from(["test"]);
+        let find = |name: &str| (name == "JWT_SECRET").then(|| "hunter2".to_owned());
+        let settings = Settings::collect(&matches, find, None).unwrap();
+        assert!(settings.to_string().contains("JWT_SECRET=(hidden) "), "{settings}");
+        let unset = Settings::collect(&matches, |_| None, None).unwrap();
+        let config = Config::new(&settings).unwrap();
+        let changed = settings.changed_since(&unset, |_| true);
+        assert_eq!(config.jwt_secret.as_ref().unwrap().bytes(), b"hunter2");
+        let mut parser = Parser { settings: &settings, errors: Vec::new() };
+        parser.refuse("JWT_SECRET");
+        let shown = format!("{settings} {config:?} {changed:?} {:?}", parser.errors);
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_certificate_comes_with_its_key() {
+        assert_eq!(config(&[], &[]).unwrap().tls, None);
+        let both = config(&[], &[("TLS_CERT", "/c"), ("TLS_KEY", "/k")]).unwrap().tls.unwrap();
+        assert_eq!(both, TlsFiles { cert: "/c".into(), key: "/k".into() });
+        for (given, missing) in [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")] {
+            let lines = errors(&[(given, "/a")]);
+            let start = format!("Missing setting {missing}: {given} (from environment) ");
+            assert!(lines.len() == 1 && lines[0].starts_with(&start), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_part_by_part() {
+        let origins = |text| config(&[], &[("ALLOWED_ORIGINS", text)]);
+        let read = origins(" https://Studio.example.org , http://localhost:8080/ ,").unwrap();
+        let expected = ["https://studio.example.org", "http://localhost:8080"];
+        assert_eq!(read.allowed_origins.unwrap(), expected);
+        for bad in ["*", "studio.example.org", "https://", "https://a/b", "https://*.a", ","] {
+            assert!(origins(bad).is_err(), "{bad}");
+        }
+        let proxies = |text| config(&[], &[("TRUSTED_PROXIES", text)]);
+        let read = proxies("127.0.0.1, ::1,10.0.0.0/8").unwrap();
+        assert_eq!(read.trusted_proxies.len(), 3);
+        let mapped = proxies("::ffff:127.0.0.1,::ffff:10.0.0.0/104").unwrap();
+        let expected = ["127.0.0.1/32", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        assert_eq!(mapped.trusted_proxies, expected);
+        for bad in ["proxy", "10.0.0.0/33", "::ffff:0.0.0.0/90", "10.0.0.1;10.0.0.2"] {
+            assert!(proxies(bad).is_err(), "{bad}");
+        }
+    }
+}

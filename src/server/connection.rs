@@ -1,0 +1,547 @@
+//! One TCP connection, up to its end or its upgrade: TLS, HTTP, and how long each may take.
+//!
+//! Owns what a connection may cost before it is a session. It deliberately does not know how it was accepted,
+//! nor what requests mean.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use warp::reply::Response as Reply;
+
+use crate::server::http::routes::{not_found, tls_only};
+use crate::server::http::upgrade::Caller;
+use crate::server::limits::fairness::Turns;
+use crate::server::progress::{Progress, Tracked};
+use crate::server::shutdown::Phase;
+use crate::server::state::State;
+use crate::station::tls::{self, Tls};
+use crate::telemetry::events::Event;
+use crate::telemetry::refused::Refused;
+
+/// How long a client may take to its first byte, then for the handshake of TLS where there is one, and then for a
+/// request head. A further head has as long from its first byte.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// The largest request head, in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long, while everything closes, a new connection may take to its first request, and a request that
+/// has begun to its end. Whoever connected a moment before the end still gets an answer.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long nothing may move on a connection whose last request is being answered, or was: the client takes no byte of
+/// the answer, and begins no other request. Load balancers keep an idle connection for 60 s, and it has to be they who
+/// end it: a request that they send at that moment would be lost. A client that takes its answer slowly is not cut. Its
+/// kernel and ours tell of new room in steps, of up to 137 KB where they were measured with the listener's send buffer,
+/// so 2 KB a second are enough.
+const QUIET_TIME: Duration = Duration::from_secs(75);
+
+/// The largest piece that is read or held back for who does not read, in bytes: a head fits, and thousands who ask for
+/// files and do not read them cost no more than those who say nothing.
+const BUFFER: usize = HEAD_BYTES + 1024;
+
+/// Serves a connection until it ends or becomes a session, and notes its progress.
+pub async fn connection<F>(
+    stream: TcpStream,
+    ip: IpAddr,
+    state: Arc<State>,
+    filters: F,
+    progress: Arc<Progress>,
+) where
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let accepted = Instant::now();
+    // Without it, small frames would wait for acknowledgements. An error means that the client has gone.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let first = tokio::select! {
+        first = timeout(HEAD_TIME, first_bytes(&stream, &state.turns)) => first,
+        () = closing(&state, accepted) => return,
+    };
+    let Ok(Ok(first)) = first else { return };
+    // In a box of its own: who says nothing does not pay for it.
+    Box::pin(speak(stream, first, ip, state, filters, accepted, progress)).await;
+}
+
+/// Serves a connection on which the client has begun to speak.
+async fn speak<S, F>(
+    stream: S,
+    first: First,
+    ip: IpAddr,
+    state: Arc<State>,
+    filters: F,
+    accepted: Instant,
+    progress: Arc<Progress>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let stream = Tracked::new(stream, Arc::clone(&progress));
+    let limits = Limits { state: &state, ip, accepted, progress: &progress };
+    let (shared, requests) = (Arc::clone(&state), Arc::clone(&progress));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        requests.begin_request(!request.body().is_end_stream());
+        let version = request.version();
+        request.extensions_mut().insert(Caller { ip, version });
+        // What names a host and no path (CONNECT, RFC 9112 section 3.2.3) is for proxies, and more than warp's
+        // filters can take: `warp::path::full` panics at it.
+        let has_path = request.uri().path_and_query().is_some();
+        let answer = has_path.then(|| filters.call(request));
+        let state = Arc::clone(&shared);
+        async move {
+            state.turns.request().await;
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(not_found()),
+            }
+        }
+    });
+    match &state.tls {
+        None => serve(pin!(http(stream, service)), first, limits).await,
+        Some(_) if first != First::Tls => {
+            let service = service_fn(|request: Request<Incoming>| {
+                progress.begin_request(!request.body().is_end_stream());
+                async {
+                    state.turns.request().await;
+                    state.turn_away(ip, Refused::PlainOnTls);
+                    Ok(tls_only())
+                }
+            });
+            serve(pin!(http(stream, service)), first, limits).await;
+        }
+        // In a box of its own: without TLS nobody pays for it.
+        Some(tls) => Box::pin(secured(stream, service, tls, limits)).await,
+    }
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// With the hello of TLS.
+    Tls,
+    /// With the line or the signature of the PROXY protocol (section 2 of its specification).
+    ProxyProtocol,
+    /// With anything else: HTTP, most often.
+    Other,
+}
+
+impl First {
+    fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [tls::FIRST_BYTE, ..] => Self::Tls,
+            [b'P', b'R', b'O', b'X', b'Y', b' ', ..] | b"\r\n\r\n\0\r\nQUIT\n" => {
+                Self::ProxyProtocol
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Waits until a client has something to say, and for its turn: up to there it costs no buffer. The bytes are left there.
+async fn first_bytes(stream: &TcpStream, turns: &Turns) -> io::Result<First> {
+    let mut first = [0; 12];
+    let peeked = stream.peek(&mut first).await?;
+    if peeked == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    turns.arrive().await;
+    Ok(First::of(&first[..peeked]))
+}
+
+/// Serves a connection on a port that speaks TLS.
+async fn secured<S, F>(stream: Tracked<S>, service: F, tls: &Tls, limits: Limits<'_>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    let Limits { state, ip, accepted, .. } = limits;
+    let handshake = state.turns.handshake(tls.acceptor().accept(stream));
+    let agreed = tokio::select! {
+        agreed = timeout(HEAD_TIME, handshake) => agreed,
+        () = closing(state, accepted) => return,
+    };
+    match agreed {
+        Ok(Ok(stream)) => serve(pin!(http(stream, service)), First::Other, limits).await,
+        Ok(Err(error)) => {
+            state.studio.metrics.turned_away(Refused::TlsHandshake);
+            // Who goes without a word has no line: there is nothing to say of them.
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                state
+                    .studio
+                    .journal
+                    .log(Event::TlsFailed { client_ip: ip, error: error.to_string() });
+            }
+        }
+        Err(_) => state.studio.metrics.turned_away(Refused::TlsHandshake),
+    }
+}
+
+/// HTTP on a stream of either kind.
+type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
+
+/// What ends a connection for its time.
+#[derive(Clone, Copy)]
+struct Limits<'c> {
+    state: &'c State,
+    ip: IpAddr,
+    accepted: Instant,
+    progress: &'c Progress,
+}
+
+impl Limits<'_> {
+    /// Lasts until the connection has made no progress for as long as it may. Whoever makes progress wakes the task that
+    /// waits here, so an earlier end is noticed, too.
+    async fn stalled(&self) {
+        let mut timer = pin!(sleep_until(self.end()));
+        poll_fn(|cx| {
+            let end = self.end();
+            if timer.deadline() != end {
+                timer.as_mut().reset(end);
+            }
+            timer.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    /// When the connection ends without further progress.
+    fn end(&self) -> Instant {
+        match self.progress.head_since() {
+            Some(since) => since + HEAD_TIME,
+            None => self.progress.moved() + QUIET_TIME,
+        }
+    }
+}
+
+/// Lasts until everything closes, and a moment longer for who connected just before.
+async fn closing(state: &State, accepted: Instant) {
+    state.shutdown.reached(Phase::Closing).await;
+    sleep_until(accepted + LAST_REQUEST).await;
+}
+
+/// HTTP on a connection, with its limits.
+fn http<S, F>(stream: S, service: F) -> Connection<S, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    http1::Builder::new()
+        // It would hold for idle connections as well.
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(BUFFER)
+        // Who has asked and says nothing more waits for the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+}
+
+/// Serves HTTP until the connection ends or is upgraded.
+async fn serve<S, F>(mut connection: Pin<&mut Connection<S, F>>, first: First, limits: Limits<'_>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    limits.progress.await_head();
+    tokio::select! {
+        // What has come in time goes before the end of that time.
+        biased;
+        served = connection.as_mut() => {
+            // hyper has told the client.
+            if let Some(why) = served.err().and_then(|error| misread(&error, first)) {
+                limits.state.turn_away(limits.ip, why);
+            }
+            return;
+        }
+        () = limits.stalled() => {
+            if limits.progress.head_since().is_some() {
+                return;
+            }
+        }
+        () = closing(limits.state, limits.accepted) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(LAST_REQUEST, connection).await;
+}
+
+/// What was there instead of HTTP, where that is what ended a connection.
+fn misread(error: &hyper::Error, first: First) -> Option<Refused> {
+    Some(match first {
+        _ if error.is_parse_too_large() => Refused::HeadTooLarge,
+        _ if !error.is_parse() => return None,
+        First::Tls => Refused::TlsOnPlain,
+        First::ProxyProtocol => Refused::ProxyProtocol,
+        First::Other => Refused::NotHttp,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::config::config::TlsFiles;
+
+    const MOMENT: Duration = Duration::from_millis(100);
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    /// What is on the way between the client and the server, in bytes.
+    const ON_THE_WAY: usize = 64 * 1024;
+
+    /// A client's end, and the connection at the server's.
+    struct Connected<S> {
+        client: S,
+        connection: JoinHandle<()>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    /// A connection on which each answer has a body of `length` bytes.
+    fn connected(tls: Option<Tls>, length: usize) -> Connected<DuplexStream> {
+        let first = if tls.is_some() { First::Tls } else { First::of(GET) };
+        let state = Arc::new(State { tls, ..State::without_settings() });
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let filters = service_fn(move |_: Request<Incoming>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move { Ok(warp::Reply::into_response(vec![b'x'; length])) }
+        });
+        let (client, server) = duplex(ON_THE_WAY);
+        let connection = tokio::spawn(speak(
+            server,
+            first,
+            [127, 0, 0, 1].into(),
+            state,
+            filters,
+            Instant::now(),
+            Arc::default(),
+        ));
+        Connected { client, connection, asked }
+    }
+
+    /// The same through TLS.
+    async fn secured(length: usize) -> Connected<tokio_rustls::client::TlsStream<DuplexStream>> {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-nodes", "-subj", "/CN=localhost", "-keyout", "key", "-out", "cert"])
+            .args(["-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .current_dir(dir.path())
+            .output()
+            .expect("it is installed by tests/run");
+        assert!(made.status.success());
+        let files = TlsFiles { cert: dir.path().join("cert"), key: dir.path().join("key") };
+        let matches = crate::config::cli::command().get_matches_from(["openstudio-signaling"]);
+        let settings =
+            crate::config::settings::Settings::collect(&matches, |_| None, None).unwrap();
+        let certified = tls::load(&files, &settings).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&files.cert).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let Connected { client, connection, asked } = connected(Some(Tls::new(certified)), length);
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let client = connector.connect(name, client).await.unwrap();
+        Connected { client, connection, asked }
+    }
+
+    impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
+        async fn send(&mut self, bytes: &[u8]) {
+            self.client.write_all(bytes).await.unwrap();
+            self.client.flush().await.unwrap();
+        }
+
+        /// Reads an answer up to the end of its head.
+        async fn head(&mut self) {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.client.read_u8().await.unwrap());
+            }
+            assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"), "{:?}", head.escape_ascii());
+        }
+
+        async fn body(&mut self, length: usize) {
+            self.client.read_exact(&mut vec![0; length]).await.unwrap();
+        }
+
+        /// Reads until the server's end, and how long that takes.
+        async fn end(&mut self) -> Duration {
+            let begun = Instant::now();
+            // Through TLS, an end without a goodbye is an error.
+            let _ = self.client.read_to_end(&mut Vec::new()).await;
+            begun.elapsed()
+        }
+
+        async fn keeps_an_idle_connection(mut self) {
+            for _ in 0..3 {
+                self.send(GET).await;
+                self.head().await;
+                self.body(5).await;
+                sleep(QUIET_TIME - MOMENT).await;
+            }
+            self.send(GET).await;
+            self.head().await;
+            self.body(5).await;
+            is_about(self.end().await, QUIET_TIME);
+            self.connection.await.unwrap();
+        }
+
+        async fn has_time_for_heads(mut self) {
+            self.send(&GET[..9]).await;
+            sleep(HEAD_TIME - MOMENT).await;
+            self.send(&GET[9..]).await;
+            self.head().await;
+            self.body(5).await;
+            // The time of the next one begins with its first byte, and not anew with each.
+            sleep(QUIET_TIME - MOMENT).await;
+            self.send(&GET[..9]).await;
+            sleep(HEAD_TIME - MOMENT).await;
+            self.send(&GET[9..]).await;
+            self.head().await;
+            self.body(5).await;
+            self.send(&GET[..9]).await;
+            sleep(HEAD_TIME - MOMENT).await;
+            self.send(&GET[9..10]).await;
+            is_about(self.end().await, MOMENT);
+        }
+
+        /// Takes an answer of ten times what is on the way, a piece each time that the connection is about to be cut.
+        async fn goes_on_while_it_takes(mut self) {
+            let begun = Instant::now();
+            self.send(GET).await;
+            self.head().await;
+            for _ in 0..10 {
+                sleep(QUIET_TIME - MOMENT).await;
+                self.body(ON_THE_WAY).await;
+            }
+            assert!(begun.elapsed() > 10 * Duration::from_secs(61));
+            // It can go on being used.
+            self.send(GET).await;
+            self.head().await;
+            self.body(10 * ON_THE_WAY).await;
+        }
+
+        /// Takes a part of such an answer, and then nothing more.
+        async fn ends_when_it_takes_nothing(mut self) {
+            self.send(GET).await;
+            self.head().await;
+            self.body(2 * ON_THE_WAY).await;
+            sleep(QUIET_TIME - MOMENT).await;
+            assert!(!self.connection.is_finished());
+            // For those who take up again just then, there is a moment more.
+            sleep(MOMENT + LAST_REQUEST + MOMENT).await;
+            assert!(self.connection.is_finished());
+            let mut rest = Vec::new();
+            let _ = self.client.read_to_end(&mut rest).await;
+            assert!(rest.len() < 8 * ON_THE_WAY, "{} bytes", rest.len());
+        }
+    }
+
+    /// The timer counts in milliseconds.
+    fn is_about(time: Duration, expected: Duration) {
+        assert!(time.abs_diff(expected) < Duration::from_millis(5), "{time:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn the_first_bytes_say_what_is_spoken() {
+        for (bytes, first) in [
+            (&b"\x16\x03\x01\x02\x00\x01"[..], First::Tls),
+            (b"PROXY TCP4 19", First::ProxyProtocol),
+            (b"\r\n\r\n\0\r\nQUIT\n", First::ProxyProtocol),
+            (GET, First::Other),
+            (b"\r\n\r\nGET", First::Other),
+            (b"P", First::Other),
+        ] {
+            assert_eq!(First::of(bytes), first, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_kept_for_so_long() {
+        connected(None, 5).keeps_an_idle_connection().await;
+        secured(5).await.keeps_an_idle_connection().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_head_has_its_time() {
+        connected(None, 5).has_time_for_heads().await;
+        secured(5).await.has_time_for_heads().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_head_it_ends() {
+        is_about(connected(None, 5).end().await, HEAD_TIME);
+        is_about(secured(5).await.end().await, HEAD_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_download_goes_on() {
+        connected(None, 10 * ON_THE_WAY).goes_on_while_it_takes().await;
+        secured(10 * ON_THE_WAY).await.goes_on_while_it_takes().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_download_that_nobody_takes_ends() {
+        connected(None, 10 * ON_THE_WAY).ends_when_it_takes_nothing().await;
+        secured(10 * ON_THE_WAY).await.ends_when_it_takes_nothing().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_reads_ends_the_connection_with_the_answer() {
+        let mut connected = connected(None, 5);
+        connected.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx").await;
+        connected.head().await;
+        connected.body(5).await;
+        is_about(connected.end().await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_not_taken_for_the_next_head() {
+        let mut connected = connected(None, 5);
+        for _ in 0..2 {
+            connected.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").await;
+            connected.head().await;
+            connected.body(5).await;
+            sleep(QUIET_TIME - MOMENT).await;
+        }
+        // Behind it, the first byte of a head can't be told: its time began with the answer.
+        connected.send(&GET[..9]).await;
+        is_about(connected.end().await, MOMENT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_whose_answers_nobody_takes_end_the_connection() {
+        let mut connected = connected(None, ON_THE_WAY);
+        let begun = Instant::now();
+        // As many as go, until the connection breaks.
+        while connected.client.write_all(GET).await.is_ok() {}
+        is_about(begun.elapsed(), QUIET_TIME + LAST_REQUEST);
+        assert!(connected.asked.load(Ordering::Relaxed) <= 2, "{:?}", connected.asked);
+    }
+}

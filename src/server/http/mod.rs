@@ -1,0 +1,8 @@
+//! HTTP's side of the port: routes, files, and the way to a WebSocket.
+//!
+//! Owns what a request is answered. It deliberately knows no socket.
+
+pub mod check_page;
+pub mod routes;
+pub mod static_files;
+pub mod upgrade;

@@ -1,0 +1,308 @@
+//! The filter graph: routes, what is not found, the headers on every answer.
+//!
+//! Owns HTTP's side of the protocol. It deliberately knows no socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use warp::filters::BoxedFilter;
+use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
+use warp::http::{Response, StatusCode, header};
+use warp::path::FullPath;
+use warp::reply::Response as Reply;
+use warp::{Filter, Rejection};
+
+use crate::config::config::MetricsAccess;
+use crate::server::http::check_page::page;
+use crate::server::http::static_files::files;
+use crate::server::http::upgrade::{
+    Caller, allows, asks_for_websocket, client_ip, is_proxied, names_host, upgrade,
+};
+use crate::server::shutdown::Phase;
+use crate::server::state::State;
+use crate::signaling::conversation::Conversation;
+use crate::station::manifest::Station;
+use crate::telemetry::events::Event;
+use crate::telemetry::metrics::{CONTENT_TYPE, Counts};
+use crate::telemetry::refused::Refused;
+
+/// On every answer, the one that switches protocols included.
+const SECURITY_HEADERS: [(&str, &str); 3] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+];
+
+/// On what is true now only: a cache in front would go on saying that a dead server is well (RFC 9111 section
+/// 5.2.2.5).
+const NO_STORE: &str = "no-store";
+
+/// Everything that the port answers, with conversations of one kind on its WebSockets.
+pub fn routes<C: Conversation>(
+    state: Arc<State>,
+) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
+    let read = || warp::get().or(warp::head()).unify();
+    let health = exactly("/health").and(read()).map({
+        let state = Arc::clone(&state);
+        move || health(&state)
+    });
+    let ready = exactly("/ready").and(read()).map({
+        let state = Arc::clone(&state);
+        move || ready(&state)
+    });
+    let station = station_route(&state);
+    let mut paths = vec!["/health", "/ready", "/api/station", "/metrics"];
+    let metrics = exactly("/metrics")
+        .and(read())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Caller>())
+        .map({
+            let state = Arc::clone(&state);
+            move |headers: HeaderMap, caller| metrics(&state, &headers, caller)
+        });
+    let check = if state.studio.config.check_page {
+        paths.push("/check");
+        let headers = warp::header::headers_cloned();
+        exactly("/check").and(read()).and(headers).map(|headers| page(&headers)).boxed()
+    } else {
+        warp::any().and_then(nothing).boxed()
+    };
+    // The paths of the routes are not open to upgrades, whatever the method.
+    let elsewhere = paths
+        .into_iter()
+        .map(|path| exactly(path).boxed())
+        .reduce(|all, path| all.or(path).unify().boxed())
+        .expect("there are routes")
+        .map(not_found);
+    let files = match &state.web_root {
+        Some(root) => files(root.clone(), state.studio.journal.clone()),
+        None => warp::any().and_then(nothing).boxed(),
+    };
+    let all = health
+        .or(ready)
+        .unify()
+        .or(station)
+        .unify()
+        .or(metrics)
+        .unify()
+        .or(check)
+        .unify()
+        .or(elsewhere)
+        .unify()
+        .or(upgrade::<C>(Arc::clone(&state)))
+        .unify()
+        .or(no_upgrade().and(files))
+        .unify()
+        .boxed();
+    one_host(&state)
+        .and(all)
+        .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
+        .unify()
+        .with(warp::reply::with::headers(security_headers()))
+}
+
+/// A request that could be read as one for another host is no request.
+fn one_host(state: &Arc<State>) -> impl Filter<Extract = (), Error = Rejection> + Clone + use<> {
+    let state = Arc::clone(state);
+    warp::header::headers_cloned()
+        .and(warp::ext::get::<Caller>())
+        .and_then(move |headers: HeaderMap, caller: Caller| {
+            let named = names_host(&headers, caller.version).map_err(|refused| {
+                state.turn_away(client_ip(&state, &headers, caller), refused);
+                Rejection::from(refused)
+            });
+            std::future::ready(named)
+        })
+        .untuple_one()
+}
+
+fn security_headers() -> HeaderMap {
+    let headers = SECURITY_HEADERS.into_iter();
+    let headers = headers
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    headers.collect()
+}
+
+/// A path to the letter: `warp::path!` would let a slash behind it pass.
+fn exactly(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::path::full()
+        .and_then(move |full: FullPath| {
+            let same = full.as_str() == path;
+            std::future::ready(if same { Ok(()) } else { Err(warp::reject::not_found()) })
+        })
+        .untuple_one()
+}
+
+fn health(state: &State) -> Reply {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        uptime: u64,
+    }
+    json(StatusCode::OK, &Health { status: "ok", uptime: state.started.elapsed().as_secs() })
+}
+
+fn ready(state: &State) -> Reply {
+    #[derive(Serialize)]
+    struct Ready {
+        status: &'static str,
+    }
+    if state.shutdown.phase() == Phase::Serving {
+        json(StatusCode::OK, &Ready { status: "ready" })
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "draining" })
+    }
+}
+
+/// What pages of any origin, or of those that are allowed, may know of the station (Fetch standard, CORS
+/// protocol).
+fn station_route(state: &Arc<State>) -> BoxedFilter<(Reply,)> {
+    let get = warp::get().map({
+        let state = Arc::clone(state);
+        move || station(&state)
+    });
+    let preflight = warp::options().map(preflight);
+    let state = Arc::clone(state);
+    exactly("/api/station")
+        .and(get.or(preflight).unify())
+        .and(warp::header::headers_cloned())
+        .map(move |mut reply: Reply, headers: HeaderMap| {
+            let allowed = state.studio.config.allowed_origins.as_deref();
+            let origin = headers.get(header::ORIGIN).filter(|origin| allows(allowed, origin));
+            let origin = match allowed {
+                None => Some(HeaderValue::from_static("*")),
+                Some(_) => origin.cloned(),
+            };
+            if allowed.is_some() {
+                reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+            }
+            if let Some(origin) = origin {
+                reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            }
+            reply
+        })
+        .boxed()
+}
+
+fn station(state: &State) -> Reply {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        station_id: &'a str,
+        name: &'a str,
+        signaling: &'a RawValue,
+    }
+    let Station { station_id, name, signaling, .. } = &*state.studio.manifest.station();
+    json(StatusCode::OK, &Answer { station_id, name, signaling })
+}
+
+fn preflight() -> Reply {
+    let reply = Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS")
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type")
+        // A day, in seconds; browsers keep it for less.
+        .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
+        .header(header::ALLOW, "GET, OPTIONS")
+        .body(String::new());
+    warp::Reply::into_response(reply.expect("its parts are constants"))
+}
+
+fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
+    let client_ip = client_ip(state, headers, caller);
+    // A proxy that nobody named, or that does not say for whom it asks, has an address that says nothing about that.
+    let is_hidden = is_proxied(headers) && client_ip == caller.ip.to_canonical();
+    let may_see = match &state.studio.config.metrics {
+        MetricsAccess::Nobody => false,
+        MetricsAccess::Everybody => true,
+        MetricsAccess::Networks(networks) => {
+            !is_hidden && networks.iter().any(|network| network.contains(&client_ip))
+        }
+    };
+    if !may_see {
+        state.studio.metrics.turned_away(Refused::Metrics);
+        let fix = match (&state.studio.config.metrics, is_hidden) {
+            (MetricsAccess::Nobody, _) => "METRICS=off is what keeps it out",
+            (_, true) => {
+                "name the proxy in front of it in TRUSTED_PROXIES, let that send X-Forwarded-For, and name its own network in METRICS"
+            }
+            (_, false) => {
+                "name its network in METRICS, beside what is there (METRICS=127.0.0.1,::1,NETWORK)"
+            }
+        };
+        state.studio.journal.log(Event::MetricsRefused { client_ip, fix });
+        return not_found();
+    }
+    let (peers, rooms, outbox_bytes) = state.studio.hub.count();
+    let counts = Counts { clients: state.seats.taken(), peers, rooms, outbox_bytes };
+    let text = state.studio.metrics.text(counts, state.studio.journal.lost());
+    let reply = Response::builder()
+        .header(header::CONTENT_TYPE, CONTENT_TYPE)
+        .header(header::CACHE_CONTROL, NO_STORE)
+        .body(text);
+    warp::Reply::into_response(reply.expect("its parts are constants"))
+}
+
+/// A refused upgrade is answered as such, also where there is a file of that path.
+fn no_upgrade() -> BoxedFilter<()> {
+    warp::header::headers_cloned()
+        .and_then(|headers: HeaderMap| {
+            let result =
+                if asks_for_websocket(&headers) { Err(warp::reject::not_found()) } else { Ok(()) };
+            std::future::ready(result)
+        })
+        .untuple_one()
+        .boxed()
+}
+
+async fn nothing() -> Result<Reply, Rejection> {
+    Err(warp::reject::not_found())
+}
+
+/// What a client is told where no filter had an answer.
+fn recover(rejection: &Rejection) -> Result<Reply, Infallible> {
+    let Some(refused) = rejection.find::<Refused>() else {
+        return Ok(not_found());
+    };
+    let mut reply = error(refused.status(), refused.reason());
+    for (name, value) in refused.hints() {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(reply)
+}
+
+/// What anything else gets that is no route.
+pub fn not_found() -> Reply {
+    let mut reply = error(StatusCode::NOT_FOUND, "Not found");
+    reply.headers_mut().extend(security_headers());
+    reply
+}
+
+/// What plain HTTP gets on a port that speaks TLS.
+pub fn tls_only() -> Reply {
+    let reason = "This port speaks TLS: use https:// or wss://";
+    let mut reply = error(StatusCode::BAD_REQUEST, reason);
+    reply.headers_mut().extend(security_headers());
+    reply
+}
+
+fn error(status: StatusCode, reason: &str) -> Reply {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        error: &'a str,
+    }
+    json(status, &Error { error: reason })
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    let mut text = Vec::new();
+    crate::wire::protocol::write(&mut text, body);
+    let reply = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CACHE_CONTROL, NO_STORE)
+        .body(text);
+    warp::Reply::into_response(reply.expect("its parts are constants"))
+}

@@ -1,0 +1,13 @@
+//! The port and the process: accept, serve, drain, and what systemd is told.
+//!
+//! Owns sockets and time limits. It deliberately does not know what messages mean.
+
+pub mod connection;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod progress;
+pub mod session;
+pub mod shutdown;
+pub mod state;
+pub mod systemd;

@@ -1,0 +1,82 @@
+//! What every handler gets.
+//!
+//! Owns the bundle, and that whoever is turned away leaves a trace. It deliberately has no other behaviour.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::server::limits::clients::Seats;
+use crate::server::limits::fairness::Turns;
+use crate::server::shutdown::Shutdown;
+use crate::signaling::studio::Studio;
+use crate::station::tls::Tls;
+use crate::telemetry::events::Event;
+use crate::telemetry::refused::Refused;
+
+/// Shared behind an `Arc` by all connections.
+#[derive(Debug)]
+pub struct State {
+    /// What signaling needs.
+    pub studio: Arc<Studio>,
+    /// How many are connected.
+    pub seats: Seats,
+    /// Whose turn it is.
+    pub turns: Turns,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// The web studio's directory, links and all.
+    pub web_root: Option<PathBuf>,
+    /// TLS, where the port speaks it.
+    pub tls: Option<Tls>,
+    /// When the service started, for `uptime`.
+    pub started: Instant,
+}
+
+impl State {
+    /// Counts and logs that `client_ip` is turned away.
+    pub fn turn_away(&self, client_ip: IpAddr, why: Refused) {
+        self.studio.metrics.turned_away(why);
+        self.studio.journal.log(Event::TurnedAway {
+            client_ip,
+            refused: why.into(),
+            reason: why.reason(),
+            cause: why.cause(),
+        });
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// The state of a server without settings, for unit tests.
+    pub fn without_settings() -> Self {
+        let matches = crate::config::cli::command().get_matches_from(["openstudio-signaling"]);
+        let settings =
+            crate::config::settings::Settings::collect(&matches, |_| None, None).unwrap();
+        let (journal, _writer) =
+            crate::telemetry::journal::Journal::start(crate::telemetry::events::Level::Error)
+                .unwrap();
+        let studio = Studio {
+            config: crate::config::config::Config::new(&settings).unwrap(),
+            hub: crate::signaling::hub::Hub::new(Default::default(), Arc::default()),
+            tokens: crate::station::tokens::Tokens::new(&crate::config::config::Secret::new(
+                "secret",
+            )),
+            manifest: crate::station::manifest::Manifest::new(
+                crate::station::manifest::load(None).unwrap(),
+            ),
+            journal,
+            metrics: Arc::default(),
+        };
+        Self {
+            studio: Arc::new(studio),
+            seats: Seats::new(1, None),
+            turns: Turns::default(),
+            shutdown: Shutdown::default(),
+            web_root: None,
+            tls: None,
+            started: Instant::now(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a session is for: who hears a client's messages, and how it replies.
+//!
+//! Owns the seam between a connection and what is said on it: the server signals over it, a conformance
+//! suite has it echo. It deliberately knows no socket, and not what messages mean.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use crate::signaling::hub::News;
+use crate::signaling::outbox::Outbox;
+use crate::signaling::studio::Studio;
+use crate::telemetry::metrics::Metrics;
+use crate::wire::frame::{Opcode, encode};
+use crate::wire::protocol::{self, ClientId, ServerMessage};
+
+/// A whole message from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+/// One client's side of the talking. A session has it inside, by its type: what is not needed costs
+/// neither memory nor time.
+pub trait Conversation: Send + 'static {
+    /// The conversation with a client that connects from `ip`.
+    fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self;
+
+    /// Says what is said first.
+    fn greet(&mut self, replies: &mut Replies<'_>);
+
+    /// Hears a message that came at `heard`. Returns what others are to hear once the replies have been
+    /// sent.
+    fn hear(&mut self, message: Message<'_>, heard: Instant, replies: &mut Replies<'_>) -> News;
+
+    /// What others want the client to hear, if they can.
+    fn outbox(&self) -> Option<&Outbox> {
+        None
+    }
+
+    /// Whether a message waits for its answer until a contest is over. Until then the client is not
+    /// listened to: its messages are handled in order.
+    fn is_contesting(&self) -> bool {
+        false
+    }
+
+    /// Whether the contest is over, and if so whether the other side of it lives.
+    fn poll_contest(&mut self, _cx: &mut Context<'_>) -> Poll<bool> {
+        Poll::Pending
+    }
+
+    /// Ends the contest, and gives the answer.
+    fn settle(&mut self, _holder_lives: bool, _replies: &mut Replies<'_>) {}
+
+    /// The client has gone: nothing more is heard or said.
+    fn leave(&mut self) {}
+}
+
+/// The largest buffer for output that a thread keeps, in bytes.
+pub const KEEP: usize = 64 * 1024;
+
+/// Frames on their way to a socket.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Whole frames.
+    pub frames: Vec<u8>,
+    /// One message, before its frame is around it.
+    text: Vec<u8>,
+}
+
+impl Output {
+    /// Empties it, and gives back what a long message took.
+    pub fn clear(&mut self) {
+        for buffer in [&mut self.frames, &mut self.text] {
+            buffer.clear();
+            buffer.shrink_to(KEEP);
+        }
+    }
+}
+
+/// Takes what a client is told, and counts it.
+#[derive(Debug)]
+pub struct Replies<'a> {
+    out: &'a mut Output,
+    count: &'a mut u64,
+    metrics: &'a Metrics,
+}
+
+impl<'a> Replies<'a> {
+    /// Replies that go into `out`.
+    pub fn new(out: &'a mut Output, count: &'a mut u64, metrics: &'a Metrics) -> Self {
+        Self { out, count, metrics }
+    }
+
+    /// Says something in the protocol's words.
+    pub fn say(&mut self, message: &ServerMessage) {
+        self.metrics.sent(message.index(), 1);
+        self.out.text.clear();
+        protocol::write(&mut self.out.text, message);
+        encode(&mut self.out.frames, Opcode::Text, &self.out.text, None);
+        *self.count += 1;
+    }
+
+    /// Sends a message as it is.
+    pub fn send(&mut self, message: Message<'_>) {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.as_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, bytes),
+        };
+        encode(&mut self.out.frames, opcode, payload, None);
+        *self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reply_is_no_loan_for_ever() {
+        let (mut out, mut count, metrics) = (Output::default(), 0, Metrics::default());
+        let long = "x".repeat(2 * KEEP);
+        let mut replies = Replies::new(&mut out, &mut count, &metrics);
+        replies.say(&ServerMessage::Welcome { message: &long });
+        assert!(out.text.capacity() > KEEP && out.frames.capacity() > KEEP);
+        out.clear();
+        assert!(out.text.capacity() <= KEEP && out.frames.capacity() <= KEEP);
+    }
+}

@@ -1,0 +1,318 @@
+//! What a registered client does among others: relays, rooms, invites.
+//!
+//! Owns the order of the checks on each of these, and the words that refuse them. It deliberately does not
+//! know how the client came by its id.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::signaling::hub::{Entered, Entry, EntryError, JoinError, News, NotInRoom, RelayError};
+use crate::signaling::room::MuteError;
+use crate::signaling::studio::Studio;
+use crate::station::tokens::Invite;
+use crate::station::turn_credentials::{wants_credentials, with_credentials};
+use crate::telemetry::events::Event;
+use crate::telemetry::metrics::Relay;
+use crate::wire::message::{Envelope, MessageType, no_such_room};
+use crate::wire::protocol::{
+    Access, ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted,
+};
+
+/// A registered client. The refusal is the reply where there is an error; `say` takes any other.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// What it works on.
+    pub studio: &'a Studio,
+    /// Which client it is and where it connects from, for the log.
+    pub client: ClientId,
+    /// See [`Self::client`].
+    pub ip: IpAddr,
+    /// Who it is.
+    pub id: PeerId,
+}
+
+impl Member<'_> {
+    /// Passes an offer, an answer or a candidate on as it came.
+    ///
+    /// # Errors
+    ///
+    /// When a field is wrong, or the receiver is not there.
+    pub fn relay<'a>(
+        &self,
+        kind: MessageType,
+        envelope: &Envelope<'a>,
+        text: &'a str,
+    ) -> Result<(), Refusal> {
+        let to = envelope.relay(kind, self.id)?;
+        let not_connected = || {
+            Refusal::new(
+                ErrorCode::PeerNotConnected,
+                format_args!(r#"Target peer "{}" is not connected"#, quoted(&to)),
+            )
+        };
+        let Some(receiver) = PeerId::parse(&to) else {
+            self.studio.metrics.relayed(kind, Relay::NotConnected);
+            return Err(not_connected());
+        };
+        let text = envelope.with_registered_ids(text, self.id, receiver);
+        self.studio.hub.relay(kind, self.id, receiver, &text).map_err(|error| match error {
+            RelayError::NotConnected => not_connected(),
+            RelayError::DifferentRoom => {
+                Refusal::new(ErrorCode::DifferentRoom, "Target peer is in a different room")
+            }
+        })
+    }
+
+    /// Makes a room with the member as its host.
+    ///
+    /// # Errors
+    ///
+    /// When it is in one already.
+    pub fn create_room(
+        &self,
+        request_id: Option<&str>,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<(), Refusal> {
+        let room_id = &self.studio.hub.create_room(self.id).map_err(already_in)?;
+        self.log_entered(room_id, Role::Host);
+        say(&ServerMessage::RoomCreated { room_id, host_id: self.id, access: None, request_id });
+        Ok(())
+    }
+
+    /// Takes the member into a room that there is. Returns what the others are to hear then.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such room, or it is in one already.
+    pub fn join_room(
+        &self,
+        envelope: &Envelope,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let room = envelope.room_id()?;
+        let joined = self.studio.hub.join_room(self.id, &room).map_err(|error| match error {
+            JoinError::AlreadyIn(room) => already_in(room),
+            JoinError::NoSuchRoom => no_such_room(room.as_ref()),
+            JoinError::Full => room_full(),
+        })?;
+        Ok(self.entered(joined, None, envelope.request_id(), say))
+    }
+
+    /// Takes the member into a room, which is made where it is not there. Returns what the others are to hear
+    /// then.
+    ///
+    /// # Errors
+    ///
+    /// When the invite, the role or the room can't be, or it is in a room already.
+    pub fn create_or_join_room(
+        &self,
+        envelope: &Envelope,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let entered = self.enter(envelope)?;
+        let role = entered.role;
+        let token = self.studio.tokens.room(self.id, &entered.room_id, role, unix_s());
+        let ice = self.ice();
+        let access = Access { role, token: &token, ice: &ice };
+        Ok(self.entered(entered, Some(access), envelope.request_id(), say))
+    }
+
+    fn enter(&self, envelope: &Envelope) -> Result<Entered, Refusal> {
+        let invite =
+            envelope.invite_token().map(|token| self.studio.tokens.check(&token, unix_s()));
+        let invite = invite.transpose();
+        let invite = invite.map_err(|why| Refusal::new(ErrorCode::InvalidInvite, why))?;
+        let room = envelope.chosen_room();
+        let (room, entry) = match invite {
+            None => {
+                let room = room.unwrap_or_else(|| Some(RoomId::random()));
+                (room, Entry::Asked(envelope.role()))
+            }
+            Some(Invite { room_id, role }) => {
+                // Who names no room is led into the one of the invite.
+                let own = RoomId::parse(&room_id).ok_or_else(invalid_room)?;
+                if room.is_some_and(|room| room.as_ref() != Some(&own)) {
+                    let why = "Invite token is for a different room";
+                    return Err(Refusal::new(ErrorCode::InvalidInvite, why));
+                }
+                let role = Role::from_name(&role).ok_or_else(|| invalid_role(&quoted(&role)))?;
+                (Some(own), Entry::Invited(role))
+            }
+        };
+        self.studio.hub.create_or_join_room(self.id, room, entry).map_err(|error| match error {
+            EntryError::InvalidRole(role) => invalid_role(&role),
+            EntryError::AlreadyIn(room) => already_in(room),
+            EntryError::InvalidRoom => invalid_room(),
+            EntryError::Full => room_full(),
+        })
+    }
+
+    /// Tells the member where it is now: what the others are to hear then.
+    fn entered(
+        &self,
+        entered: Entered,
+        access: Option<Access>,
+        request_id: Option<&str>,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> News {
+        let room_id = &entered.room_id;
+        self.log_entered(room_id, entered.role);
+        say(&match &entered.joined {
+            Some(participants) => {
+                ServerMessage::RoomJoined { room_id, participants, access, request_id }
+            }
+            None => ServerMessage::RoomCreated { room_id, host_id: self.id, access, request_id },
+        });
+        entered.news
+    }
+
+    /// The `ice` object for the member.
+    fn ice(&self) -> Box<RawValue> {
+        let station = self.studio.manifest.station();
+        match &self.studio.config.turn_secret {
+            Some(secret) if wants_credentials(&station.ice_value) => {
+                let ttl = self.studio.config.turn_ttl;
+                let ice = with_credentials(&station.ice_value, secret, self.id, unix_s(), ttl);
+                to_raw_value(&ice).expect("a JSON value is written as JSON")
+            }
+            _ => station.ice.clone(),
+        }
+    }
+
+    /// Makes what lets somebody into the member's room.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none, has not the right, or asks for a role that can't be.
+    pub fn invite(
+        &self,
+        envelope: &Envelope,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<(), Refusal> {
+        let (room_id, role) = self.studio.hub.seat_of(self.id).map_err(not_in_room)?;
+        if !role.leads() {
+            let why = "Only hosts and ops can generate invite links";
+            return Err(Refusal::new(ErrorCode::Forbidden, why));
+        }
+        let invalid = |role: String| {
+            Refusal::new(ErrorCode::InvalidRole, format_args!(r#"Invalid invite role "{role}""#))
+        };
+        let role = match envelope.invite_role().map_err(invalid)? {
+            Role::Host => return Err(invalid(Role::Host.to_string())),
+            role => role,
+        };
+        let invite_token = &self.studio.tokens.invite(&room_id, role, unix_s());
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, self.id);
+        let request_id = envelope.request_id();
+        say(&ServerMessage::InviteToken { invite_token, room_id: &room_id, role, request_id });
+        self.studio.journal.log(Event::InviteMade { client_ip, client_id, peer_id, room_id, role });
+        Ok(())
+    }
+
+    /// Takes the member out of its room.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none.
+    pub fn leave_room(
+        &self,
+        request_id: Option<&str>,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<(), Refusal> {
+        let room_id = &self.studio.hub.leave_room(self.id).map_err(not_in_room)?;
+        self.log_left(room_id);
+        say(&ServerMessage::RoomLeft { room_id, request_id });
+        Ok(())
+    }
+
+    /// Mutes somebody in the member's room, or ends that.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none, a field is wrong, or it has not the right.
+    pub fn mute(&self, envelope: &Envelope) -> Result<(), Refusal> {
+        let hub = &self.studio.hub;
+        hub.seat_of(self.id).map_err(not_in_room)?;
+        let (target, muted, authority) = envelope.mute()?;
+        hub.mute(self.id, target, muted, authority).map_err(|error| match error {
+            MuteError::NotHere => Envelope::not_a_participant(),
+            MuteError::NotALeader => {
+                let why = "Only hosts and ops can mute other participants";
+                Refusal::new(ErrorCode::Forbidden, why)
+            }
+            MuteError::NotOneself => {
+                let why = "Self authority can only be used on yourself";
+                Refusal::new(ErrorCode::Forbidden, why)
+            }
+        })
+    }
+
+    /// Tells everyone in the member's room that the recording started or stopped.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none, or the field is wrong.
+    pub fn recording_state(&self, envelope: &Envelope) -> Result<(), Refusal> {
+        let hub = &self.studio.hub;
+        hub.seat_of(self.id).map_err(not_in_room)?;
+        let message =
+            ServerMessage::RecordingState { recording: envelope.recording()?, from: self.id };
+        hub.tell_room(self.id, &message).map_err(not_in_room)
+    }
+
+    fn log_entered(&self, room_id: &RoomId, role: Role) {
+        self.studio.journal.log(Event::RoomEntered {
+            client_ip: self.ip,
+            client_id: self.client,
+            peer_id: self.id,
+            room_id: room_id.clone(),
+            role,
+        });
+    }
+
+    /// The log's line about the member's leaving.
+    pub fn log_left(&self, room_id: &RoomId) {
+        self.studio.journal.log(Event::RoomLeft {
+            client_ip: self.ip,
+            client_id: self.client,
+            peer_id: self.id,
+            room_id: room_id.clone(),
+        });
+    }
+}
+
+fn invalid_room() -> Refusal {
+    Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
+}
+
+fn room_full() -> Refusal {
+    Refusal::new(ErrorCode::RoomFull, "Room is full")
+}
+
+fn invalid_role(role: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::InvalidRole,
+        format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#),
+    )
+}
+
+fn already_in(room: RoomId) -> Refusal {
+    Refusal::new(ErrorCode::AlreadyInRoom, format_args!(r#"Peer is already in room "{room}""#))
+}
+
+/// The refusal of what needs a room.
+pub fn not_in_room(_: NotInRoom) -> Refusal {
+    Refusal::new(ErrorCode::NotInRoom, "Not in a room")
+}
+
+fn unix_s() -> u64 {
+    unix_ms() / 1000
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,12 @@
+//! Peers and rooms: who is who, who is in a room with whom, and what they say to each other.
+//!
+//! Owns the rules of the protocol. It deliberately knows neither frames nor sockets.
+
+pub mod conversation;
+pub mod handler;
+pub mod hub;
+pub mod member;
+pub mod outbox;
+pub mod registration;
+pub mod room;
+pub mod studio;

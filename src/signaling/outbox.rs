@@ -1,0 +1,295 @@
+//! What others want a client to hear, until its session sends it.
+//!
+//! Owns the queue and its bound. It deliberately knows no socket: who pushes never waits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
+
+use crate::config::config::OUTBOX_PLACE;
+use crate::wire::protocol::CloseCode;
+
+/// A frame that is ready for the socket. One buffer is shared by all who get the same.
+pub type Frame = Arc<[u8]>;
+
+/// How many may wait to hear whether a client lives: tabs and devices of one person, who has one id.
+const MAX_CHALLENGES: usize = 8;
+
+/// A room, told apart from another one that had the same id before.
+pub type RoomNumber = u64;
+
+/// A queue that is bounded by bytes, those of its own books and those that its session took out and still holds
+/// included. When a frame does not fit, all of it is dropped and nothing more is taken: the client reads too slowly,
+/// and its session ends it with 4102.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Written by whoever sends to this client, taken by its session; held for a push or a take only.
+    queue: Mutex<Queue>,
+    /// The session that waits for something to take.
+    reader: AtomicWaker,
+    /// In bytes.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Each with the room that it is about, if it is about one.
+    frames: VecDeque<(Frame, Option<RoomNumber>)>,
+    /// Of the frames.
+    bytes: usize,
+    /// What the session holds that the socket has not taken.
+    held: usize,
+    /// Where the client is. What is about another room is not for it any longer.
+    room: Option<RoomNumber>,
+    /// Why the session is to end the client, once it is.
+    closed: Option<CloseCode>,
+    /// Who wants to know whether the client lives; at most [`MAX_CHALLENGES`].
+    challenges: Vec<oneshot::Sender<()>>,
+    /// The session knows of the challenge.
+    asked: bool,
+}
+
+impl Outbox {
+    /// An outbox for at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { queue: Mutex::default(), reader: AtomicWaker::new(), limit }
+    }
+
+    /// Adds a frame that is about `room`, or about none, or marks the overflow. Whoever collected the receivers
+    /// of a room sends to them later: one that has left it meanwhile does not get the frame.
+    /// Returns whether the client is to get it.
+    pub fn push(&self, frame: &Frame, room: Option<RoomNumber>) -> bool {
+        let mut queue = self.lock();
+        if queue.closed.is_some() || (room.is_some() && room != queue.room) {
+            return false;
+        }
+        if queue.held + queue.bytes + queue.frames.len() * OUTBOX_PLACE + frame.len() > self.limit {
+            queue.close(CloseCode::TOO_SLOW);
+        } else {
+            queue.bytes += frame.len();
+            queue.frames.push_back((Arc::clone(frame), room));
+        }
+        let is_taken = queue.closed.is_none();
+        drop(queue);
+        self.reader.wake();
+        is_taken
+    }
+
+    /// Adds a frame about the end of `room`, if the client has not been told to be elsewhere since; it is in
+    /// none from here on. Returns whether the client is to get it.
+    pub fn push_last(&self, frame: &Frame, room: RoomNumber) -> bool {
+        let is_taken = self.push(frame, Some(room));
+        let mut queue = self.lock();
+        if queue.room == Some(room) {
+            queue.room = None;
+        }
+        is_taken
+    }
+
+    /// The client is in `room` from here on, or in none: what waits about the room before is dropped.
+    pub fn enter(&self, room: Option<RoomNumber>) {
+        let mut queue = self.lock();
+        queue.room = room;
+        queue.frames.retain(|(_, about)| about.is_none() || *about == room);
+        queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum();
+    }
+
+    /// How much waits, in bytes, in the queue or in the session's hands.
+    pub fn bytes(&self) -> usize {
+        let queue = self.lock();
+        queue.bytes + queue.held
+    }
+
+    /// The session holds so many bytes that the socket has not taken.
+    pub fn hold(&self, bytes: usize) {
+        self.lock().held = bytes;
+    }
+
+    /// Whether the client is being ended, so that what it says no longer counts.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Has the session end the client.
+    pub fn close(&self, code: CloseCode) {
+        self.lock().close(code);
+        self.reader.wake();
+    }
+
+    /// Has the session find out whether the client lives. The receiver gets an answer when it does, and an
+    /// error when its session has ended; `None` where too many ask already.
+    pub fn challenge(&self) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.lock();
+        queue.challenges.retain(|asks| !asks.is_closed());
+        if queue.closed.is_some() || queue.challenges.len() == MAX_CHALLENGES {
+            return None;
+        }
+        let (answer, answered) = oneshot::channel();
+        queue.challenges.push(answer);
+        queue.asked = false;
+        drop(queue);
+        self.reader.wake();
+        Some(answered)
+    }
+
+    /// Whether the session has to find out now whether the client lives; true once for each question.
+    pub fn is_challenged(&self) -> bool {
+        let mut queue = self.lock();
+        let news = !queue.challenges.is_empty() && !queue.asked;
+        queue.asked |= news;
+        news
+    }
+
+    /// The client lives.
+    pub fn answer_challenge(&self) {
+        for answer in std::mem::take(&mut self.lock().challenges) {
+            // Who asked may have gone.
+            let _ = answer.send(());
+        }
+    }
+
+    /// Moves frames behind `out` until that holds `enough` bytes or nothing is left: how many.
+    ///
+    /// # Errors
+    ///
+    /// The close code, when the client is to be ended.
+    pub fn take(&self, out: &mut Vec<u8>, enough: usize) -> Result<u64, CloseCode> {
+        let mut queue = self.lock();
+        if let Some(code) = queue.closed {
+            return Err(code);
+        }
+        let mut taken = 0;
+        while out.len() < enough {
+            let Some((frame, _)) = queue.frames.pop_front() else {
+                // An idle client owns no queue.
+                queue.frames = VecDeque::new();
+                break;
+            };
+            queue.bytes -= frame.len();
+            out.extend_from_slice(&frame);
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Whether there is something to do, an end and a question included; else the task is woken when there is. One
+    /// task waits, and it stores nothing for that.
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, |queue| !queue.frames.is_empty() || queue.is_urgent())
+    }
+
+    /// Whether there is something to do that does not wait for room in the socket.
+    pub fn poll_urgent(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx, Queue::is_urgent)
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, done: impl FnOnce(&Queue) -> bool) -> Poll<()> {
+        // Before the look, so that what comes between both is not missed.
+        self.reader.register(cx.waker());
+        if done(&self.lock()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Each change to the queue is whole before anything could panic.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn close(&mut self, code: CloseCode) {
+        if self.closed.is_none() {
+            *self = Self { closed: Some(code), ..Self::default() };
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.closed.is_some() || (!self.challenges.is_empty() && !self.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_bounded_on_both_sides() {
+        let outbox = Outbox::new(10 + OUTBOX_PLACE);
+        outbox.push(&Frame::from([1; 6]), None);
+        outbox.push(&Frame::from([2; 4]), None);
+        let mut out = Vec::new();
+        assert_eq!(outbox.take(&mut out, 1), Ok(1));
+        assert_eq!(out, [1; 6], "a frame is never cut");
+        outbox.push(&Frame::from([3; 6]), None);
+        assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
+        assert_eq!(out.len(), 16, "what was taken does not count any longer");
+        outbox.push(&Frame::from([4; 11 + OUTBOX_PLACE]), None);
+        assert!(outbox.is_closed());
+        assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
+        outbox.push(&Frame::from([5; 1]), None);
+        assert_eq!(
+            outbox.take(&mut out, usize::MAX),
+            Err(CloseCode::TOO_SLOW),
+            "and that is final"
+        );
+    }
+
+    #[test]
+    fn what_the_session_holds_counts_until_it_is_written() {
+        let outbox = Outbox::new(10 + OUTBOX_PLACE);
+        outbox.push(&Frame::from([1; 6]), None);
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(6 + OUTBOX_PLACE);
+        assert_eq!(outbox.bytes(), 6 + OUTBOX_PLACE);
+        assert!(outbox.push(&Frame::from([2; 4]), None), "they fit, both of them");
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(0);
+        assert!(outbox.push(&Frame::from([3; 10]), None), "the socket took all");
+        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
+        outbox.hold(10 + OUTBOX_PLACE);
+        assert!(!outbox.push(&Frame::from([4; 1]), None));
+        assert!(outbox.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_push_wakes_who_waits_and_one_before_is_not_missed() {
+        let outbox = Arc::new(Outbox::new(10));
+        let waiting = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { poll_fn(|cx| outbox.poll_ready(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        outbox.push(&Frame::from([1; 2]), None);
+        waiting.await.unwrap();
+        poll_fn(|cx| outbox.poll_ready(cx)).await;
+        assert!(poll_fn(|cx| Poll::Ready(outbox.poll_urgent(cx))).await.is_pending());
+        outbox.push(&Frame::from([1; 9]), None);
+        poll_fn(|cx| outbox.poll_urgent(cx)).await;
+    }
+
+    #[test]
+    fn who_has_left_a_room_hears_no_more_of_it() {
+        let outbox = Outbox::new(100);
+        let taken = || {
+            let mut out = Vec::new();
+            outbox.take(&mut out, usize::MAX).unwrap();
+            out
+        };
+        outbox.push(&Frame::from([1]), Some(7));
+        assert!(taken().is_empty(), "it is in no room");
+        outbox.enter(Some(7));
+        outbox.push(&Frame::from([2]), Some(7));
+        outbox.push(&Frame::from([3]), None);
+        outbox.push(&Frame::from([4]), Some(6));
+        assert_eq!(outbox.bytes(), 2);
+        outbox.enter(Some(8));
+        outbox.push(&Frame::from([5]), Some(7));
+        outbox.push(&Frame::from([6]), Some(8));
+        assert_eq!(taken(), [3, 6]);
+        assert_eq!(outbox.bytes(), 0);
+    }
+}

@@ -1,0 +1,273 @@
+//! What a client may say now: who it is, and what it must be for that.
+//!
+//! Owns a client's id and how it comes by it. It deliberately knows neither frames nor the socket.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::signaling::hub::{News, NotInRoom, Registration, TakeOver};
+use crate::signaling::member::{Member, not_in_room, unix_ms};
+use crate::signaling::outbox::Outbox;
+use crate::signaling::studio::Studio;
+use crate::telemetry::events::Event;
+use crate::wire::message::{Envelope, MessageType};
+use crate::wire::protocol::{ClientId, ErrorCode, PeerId, Refusal, ServerMessage};
+
+/// How long the holder of an id has to show that it lives, when somebody else wants the id.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+
+/// What `start-stream` is told: feeding Icecast is another service's work.
+const NO_STREAMING: &str = "Streaming is not available on this server";
+
+/// What `stop-stream` is told.
+const STREAM_STOPPED: &str = "Stream stopped successfully";
+
+/// The client as others see it. When it is dropped, the others see it leave.
+#[derive(Debug)]
+pub struct Peer {
+    studio: Arc<Studio>,
+    client: ClientId,
+    ip: IpAddr,
+    /// When it was welcomed.
+    since: Instant,
+    /// From `register` on.
+    registered: Option<Registered>,
+    /// While it is found out whether the holder of the id lives.
+    contest: Option<Contest>,
+}
+
+/// A `register` that waits for its answer.
+struct Contest {
+    id: PeerId,
+    holder: ClientId,
+    request_id: Option<String>,
+    /// Whether the holder lives; ends within [`SIGN_OF_LIFE`].
+    alive: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
+
+impl fmt::Debug for Contest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Contest for {} with client {}", self.id, self.holder)
+    }
+}
+
+#[derive(Debug)]
+struct Registered {
+    id: PeerId,
+    outbox: Arc<Outbox>,
+}
+
+impl Peer {
+    /// A client that has not registered.
+    pub fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
+        Self { studio, client, ip, since: Instant::now(), registered: None, contest: None }
+    }
+
+    /// What all clients share.
+    pub fn studio(&self) -> &Studio {
+        &self.studio
+    }
+
+    /// Where the client connects from, and its number.
+    pub fn client(&self) -> (IpAddr, ClientId) {
+        (self.ip, self.client)
+    }
+
+    /// What others want it to hear, once it is registered.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.registered.as_ref().map(|registered| &*registered.outbox)
+    }
+
+    /// Does what the message of type `kind` asks for. `text` is the message as it came, `say` takes the
+    /// direct reply. Returns what others are to hear once that reply has been sent.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which is the reply then.
+    pub fn hear(
+        &mut self,
+        kind: MessageType,
+        envelope: &Envelope<'_>,
+        text: &str,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let request_id = envelope.request_id();
+        match kind {
+            MessageType::Ping => say(&ServerMessage::Pong { timestamp: unix_ms(), request_id }),
+            MessageType::Register => {
+                if let Some(peer_id) = self.register(envelope)? {
+                    say(&ServerMessage::Registered { peer_id, request_id });
+                }
+            }
+            MessageType::Offer | MessageType::Answer => {
+                let otherwise = "Peer must register before sending offer/answer messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
+            }
+            MessageType::IceCandidate => {
+                let otherwise = "Peer must register before sending ICE candidate messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
+            }
+            MessageType::CreateRoom => {
+                self.member("Must register before creating a room")?
+                    .create_room(request_id, say)?;
+            }
+            MessageType::JoinRoom => {
+                let me = self.member("Must register before joining a room")?;
+                return me.join_room(envelope, say);
+            }
+            MessageType::CreateOrJoinRoom => {
+                let me = self.member("Must register before creating or joining a room")?;
+                return me.create_or_join_room(envelope, say);
+            }
+            MessageType::RequestInvite => {
+                self.member("Must register first")?.invite(envelope, say)?;
+            }
+            MessageType::LeaveRoom => {
+                let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
+                me.leave_room(request_id, say)?;
+            }
+            MessageType::Mute => {
+                self.member("Must register before sending mute messages")?.mute(envelope)?;
+            }
+            MessageType::RecordingState => {
+                let me = self.member("Must register before sending recording state")?;
+                me.recording_state(envelope)?;
+            }
+            MessageType::StartStream => {
+                say(&ServerMessage::StreamError { message: NO_STREAMING, request_id });
+            }
+            MessageType::StreamChunk => {}
+            MessageType::StopStream => {
+                say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
+            }
+        }
+        Ok(News::default())
+    }
+
+    /// Gives the id back: the others see the client leave. It can say nothing after that.
+    pub fn leave(&mut self) {
+        if let Some(Registered { id, .. }) = self.registered.take() {
+            if let Some(room) = self.studio.hub.unregister(id, self.client) {
+                let studio = &self.studio;
+                Member { studio, client: self.client, ip: self.ip, id }.log_left(&room);
+            }
+        }
+    }
+
+    /// The client among others, or a refusal with this text in the words that a wrong relay is refused with.
+    fn relaying_member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+        let as_invalid = |_| Refusal {
+            code: ErrorCode::NotRegistered,
+            message: Refusal::invalid(otherwise).message,
+        };
+        self.member(otherwise).map_err(as_invalid)
+    }
+
+    /// The client among others, or a refusal with this text.
+    fn member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+        // A client that was replaced may have spoken on before it heard of that.
+        let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
+        let id = registered.map(|registered| registered.id);
+        let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
+        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id })
+    }
+
+    /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its
+    /// messages are handled in order.
+    pub fn is_contesting(&self) -> bool {
+        self.contest.is_some()
+    }
+
+    /// Whether the contest is over, and if so whether the holder lives.
+    pub fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut self.contest {
+            Some(contest) => contest.alive.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the seat. Returns
+    /// the id or the refusal, for the reply to the `register`, and the `requestId` of that.
+    pub fn settle(
+        &mut self,
+        holder_lives: bool,
+    ) -> Option<(Result<PeerId, Refusal>, Option<String>)> {
+        let Contest { id, holder, request_id, .. } = self.contest.take()?;
+        let outbox = self.new_outbox();
+        let hub = &self.studio.hub;
+        let taken_over = if holder_lives {
+            TakeOver::Held
+        } else {
+            hub.take_over(id, holder, self.client, Arc::clone(&outbox))
+        };
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
+        let event = match taken_over {
+            TakeOver::Replaced => Some(Event::TakenOver { client_ip, client_id, peer_id, holder }),
+            TakeOver::Free => Some(Event::Registered { client_ip, client_id, peer_id }),
+            TakeOver::Held => None,
+        };
+        if let Some(event) = event {
+            self.studio.journal.log(event);
+            self.registered = Some(Registered { id, outbox });
+            self.studio.metrics.registered(self.since.elapsed());
+            return Some((Ok(id), request_id));
+        }
+        Some((Err(taken(id)), request_id))
+    }
+
+    /// The id, or nothing where it has to be found out first whether its holder lives.
+    fn register(&mut self, envelope: &Envelope) -> Result<Option<PeerId>, Refusal> {
+        let id = envelope.peer_id()?;
+        // A second id would strand the first.
+        if self.registered.is_some() {
+            return Err(taken(id));
+        }
+        let outbox = self.new_outbox();
+        match self.studio.hub.register(id, self.client, Arc::clone(&outbox)) {
+            Registration::Done => {}
+            Registration::Contested => return Err(taken(id)),
+            Registration::Held { by, alive } => {
+                self.contest = Some(Contest {
+                    id,
+                    holder: by,
+                    request_id: envelope.request_id().map(str::to_owned),
+                    alive: Box::pin(async move {
+                        matches!(timeout(SIGN_OF_LIFE, alive).await, Ok(Ok(())))
+                    }),
+                });
+                return Ok(None);
+            }
+        }
+        self.registered = Some(Registered { id, outbox });
+        self.studio.metrics.registered(self.since.elapsed());
+        self.studio.journal.log(Event::Registered {
+            client_ip: self.ip,
+            client_id: self.client,
+            peer_id: id,
+        });
+        Ok(Some(id))
+    }
+
+    fn new_outbox(&self) -> Arc<Outbox> {
+        Arc::new(Outbox::new(self.studio.config.max_outbox_bytes))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn taken(id: PeerId) -> Refusal {
+    Refusal::new(
+        ErrorCode::AlreadyRegistered,
+        format_args!(r#"Peer ID "{id}" is already registered"#),
+    )
+}

@@ -1,0 +1,30 @@
+//! What signaling needs of the process.
+//!
+//! Owns nothing but the bundle. It deliberately has no behaviour, and knows no socket.
+
+use std::sync::Arc;
+
+use crate::config::config::Config;
+use crate::signaling::hub::Hub;
+use crate::station::manifest::Manifest;
+use crate::station::tokens::Tokens;
+use crate::telemetry::journal::Journal;
+use crate::telemetry::metrics::Metrics;
+
+/// Shared behind an `Arc` by all clients.
+#[derive(Debug)]
+pub struct Studio {
+    /// The settings as they were at the start; a reload changes the journal's level, the manifest and the
+    /// certificate only.
+    pub config: Config,
+    /// Who is connected, and who is in a room with whom.
+    pub hub: Hub,
+    /// Makes and checks tokens.
+    pub tokens: Tokens,
+    /// What the station is, by the manifest in force.
+    pub manifest: Manifest,
+    /// Where events go.
+    pub journal: Journal,
+    /// What Prometheus can ask for.
+    pub metrics: Arc<Metrics>,
+}

@@ -1,0 +1,9 @@
+//! What this installation is and vouches for: its manifest, its tokens, its secret, its certificate.
+//!
+//! Owns what an operator gave to the station. It deliberately knows no client.
+
+pub mod keyfile;
+pub mod manifest;
+pub mod tls;
+pub mod tokens;
+pub mod turn_credentials;

@@ -1,0 +1,326 @@
+//! Room and invite tokens: JSON Web Tokens (RFC 7519), signed with HS256.
+//!
+//! Owns what is in a token, how long it holds, and why one is refused. It deliberately knows no clock: the
+//! time is an argument, in seconds since 1970.
+
+use std::fmt;
+
+use hmac::{Hmac, Mac};
+use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
+use jsonwebtoken::errors::{Error, ErrorKind, Result as JwtResult, new_error};
+use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::config::config::Secret;
+use crate::wire::protocol::{PeerId, Role, RoomId};
+
+/// How long a room token holds, in seconds: a day.
+const ROOM_TIME: u64 = 24 * 3600;
+
+/// How long an invite holds, in seconds: a show and its rehearsal.
+const INVITE_TIME: u64 = 4 * 3600;
+
+/// Makes and checks tokens with one secret.
+pub struct Tokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// What an invite lets its bearer do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// Where.
+    pub room_id: String,
+    /// As what, by name.
+    pub role: String,
+}
+
+/// Why a token is no invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// It is none, or lacks what every token has.
+    Malformed,
+    /// Somebody else made it, or it was changed.
+    Signature,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotActive,
+    /// It is a room token.
+    NotAnInvite,
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "Invalid invite token: jwt malformed",
+            Self::Signature => "Invalid invite token: invalid signature",
+            Self::Expired => "Invalid invite token: jwt expired",
+            Self::NotActive => "Invalid invite token: jwt not active",
+            Self::NotAnInvite => "Expected an invite token",
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Claims<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_id: Option<PeerId>,
+    room_id: &'a str,
+    role: Role,
+    r#type: &'static str,
+    iat: u64,
+    exp: u64,
+}
+
+/// What a token may say. Numbers may have fractions (RFC 7519 section 2, NumericDate).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    room_id: Option<String>,
+    role: Option<String>,
+    r#type: Option<String>,
+    exp: f64,
+    nbf: Option<f64>,
+}
+
+impl Tokens {
+    /// Tokens that are signed with `secret`.
+    pub fn new(secret: &Secret) -> Self {
+        // Whoever came first in this process installed the same.
+        let _ = HS256_ONLY.install_default();
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Times are looked at below, with the caller's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        Self {
+            encoding: EncodingKey::from_secret(secret.bytes()),
+            decoding: DecodingKey::from_secret(secret.bytes()),
+            validation,
+        }
+    }
+
+    /// What proves for a day who a peer is in a room.
+    pub fn room(&self, peer_id: PeerId, room_id: &RoomId, role: Role, now: u64) -> String {
+        self.sign(&Claims {
+            peer_id: Some(peer_id),
+            room_id: room_id.as_ref(),
+            role,
+            r#type: "room",
+            iat: now,
+            exp: now + ROOM_TIME,
+        })
+    }
+
+    /// What lets somebody into a room for four hours.
+    pub fn invite(&self, room_id: &RoomId, role: Role, now: u64) -> String {
+        self.sign(&Claims {
+            peer_id: None,
+            room_id: room_id.as_ref(),
+            role,
+            r#type: "invite",
+            iat: now,
+            exp: now + INVITE_TIME,
+        })
+    }
+
+    fn sign(&self, claims: &Claims) -> String {
+        encode(&Header::new(Algorithm::HS256), claims, &self.encoding)
+            .expect("plain data is signed with a key that fits the algorithm")
+    }
+
+    /// What a token lets its bearer do.
+    ///
+    /// # Errors
+    ///
+    /// Why it is no invite, or none now.
+    pub fn check(&self, token: &str, now: u64) -> Result<Invite, TokenError> {
+        let said = decode::<Said>(token, &self.decoding, &self.validation);
+        let said = said.map_err(|error| refusal(&error))?.claims;
+        let now = now as f64;
+        if said.nbf.is_some_and(|nbf| nbf > now) {
+            return Err(TokenError::NotActive);
+        }
+        if said.exp <= now {
+            return Err(TokenError::Expired);
+        }
+        if said.r#type.as_deref() != Some("invite") {
+            return Err(TokenError::NotAnInvite);
+        }
+        let invite = said.room_id.zip(said.role);
+        invite.map(|(room_id, role)| Invite { room_id, role }).ok_or(TokenError::Malformed)
+    }
+}
+
+/// A signature by another algorithm, or by none, is not one of ours either.
+fn refusal(error: &Error) -> TokenError {
+    match error.kind() {
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => TokenError::Signature,
+        _ => TokenError::Malformed,
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+/// The library's cryptography as far as it is used here: no other algorithm exists in this process.
+static HS256_ONLY: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
+    },
+    verifier_factory: |algorithm, key| {
+        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
+    },
+    jwk_utils: JwkUtils::new_unimplemented(),
+};
+
+struct Hs256(Hmac<Sha256>);
+
+impl Hs256 {
+    fn new(algorithm: Algorithm, key: &[u8]) -> JwtResult<Self> {
+        if algorithm != Algorithm::HS256 {
+            return Err(new_error(ErrorKind::InvalidAlgorithm));
+        }
+        let hmac = Hmac::new_from_slice(key).expect("HMAC takes a key of any length");
+        Ok(Self(hmac))
+    }
+}
+
+impl Signer<Vec<u8>> for Hs256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
+        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
+    }
+}
+
+impl JwtSigner for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl Verifier<Vec<u8>> for Hs256 {
+    /// Takes the same time wherever the difference is.
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
+        let checked = self.0.clone().chain_update(message).verify_slice(signature);
+        checked.map_err(|_| SignatureError::new())
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    const NOW: u64 = 1_760_804_444;
+
+    fn tokens() -> Tokens {
+        Tokens::new(&Secret::new("correct horse battery staple"))
+    }
+
+    fn part(token: &str, index: usize) -> String {
+        let part = token.split('.').nth(index).unwrap();
+        String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    /// A token with these parts, and a right signature by HS256.
+    fn forge(tokens: &Tokens, header: &str, claims: &str) -> String {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signed =
+            jsonwebtoken::crypto::sign(text.as_bytes(), &tokens.encoding, Algorithm::HS256);
+        format!("{text}.{}", signed.unwrap())
+    }
+
+    #[test]
+    fn tokens_say_what_the_protocol_has() {
+        let tokens = tokens();
+        let peer = PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap();
+        let room = RoomId::from("show");
+        let token = tokens.room(peer, &room, Role::Host, NOW);
+        assert_eq!(part(&token, 0), r#"{"typ":"JWT","alg":"HS256"}"#);
+        assert_eq!(
+            part(&token, 1),
+            r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","roomId":"show","role":"host","type":"room","iat":1760804444,"exp":1760890844}"#
+        );
+        let invite = tokens.invite(&room, Role::Ops, NOW);
+        assert_eq!(
+            part(&invite, 1),
+            r#"{"roomId":"show","role":"ops","type":"invite","iat":1760804444,"exp":1760818844}"#
+        );
+        let expected = Invite { room_id: "show".into(), role: "ops".into() };
+        assert_eq!(tokens.check(&invite, NOW), Ok(expected));
+        assert_eq!(tokens.check(&token, NOW), Err(TokenError::NotAnInvite));
+    }
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        // RFC 7515 appendix A.1: the key, and a token that expired in 2011.
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let mut tokens = tokens();
+        tokens.decoding = DecodingKey::from_secret(&URL_SAFE_NO_PAD.decode(key).unwrap());
+        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        assert_eq!(tokens.check(token, 1_300_819_380), Err(TokenError::Expired));
+        assert_eq!(tokens.check(token, 1_300_819_379), Err(TokenError::NotAnInvite));
+    }
+
+    #[test]
+    fn a_token_has_its_time() {
+        let tokens = tokens();
+        let invite = tokens.invite(&RoomId::from("show"), Role::Guest, NOW);
+        assert!(tokens.check(&invite, NOW + INVITE_TIME - 1).is_ok());
+        assert_eq!(tokens.check(&invite, NOW + INVITE_TIME), Err(TokenError::Expired));
+        let header = r#"{"alg":"HS256"}"#;
+        let claims = r#"{"roomId":"a","role":"ops","type":"invite","exp":100.5,"nbf":50.5}"#;
+        let token = forge(&tokens, header, claims);
+        assert_eq!(tokens.check(&token, 50), Err(TokenError::NotActive));
+        assert!(tokens.check(&token, 51).is_ok() && tokens.check(&token, 100).is_ok());
+        assert_eq!(tokens.check(&token, 101), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn forgeries_are_refused() {
+        let tokens = tokens();
+        let invite = tokens.invite(&RoomId::from("show"), Role::Guest, NOW);
+        let other = Tokens::new(&Secret::new("another secret"));
+        assert_eq!(other.check(&invite, NOW), Err(TokenError::Signature));
+        let (text, signature) = invite.rsplit_once('.').unwrap();
+        assert_eq!(tokens.check(&format!("{text}."), NOW), Err(TokenError::Signature));
+        assert_eq!(tokens.check(&format!("{text}.AAAA"), NOW), Err(TokenError::Signature));
+        let host = part(&invite, 1).replace("guest", "host");
+        let host = URL_SAFE_NO_PAD.encode(host);
+        let changed = format!("{}.{host}.{signature}", invite.split('.').next().unwrap());
+        assert_eq!(tokens.check(&changed, NOW), Err(TokenError::Signature));
+        let claims = part(&invite, 1);
+        for algorithm in ["HS384", "HS512", "RS256"] {
+            let token = forge(&tokens, &format!(r#"{{"alg":"{algorithm}"}}"#), &claims);
+            assert_eq!(tokens.check(&token, NOW), Err(TokenError::Signature), "{algorithm}");
+        }
+        for header in [r#"{"alg":"none"}"#, "{}", "x"] {
+            assert!(tokens.check(&forge(&tokens, header, &claims), NOW).is_err(), "{header}");
+        }
+        let header = r#"{"alg":"HS256"}"#;
+        for claims in ["{}", "[]", "x", r#"{"roomId":"a","role":"ops","type":"invite"}"#] {
+            let token = forge(&tokens, header, claims);
+            assert_eq!(tokens.check(&token, NOW), Err(TokenError::Malformed), "{claims}");
+        }
+        for token in ["", "a", "a.b", "a.b.c", "a.b.c.d", "ä.ö.ü", "..", &"x".repeat(60_000)] {
+            assert_eq!(tokens.check(token, NOW), Err(TokenError::Malformed), "{token}");
+        }
+    }
+}

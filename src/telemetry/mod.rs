@@ -1,0 +1,10 @@
+//! What can be logged or counted, and where it goes.
+//!
+//! Owns events, metrics and the journal. It deliberately does not know who asks for them.
+
+pub mod events;
+pub mod journal;
+pub mod metrics;
+pub mod quiet;
+pub mod refused;
+pub mod subnet;

@@ -1,0 +1,9 @@
+//! Bytes to types and back: frames, what a client says, what the server says.
+//!
+//! Owns the vocabulary of the wire and its spelling; all of it is pure. It deliberately knows no socket, no room and no
+//! time.
+
+pub mod frame;
+pub mod handshake;
+pub mod message;
+pub mod protocol;
