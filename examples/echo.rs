@@ -19,14 +19,15 @@ use openstudio_signaling::config::cli::command;
 use openstudio_signaling::config::config::{Config, Secret, Source};
 use openstudio_signaling::config::settings::{Invalid, Settings};
 use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::server::startup::surroundings;
 use openstudio_signaling::signaling::conversation::{Conversation, Message, Replies};
 use openstudio_signaling::signaling::hub::News;
 use openstudio_signaling::signaling::studio::Studio;
 use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::wire::protocol::ClientId;
-use openstudio_signaling::{Service, serve, surroundings};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 

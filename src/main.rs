@@ -14,15 +14,16 @@ use openstudio_signaling::config::cli::command;
 use openstudio_signaling::config::config::{Config, Source};
 use openstudio_signaling::config::settings::{Invalid, SETTINGS_FILE, Setting, Settings};
 use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::panic::install_panic_hook;
+use openstudio_signaling::server::reload::Reload;
+use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::server::startup::{Surroundings, surroundings, warn_unknown, warnings};
 use openstudio_signaling::server::systemd;
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::events::{Event, Level};
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::wire::protocol::quoted;
-use openstudio_signaling::{
-    Reload, Service, Surroundings, install_panic_hook, serve, surroundings, warn_unknown, warnings,
-};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// The drain was cut, or the service could not start or go on.

@@ -2,6 +2,7 @@
 //!
 //! Owns what an operator gave to the station. It deliberately knows no client.
 
+pub mod certificate;
 pub mod keyfile;
 pub mod manifest;
 pub mod tls;

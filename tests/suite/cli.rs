@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use openstudio_signaling::serve;
 use openstudio_signaling::server::listen::Outcome;
+use openstudio_signaling::server::serve::serve;
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;

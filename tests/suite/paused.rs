@@ -11,11 +11,13 @@ use std::time::Duration;
 use openstudio_signaling::config::cli::command;
 use openstudio_signaling::config::config::Source;
 use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::server::panic::install_panic_hook;
+use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
+use openstudio_signaling::server::startup::surroundings;
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;
-use openstudio_signaling::{Service, install_panic_hook, serve};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::advance;
@@ -75,7 +77,7 @@ pub fn service(journal: Journal) -> Service {
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
     let listeners = vec![bind(&config).unwrap()];
-    let surroundings = openstudio_signaling::surroundings(&config, &settings).unwrap();
+    let surroundings = surroundings(&config, &settings).unwrap();
     Service {
         config,
         settings,

@@ -1,0 +1,251 @@
+//! The service from its start to its end.
+//!
+//! Owns how the parts are put together, and the tasks beside the clients. It deliberately does not end the process.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use crate::config::config::{Config, Source};
+use crate::config::settings::Settings;
+use crate::server::http::static_files;
+use crate::server::limits::clients::Seats;
+use crate::server::limits::fairness::Turns;
+use crate::server::listen::{
+    Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
+};
+use crate::server::reload::reload_at_hangup;
+use crate::server::shutdown::{Phase, Shutdown};
+use crate::server::startup::{Surroundings, log_station, log_tls, signing_secret};
+use crate::server::state::State;
+use crate::server::systemd::{Notifier, Probe, Watchdog};
+use crate::signaling::conversation::Conversation;
+use crate::signaling::hub::{Hub, RoomLimits};
+use crate::signaling::studio::Studio;
+use crate::station::manifest::Manifest;
+use crate::station::tls::Tls;
+use crate::station::tokens::Tokens;
+use crate::telemetry::events::Event;
+use crate::telemetry::journal::Journal;
+use crate::telemetry::metrics::Metrics;
+
+/// How often `systemctl status` hears of a new number of clients, at most.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// What [`serve`] runs on.
+#[derive(Debug)]
+pub struct Service {
+    /// The settings to start with.
+    pub config: Config,
+    /// Their texts, for a reload to compare with.
+    pub settings: Settings,
+    /// Where a reload reads them again.
+    pub source: Source,
+    /// What [`surroundings`](crate::server::startup::surroundings) found.
+    pub surroundings: Surroundings,
+    /// Where a secret can be kept (systemd.exec(5), `StateDirectory=`).
+    pub state_directory: Option<PathBuf>,
+    /// The sockets, and who made them.
+    pub listeners: Vec<StdListener>,
+    /// Whether systemd passed the sockets.
+    pub passed: bool,
+    /// Where events go.
+    pub journal: Journal,
+    /// How it ends.
+    pub shutdown: Shutdown,
+}
+
+/// Serves until a signal or a failure, then drains. What is said on the WebSockets is `C`'s business.
+///
+/// # Errors
+///
+/// When the system gives no signal handler, no thread, or does not take the sockets.
+pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
+    let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
+    let Surroundings { station, web_root, certified } = service.surroundings;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
+    let file_limit = raise_file_limit();
+    let carries = clients_for(file_limit);
+    let limit = config.max_connections.unwrap_or(carries);
+    if limit > carries {
+        journal.log(Event::LimitTooHigh { limit, carries });
+    }
+    log_station(&journal, &station, &config, &settings);
+    log_tls(&journal, config.tls.as_ref(), certified.as_deref());
+    if let Some(index) = web_root.as_deref().and_then(static_files::missing_index) {
+        journal.log(Event::WebRootEmpty { path: index.display().to_string() });
+    }
+    let tokens = Tokens::new(&signing_secret(
+        &config,
+        &settings,
+        service.state_directory.as_deref(),
+        &journal,
+    ));
+    let metrics = Arc::new(Metrics::default());
+    let check_page = config.check_page;
+    let studio = Arc::new(Studio {
+        hub: Hub::new(
+            RoomLimits { ttl: config.room_ttl, peers: config.max_room_peers },
+            Arc::clone(&metrics),
+        ),
+        manifest: Manifest::new(station),
+        tokens,
+        metrics,
+        journal: journal.clone(),
+        config,
+    });
+    let state = Arc::new(State {
+        seats: Seats::new(limit, studio.config.max_connections_per_ip),
+        studio,
+        web_root,
+        tls: certified.map(Tls::new),
+        turns: Turns::default(),
+        shutdown: shutdown.clone(),
+        started: std::time::Instant::now(),
+    });
+    let notifier = Notifier::new(journal.clone());
+
+    // The service's own tasks; those of clients are in the shutdown's tracker, which a drain waits for.
+    let tasks = TaskTracker::new();
+    let mut watchdog = Watchdog::default();
+    let mut address = None;
+    let admission = Arc::new(Admission::new(file_limit));
+    for listener in listeners {
+        let listener = prepare(listener)?;
+        let local = listener.local_addr()?;
+        address.get_or_insert(local);
+        announce(&journal, &state.studio.config, local, passed);
+        let probe = watchdog.watch("the accept loop");
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, Arc::clone(&admission)));
+    }
+    tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
+    let hub = state.studio.hub.clone();
+    tasks
+        .spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), move || hub.touch()));
+    let watching = watchdog.start(journal.clone())?;
+
+    let base = authority(address.ok_or_else(|| io::Error::other("no socket to listen on"))?);
+    let (ws, http) = if state.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
+    journal.log(Event::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        url: format!("{ws}://{base}/"),
+        health_url: format!("{http}://{base}/health"),
+        ready_url: format!("{http}://{base}/ready"),
+        check_url: if check_page { format!("{http}://{base}/check") } else { "off".to_owned() },
+    });
+    notifier.ready(&status("Serving", 0));
+    tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
+    tasks.spawn(expire_rooms(Arc::clone(&state)));
+    let reloading =
+        reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
+    tasks.spawn(reloading);
+
+    let signal = tokio::select! {
+        _ = terminate.recv() => Some("SIGTERM"),
+        _ = interrupt.recv() => Some("SIGINT"),
+        () = shutdown.reached(Phase::Draining) => None,
+    };
+    if let Some(signal) = signal {
+        journal.log(Event::Signal { signal });
+    }
+    shutdown.enter(Phase::Draining);
+    notifier.stopping(&status("Draining", state.seats.taken()));
+    let again = async {
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        journal.log(Event::Signal { signal });
+        shutdown.enter(Phase::Cut);
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = drain(&state, &notifier) => outcome,
+        () = again => unreachable!("it waits for ever"),
+    };
+    shutdown.enter(Phase::Cut);
+    tasks.close();
+    tasks.wait().await;
+    if let Some(watching) = watching {
+        watching.finish();
+    }
+    Ok(outcome)
+}
+
+/// Logs where a socket listens, and a setting that it makes void.
+fn announce(journal: &Journal, config: &Config, address: SocketAddr, passed: bool) {
+    let source = if passed { "socket passed by systemd" } else { "bound by this process" };
+    journal.log(Event::Listening { address, source });
+    if let (true, Some(setting)) = (passed, &config.listen_setting) {
+        let setting = setting.clone();
+        journal.log(Event::PortIgnored { setting, address });
+    }
+}
+
+/// How somebody on this machine names an address: `localhost` where it listens on all of them.
+fn authority(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    }
+}
+
+/// Answers the watchdog whenever it asks, after `touch`, until the process closes.
+async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
+    tokio::select! {
+        never = probe.answer_always(touch) => match never {},
+        () = shutdown.reached(Phase::Closing) => {}
+    }
+}
+
+/// Keeps the line of `systemctl status` up to date while the service serves.
+async fn keep_status(state: Arc<State>, notifier: Notifier) {
+    let follow = async {
+        let mut clients = state.seats.follow();
+        while clients.changed().await.is_ok() {
+            let clients = *clients.borrow_and_update();
+            notifier.status(&status("Serving", clients));
+            sleep(STATUS_PAUSE).await;
+        }
+    };
+    // From the drain on, the status is the drain's.
+    tokio::select! {
+        biased;
+        () = state.shutdown.reached(Phase::Draining) => {}
+        () = follow => {}
+    }
+}
+
+/// Ends rooms when they have reached their age.
+async fn expire_rooms(state: Arc<State>) {
+    let Some(ttl) = state.studio.config.room_ttl else {
+        return;
+    };
+    loop {
+        let (old, next) = state.studio.hub.expire(Instant::now());
+        for room_id in old {
+            state.studio.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
+        }
+        // Without a room there is none to wait for.
+        let next = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = state.shutdown.reached(Phase::Draining) => return,
+            () = state.studio.hub.room_made() => {}
+            () = next => {}
+        }
+    }
+}

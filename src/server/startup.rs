@@ -1,0 +1,198 @@
+//! What a start and a reload read and say alike: the files that settings lead to, and the lines about them.
+//!
+//! Owns these lines. It deliberately does not know when they are said.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+
+use crate::config::config::{Config, Secret, TlsFiles};
+use crate::config::settings::{Setting, Settings};
+use crate::server::http::static_files;
+use crate::station::certificate::{Certificate, Flaw, Untimely};
+use crate::station::keyfile::Kept;
+use crate::station::manifest::{Misspelt, Place, Station};
+use crate::station::turn_credentials::wants_credentials;
+use crate::station::{keyfile, manifest, tls};
+use crate::telemetry::events::Event;
+use crate::telemetry::journal::Journal;
+use crate::wire::protocol::quoted;
+
+/// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
+const SECRET_BYTES: usize = 32;
+
+/// What helps where a directory is there for everybody but the service.
+const HIDDEN_PLACES: &str = "; under systemd the service sees no /home, no /root and a /tmp of its own: /srv is a good place";
+
+/// The files that settings lead to, read and checked.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// What the station manifest says.
+    pub station: Station,
+    /// The web studio's directory, links and all.
+    pub web_root: Option<PathBuf>,
+    /// The certificate for TLS without a proxy.
+    pub certified: Option<Arc<CertifiedKey>>,
+}
+
+/// Reads what the settings lead to.
+///
+/// # Errors
+///
+/// One line for each thing that is wrong.
+pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
+    let station = manifest::load(config.station_manifest.as_deref());
+    let web_root = config.web_root.as_deref().map(|path| {
+        let checked = static_files::check_root(path).map(|()| path.to_owned());
+        checked.map_err(|error| {
+            let origin = settings.origin("WEB_ROOT");
+            let fix = "must be a directory that the user of the service can read";
+            let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
+            let path = path.display();
+            format!(r#"Invalid setting WEB_ROOT="{path}" (from {origin}): {error}; {fix}{hidden}"#)
+        })
+    });
+    let certified = config.tls.as_ref().map(|files| tls::load(files, settings));
+    match (station, web_root.transpose(), certified.transpose()) {
+        (Ok(station), Ok(web_root), Ok(certified)) => {
+            Ok(Surroundings { station, web_root, certified })
+        }
+        (station, web_root, certified) => {
+            let others = web_root.err().into_iter().chain(certified.err());
+            Err(station.err().into_iter().flatten().chain(others).collect())
+        }
+    }
+}
+
+/// Whether a path is one that the unit's `ProtectHome=` and `PrivateTmp=` hide (systemd.exec(5)).
+fn is_hidden(path: &Path) -> bool {
+    ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|place| path.starts_with(place))
+}
+
+/// What signs tokens: the secret that somebody set, or one that is made and kept, with a line that says so.
+pub fn signing_secret(
+    config: &Config,
+    settings: &Settings,
+    state_directory: Option<&Path>,
+    journal: &Journal,
+) -> Secret {
+    if let Some(secret) = &config.jwt_secret {
+        let bytes = secret.bytes().len();
+        if bytes < SECRET_BYTES {
+            let origin = settings.origin("JWT_SECRET").to_string();
+            journal.log(Event::SecretShort { bytes, origin });
+        }
+        return secret.clone();
+    }
+    let (secret, kept) = keyfile::secret(state_directory);
+    match kept {
+        Kept::Found => {}
+        Kept::Exposed(path) => {
+            journal.log(Event::SecretExposed { path: path.display().to_string() });
+        }
+        Kept::Made(path) => journal.log(Event::SecretMade { path: path.display().to_string() }),
+        Kept::Not(reason) => journal.log(Event::SecretRandom { reason }),
+    }
+    secret
+}
+
+/// Logs which station it is, and what in its manifest does not work. The secret is the one in force.
+/// Logs which station this is, and what has no effect in its manifest.
+pub fn log_station(journal: &Journal, station: &Station, config: &Config, settings: &Settings) {
+    let Station { station_id, name, place, ice_value, .. } = station;
+    journal.log(match place {
+        Place::Sample(path) => Event::StationSample { path: path.display().to_string() },
+        Place::File(path) => Event::StationLoaded {
+            station_id: quoted(station_id),
+            name: quoted(name),
+            path: path.display().to_string(),
+        },
+    });
+    let wants = wants_credentials(ice_value);
+    if let (Place::File(path), None, true) = (place, &config.turn_secret, wants) {
+        journal.log(Event::TurnWithoutSecret { path: path.display().to_string() });
+    }
+    for event in station_warnings(station, config, settings) {
+        journal.log(event);
+    }
+}
+
+/// What in a manifest has no effect, and what has none because of it.
+fn station_warnings(station: &Station, config: &Config, settings: &Settings) -> Vec<Event> {
+    let Station { place, ice_value, misspelt, .. } = station;
+    let (Place::File(path) | Place::Sample(path)) = place;
+    let path = path.display().to_string();
+    let manifest = match place {
+        Place::File(_) => path.clone(),
+        Place::Sample(_) => format!("the sample (there is no {path})"),
+    };
+    let misspelt = misspelt.iter().map(|Misspelt { key, known }| Event::StationKeyUnknown {
+        key: key.clone(),
+        known: known.clone(),
+        path: path.clone(),
+    });
+    let is_unused = config.turn_secret.is_some() && !wants_credentials(ice_value);
+    let origin = settings.origin("TURN_SECRET").to_string();
+    let unused = is_unused.then_some(Event::TurnSecretUnused { origin, manifest });
+    misspelt.chain(unused).collect()
+}
+
+/// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret
+/// is missing can't, because a shell is not given the credentials that the service is.
+pub fn warnings(config: &Config, settings: &Settings, found: &Surroundings) -> Vec<Event> {
+    let mut warnings = station_warnings(&found.station, config, settings);
+    if let Some((cert, certificate)) = certificate(config.tls.as_ref(), found.certified.as_deref())
+    {
+        warnings.extend(certificate_warnings(cert, &certificate));
+    }
+    warnings
+}
+
+/// Logs which certificate is in force, and why browsers refuse it, or will soon.
+pub fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&CertifiedKey>) {
+    let Some((cert, certificate)) = certificate(files, certified) else {
+        return;
+    };
+    let (names, until) = (certificate.names.clone(), certificate.until());
+    journal.log(Event::TlsLoaded { cert: cert.clone(), names, until });
+    for event in certificate_warnings(cert, &certificate) {
+        journal.log(event);
+    }
+}
+
+/// Where the certificate for TLS is, and what it says.
+fn certificate(
+    files: Option<&TlsFiles>,
+    certified: Option<&CertifiedKey>,
+) -> Option<(String, Certificate)> {
+    let cert = files?.cert.display().to_string();
+    // What has been loaded has a first certificate, and that could be read.
+    Some((cert, certified?.cert.first().and_then(Certificate::read)?))
+}
+
+/// Why browsers refuse a certificate, or will soon.
+fn certificate_warnings(cert: String, certificate: &Certificate) -> Vec<Event> {
+    let untimely = certificate.untimely().map(|Untimely { days, problem, fix }| {
+        Event::CertificateExpires { cert: cert.clone(), days, problem, fix }
+    });
+    let refused = certificate.flaws.iter().map(|Flaw { problem, fix }| Event::CertificateRefused {
+        cert: cert.clone(),
+        problem,
+        fix,
+    });
+    untimely.into_iter().chain(refused).collect()
+}
+
+/// Warns of names in the settings file that mean nothing.
+pub fn warn_unknown(journal: &Journal, settings: &Settings) {
+    for (setting, origin) in &settings.unknown {
+        let list = "`openstudio-signaling config` lists the known ones";
+        journal.log(Event::UnknownSetting {
+            setting: quoted(setting),
+            origin: origin.to_string(),
+            fix: Setting::meant(setting)
+                .map_or_else(|| list.into(), |meant| format!("did you mean {meant}? {list}")),
+        });
+    }
+}
