@@ -21,7 +21,7 @@ use openstudio_signaling::config::settings::{Invalid, Settings};
 use openstudio_signaling::server::listen::{Outcome, bind};
 use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
-use openstudio_signaling::server::startup::surroundings;
+use openstudio_signaling::server::startup::load_files;
 use openstudio_signaling::signaling::conversation::{Conversation, Message, Replies};
 use openstudio_signaling::signaling::hub::News;
 use openstudio_signaling::signaling::studio::Studio;
@@ -115,13 +115,13 @@ fn echo(
     config.heartbeat = Duration::from_secs(3600);
     // Nothing is signed; without a secret, the log would say that one is made up.
     config.jwt_secret = Some(Secret::new("the echo signs nothing, and so has no secret"));
-    let surroundings = surroundings(&config, &settings).map_err(|errors| errors.join("\n"))?;
+    let files = load_files(&config, &settings).map_err(|errors| errors.join("\n"))?;
     let (journal, writer) = Journal::start(Level::Info).map_err(|error| error.to_string())?;
     let service = Service {
         config,
         settings,
         source: Source { flags: no_flags(), file: None },
-        surroundings,
+        files,
         state_directory: None,
         listeners: vec![listener],
         passed: false,

@@ -18,7 +18,7 @@ use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
 use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
-use openstudio_signaling::server::startup::{Surroundings, surroundings, warn_unknown, warnings};
+use openstudio_signaling::server::startup::{LoadedFiles, load_files, warn_unknown, warnings};
 use openstudio_signaling::server::systemd;
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::events::{Event, Level};
@@ -32,7 +32,7 @@ const FAILURE: u8 = 1;
 /// The configuration can't work: EX_CONFIG of sysexits.h(3head), which the unit does not restart.
 const CONFIG: u8 = 78;
 
-/// What stands above the settings: they are those of a start from here, and the service has surroundings
+/// What stands above the settings: they are those of a start from here, and the service has files
 /// of its own.
 const CONFIG_HEADER: &str = "\
 # What a start with this environment and settings file would use. Environment= in drop-ins of the unit is
@@ -70,8 +70,8 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
     let source = Source { flags: matches.clone(), file: settings_file(matches).or_else(packaged) };
     let loaded = match matches.get_flag("reload") {
         true => reloadable(&source).map(|settings| (settings, Vec::new())),
-        false => load(&source).map(|(config, settings, surroundings)| {
-            let warnings = warnings(&config, &settings, &surroundings);
+        false => load(&source).map(|(config, settings, files)| {
+            let warnings = warnings(&config, &settings, &files);
             (settings, warnings)
         }),
     };
@@ -99,11 +99,11 @@ fn print_config(matches: &ArgMatches) -> ExitCode {
 }
 
 /// The settings, and what they lead to; or one line for each thing that is wrong.
-fn load(source: &Source) -> Result<(Config, Settings, Surroundings), Vec<String>> {
+fn load(source: &Source) -> Result<(Config, Settings, LoadedFiles), Vec<String>> {
     let lines = |errors: Vec<Invalid>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (config, settings) = source.load().map_err(lines)?;
-    let surroundings = surroundings(&config, &settings)?;
-    Ok((config, settings, surroundings))
+    let files = load_files(&config, &settings)?;
+    Ok((config, settings, files))
 }
 
 /// What was loaded, where it has all credentials in it: the service must not go on with others.
@@ -150,7 +150,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         }
     };
     let source = Source { flags: matches.clone(), file: settings_file(matches) };
-    let (config, settings, surroundings) = match load(&source).and_then(with_credentials) {
+    let (config, settings, files) = match load(&source).and_then(with_credentials) {
         Ok(loaded) => loaded,
         Err(errors) => {
             refuse(errors, &journal, passed.unwrap_or_default());
@@ -164,7 +164,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         config,
         settings,
         source,
-        surroundings,
+        files,
         state_directory: state_directory(),
         listeners: Vec::new(),
         passed: false,

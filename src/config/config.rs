@@ -120,7 +120,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Turns texts into values.
+    /// Fairness texts into values.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ pub struct Reloadable {
 }
 
 impl Reloadable {
-    /// Turns texts into values.
+    /// Fairness texts into values.
     pub fn new(settings: &Settings) -> Self {
         Self {
             log_level: alone(settings, |parser| parser.set("LOG_LEVEL"))

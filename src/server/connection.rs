@@ -23,7 +23,7 @@ use warp::reply::Response as Reply;
 
 use crate::server::http::routes::{not_found, tls_only};
 use crate::server::http::upgrade::Caller;
-use crate::server::limits::fairness::Turns;
+use crate::server::limits::fairness::Fairness;
 use crate::server::progress::{Progress, Tracked};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -69,7 +69,7 @@ pub async fn connection<F>(
         return;
     }
     let first = tokio::select! {
-        first = timeout(HEAD_TIME, first_bytes(&stream, &state.turns)) => first,
+        first = timeout(HEAD_TIME, first_bytes(&stream, &state.fairness)) => first,
         () = closing(&state, accepted) => return,
     };
     let Ok(Ok(first)) = first else { return };
@@ -103,7 +103,7 @@ async fn speak<S, F>(
         let answer = has_path.then(|| filters.call(request));
         let state = Arc::clone(&shared);
         async move {
-            state.turns.request().await;
+            state.fairness.request().await;
             match answer {
                 Some(answer) => answer.await,
                 None => Ok(not_found()),
@@ -116,7 +116,7 @@ async fn speak<S, F>(
             let service = service_fn(|request: Request<Incoming>| {
                 progress.begin_request(!request.body().is_end_stream());
                 async {
-                    state.turns.request().await;
+                    state.fairness.request().await;
                     state.turn_away(ip, Refused::PlainOnTls);
                     Ok(tls_only())
                 }
@@ -152,13 +152,13 @@ impl First {
 }
 
 /// Waits until a client has something to say, and for its turn: up to there it costs no buffer. The bytes are left there.
-async fn first_bytes(stream: &TcpStream, turns: &Turns) -> io::Result<First> {
+async fn first_bytes(stream: &TcpStream, fairness: &Fairness) -> io::Result<First> {
     let mut first = [0; 12];
     let peeked = stream.peek(&mut first).await?;
     if peeked == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    turns.arrive().await;
+    fairness.arrive().await;
     Ok(First::of(&first[..peeked]))
 }
 
@@ -169,7 +169,7 @@ where
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let Limits { state, ip, accepted, .. } = limits;
-    let handshake = state.turns.handshake(tls.acceptor().accept(stream));
+    let handshake = state.fairness.handshake(tls.acceptor().accept(stream));
     let agreed = tokio::select! {
         agreed = timeout(HEAD_TIME, handshake) => agreed,
         () = closing(state, accepted) => return,

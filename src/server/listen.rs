@@ -181,7 +181,7 @@ async fn accept_until_drain<C: Conversation>(
             // The kernel keeps those who come meanwhile.
             () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
                 // Who waits for the server is not the one to go.
-                if state.turns.are_free() {
+                if state.fairness.are_free() {
                     admission.make_room(ROOM_FOR_MANY, &state.studio.journal);
                 }
                 continue;

@@ -16,13 +16,13 @@ use crate::config::config::{Config, Source};
 use crate::config::settings::Settings;
 use crate::server::http::static_files;
 use crate::server::limits::clients::Seats;
-use crate::server::limits::fairness::Turns;
+use crate::server::limits::fairness::Fairness;
 use crate::server::listen::{
     Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
 };
 use crate::server::reload::reload_at_hangup;
 use crate::server::shutdown::{Phase, Shutdown};
-use crate::server::startup::{Surroundings, log_station, log_tls, signing_secret};
+use crate::server::startup::{LoadedFiles, log_station, log_tls, signing_secret};
 use crate::server::state::State;
 use crate::server::systemd::{Notifier, Probe, Watchdog};
 use crate::signaling::conversation::Conversation;
@@ -47,8 +47,8 @@ pub struct Service {
     pub settings: Settings,
     /// Where a reload reads them again.
     pub source: Source,
-    /// What [`surroundings`](crate::server::startup::surroundings) found.
-    pub surroundings: Surroundings,
+    /// What [`load_files`](crate::server::startup::load_files) found.
+    pub files: LoadedFiles,
     /// Where a secret can be kept (systemd.exec(5), `StateDirectory=`).
     pub state_directory: Option<PathBuf>,
     /// The sockets, and who made them.
@@ -68,7 +68,7 @@ pub struct Service {
 /// When the system gives no signal handler, no thread, or does not take the sockets.
 pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
-    let Surroundings { station, web_root, certified } = service.surroundings;
+    let LoadedFiles { station, web_root, certified } = service.files;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
@@ -107,7 +107,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         studio,
         web_root,
         tls: certified.map(Tls::new),
-        turns: Turns::default(),
+        fairness: Fairness::default(),
         shutdown: shutdown.clone(),
         started: std::time::Instant::now(),
     });

@@ -27,7 +27,7 @@ const HIDDEN_PLACES: &str = "; under systemd the service sees no /home, no /root
 
 /// The files that settings lead to, read and checked.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct LoadedFiles {
     /// What the station manifest says.
     pub station: Station,
     /// The web studio's directory, links and all.
@@ -41,7 +41,7 @@ pub struct Surroundings {
 /// # Errors
 ///
 /// One line for each thing that is wrong.
-pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings, Vec<String>> {
+pub fn load_files(config: &Config, settings: &Settings) -> Result<LoadedFiles, Vec<String>> {
     let station = manifest::load(config.station_manifest.as_deref());
     let web_root = config.web_root.as_deref().map(|path| {
         let checked = static_files::check_root(path).map(|()| path.to_owned());
@@ -56,7 +56,7 @@ pub fn surroundings(config: &Config, settings: &Settings) -> Result<Surroundings
     let certified = config.tls.as_ref().map(|files| tls::load(files, settings));
     match (station, web_root.transpose(), certified.transpose()) {
         (Ok(station), Ok(web_root), Ok(certified)) => {
-            Ok(Surroundings { station, web_root, certified })
+            Ok(LoadedFiles { station, web_root, certified })
         }
         (station, web_root, certified) => {
             let others = web_root.err().into_iter().chain(certified.err());
@@ -140,7 +140,7 @@ fn station_warnings(station: &Station, config: &Config, settings: &Settings) -> 
 
 /// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret
 /// is missing can't, because a shell is not given the credentials that the service is.
-pub fn warnings(config: &Config, settings: &Settings, found: &Surroundings) -> Vec<Event> {
+pub fn warnings(config: &Config, settings: &Settings, found: &LoadedFiles) -> Vec<Event> {
     let mut warnings = station_warnings(&found.station, config, settings);
     if let Some((cert, certificate)) = certificate(config.tls.as_ref(), found.certified.as_deref())
     {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::server::limits::clients::Seats;
-use crate::server::limits::fairness::Turns;
+use crate::server::limits::fairness::Fairness;
 use crate::server::shutdown::Shutdown;
 use crate::signaling::studio::Studio;
 use crate::station::tls::Tls;
@@ -23,7 +23,7 @@ pub struct State {
     /// How many are connected.
     pub seats: Seats,
     /// Whose turn it is.
-    pub turns: Turns,
+    pub fairness: Fairness,
     /// How the process ends.
     pub shutdown: Shutdown,
     /// The web studio's directory, links and all.
@@ -72,7 +72,7 @@ impl State {
         Self {
             studio: Arc::new(studio),
             seats: Seats::new(1, None),
-            turns: Turns::default(),
+            fairness: Fairness::default(),
             shutdown: Shutdown::default(),
             web_root: None,
             tls: None,

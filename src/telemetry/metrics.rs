@@ -246,7 +246,7 @@ impl Metrics {
     }
 }
 
-/// Turns OpenMetrics text into the older form that every Prometheus and its tools read: there a counter's
+/// Fairness OpenMetrics text into the older form that every Prometheus and its tools read: there a counter's
 /// help and type carry its whole name, and there are no units.
 fn to_prometheus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

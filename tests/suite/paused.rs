@@ -14,7 +14,7 @@ use openstudio_signaling::server::listen::{Outcome, bind};
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
-use openstudio_signaling::server::startup::surroundings;
+use openstudio_signaling::server::startup::load_files;
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;
@@ -77,12 +77,12 @@ pub fn service(journal: Journal) -> Service {
     let shutdown = Shutdown::default();
     install_panic_hook(journal.clone(), shutdown.clone());
     let listeners = vec![bind(&config).unwrap()];
-    let surroundings = surroundings(&config, &settings).unwrap();
+    let files = load_files(&config, &settings).unwrap();
     Service {
         config,
         settings,
         source,
-        surroundings,
+        files,
         state_directory: None,
         listeners,
         passed: false,

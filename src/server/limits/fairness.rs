@@ -26,7 +26,7 @@ const TALKERS: usize = 4;
 
 /// Keeps those who want much from keeping the others waiting, however many they are.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Fairness {
     arrivals: Semaphore,
     requests: Semaphore,
     handshakes: Semaphore,
@@ -34,7 +34,7 @@ pub struct Turns {
     talkers: Semaphore,
 }
 
-impl Default for Turns {
+impl Default for Fairness {
     fn default() -> Self {
         Self {
             arrivals: Semaphore::new(ARRIVALS),
@@ -46,7 +46,7 @@ impl Default for Turns {
     }
 }
 
-impl Turns {
+impl Fairness {
     /// Waits until a connection that has begun to speak may be read.
     pub async fn arrive(&self) {
         wait(&self.arrivals).await;
@@ -110,9 +110,9 @@ mod tests {
 
     /// How many of a hundred have gone on after each time that everybody had a turn.
     async fn course<F: Future<Output = ()> + Send + 'static>(
-        go: impl Fn(Arc<Turns>, Arc<AtomicUsize>) -> F,
+        go: impl Fn(Arc<Fairness>, Arc<AtomicUsize>) -> F,
     ) -> Vec<usize> {
-        let (turns, gone) = (Arc::new(Turns::default()), Arc::new(AtomicUsize::new(0)));
+        let (turns, gone) = (Arc::new(Fairness::default()), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..100).map(|_| tokio::spawn(go(Arc::clone(&turns), Arc::clone(&gone))));
         let tasks: Vec<_> = tasks.collect();
         let mut course = vec![0];
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn some_go_on_before_everybody_else_has_a_turn() {
-        let talk = |turns: Arc<Turns>, gone: Arc<AtomicUsize>| async move {
+        let talk = |turns: Arc<Fairness>, gone: Arc<AtomicUsize>| async move {
             turns.talk().await;
             gone.fetch_add(1, Ordering::Relaxed);
         };
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_piece_of_a_handshake_has_a_turn() {
-        let handshake = |turns: Arc<Turns>, gone: Arc<AtomicUsize>| async move {
+        let handshake = |turns: Arc<Fairness>, gone: Arc<AtomicUsize>| async move {
             let piece = Notify::new();
             let handshake = async {
                 for _ in 0..3 {

@@ -18,7 +18,7 @@ use tokio::task::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::server::limits::clients::{Crowded, Seat};
-use crate::server::limits::fairness::Turns;
+use crate::server::limits::fairness::Fairness;
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -157,10 +157,10 @@ impl Turn {
 
     /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
     /// ready socket is no pause.
-    async fn give_way(self, turns: &Turns) {
+    async fn give_way(self, fairness: &Fairness) {
         match self {
             // In a box: few need it, and none for long.
-            Self::Busy => Box::pin(turns.talk()).await,
+            Self::Busy => Box::pin(fairness.talk()).await,
             _ => consume_budget().await,
         }
     }
@@ -205,7 +205,7 @@ impl<C: Conversation> Session<C> {
     pub async fn run(&mut self, early: &mut Vec<u8>) {
         let served = AssertUnwindSafe(Box::pin(self.serve(early))).catch_unwind().await;
         if served.is_err() {
-            say_failed(&mut self.socket, &self.state.turns).await;
+            say_failed(&mut self.socket, &self.state.fairness).await;
         }
     }
 
@@ -235,7 +235,7 @@ impl<C: Conversation> Session<C> {
                 ready = poll_fn(|cx| self.poll_ready(cx)) => {
                     match ready.map_or(Turn::End(End::Gone), |ready| self.turn(ready)) {
                         Turn::End(end) => return end,
-                        turn => turn.give_way(&state.turns).await,
+                        turn => turn.give_way(&state.fairness).await,
                     }
                 }
                 () = &mut heartbeat => {
@@ -578,7 +578,7 @@ impl<C: Conversation> Session<C> {
             // What is too many for its party takes nothing from the others.
             self.seat = None;
         }
-        hang_up(&mut self.socket, &self.state.turns).await;
+        hang_up(&mut self.socket, &self.state.fairness).await;
     }
 
     async fn flush_all(&mut self) -> io::Result<()> {
@@ -606,7 +606,7 @@ impl<C: Conversation> Session<C> {
         if goodbye == Goodbye::Silent {
             self.socket.end();
         } else {
-            hang_up(&mut self.socket, &self.state.turns).await;
+            hang_up(&mut self.socket, &self.state.fairness).await;
         }
     }
 
@@ -655,7 +655,7 @@ impl<C: Conversation> Session<C> {
                     return Goodbye::Said;
                 }
             }
-            turn.give_way(&self.state.turns).await;
+            turn.give_way(&self.state.fairness).await;
         }
     }
 
@@ -696,16 +696,16 @@ impl<C> Drop for Session<C> {
 }
 
 /// Our end of the connection, and then reading until the client's, for a while.
-async fn hang_up(socket: &mut Socket, turns: &Turns) {
+async fn hang_up(socket: &mut Socket, fairness: &Fairness) {
     socket.end();
-    let _ = timeout(LINGER, discard(socket, turns)).await;
+    let _ = timeout(LINGER, discard(socket, fairness)).await;
 }
 
 /// Reads until the client's end of TCP, and keeps nothing.
-async fn discard(socket: &mut Socket, turns: &Turns) {
+async fn discard(socket: &mut Socket, fairness: &Fairness) {
     while socket.readable().await.is_ok() {
         match with_scratch(|scratch| socket.read(&mut scratch.input)) {
-            Ok(Some(_)) => Turn::after(socket).give_way(turns).await,
+            Ok(Some(_)) => Turn::after(socket).give_way(fairness).await,
             Ok(None) => {}
             Err(_) => return,
         }
@@ -713,13 +713,13 @@ async fn discard(socket: &mut Socket, turns: &Turns) {
 }
 
 /// Tells a client whose session panicked 1011 before TCP ends.
-async fn say_failed(socket: &mut Socket, turns: &Turns) {
+async fn say_failed(socket: &mut Socket, fairness: &Fairness) {
     let mut close = Vec::new();
     let code = CloseCode::SERVER_ERROR;
     encode_close(&mut close, Some(code.0), code.reason(), None);
     // If it cannot be written now, it never can: the process is about to end.
     let _ = socket.write(&close);
-    hang_up(socket, turns).await;
+    hang_up(socket, fairness).await;
 }
 
 /// Lends the thread's buffers. What a panic left in them is not the next client's business.
