@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::config::config::Config;
 use crate::server::connection::connection;
 use crate::server::http::routes::routes;
-use crate::server::limits::pending::{Newcomers, Place};
+use crate::server::limits::pending::{Pending, Place};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::server::systemd::{Notifier, Probe};
@@ -38,7 +38,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How long the accept loop waits before it tries again without descriptors or memory.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// For how many room is made at once, where there are too many newcomers, and where descriptors are wanted.
+/// For how many room is made at once, where too many connections are pending, and where descriptors are wanted.
 const ROOM_FOR_MANY: usize = 1024;
 const ROOM_FOR_SOME: usize = 64;
 
@@ -117,7 +117,7 @@ pub fn prepare(listener: StdListener) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub struct Admission {
     /// The bound on connections that have not opened a WebSocket, whichever listener they came by.
-    newcomers: Newcomers,
+    pending: Pending,
     /// The file limit, for the log.
     file_limit: u64,
 }
@@ -125,12 +125,12 @@ pub struct Admission {
 impl Admission {
     /// Nobody has come yet.
     pub fn new(file_limit: u64) -> Self {
-        Self { newcomers: Newcomers::default(), file_limit }
+        Self { pending: Pending::default(), file_limit }
     }
 
     /// Closes up to `most` connections so that others are accepted.
     fn make_room(&self, most: usize, journal: &Journal) {
-        let closed = self.newcomers.make_room(most);
+        let closed = self.pending.make_room(most);
         if closed > 0 {
             journal.log(Event::NewcomersClosed { closed });
         }
@@ -169,7 +169,7 @@ async fn accept_until_drain<C: Conversation>(
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Draining));
-    let newcomers = &admission.newcomers;
+    let pending = &admission.pending;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -179,25 +179,25 @@ async fn accept_until_drain<C: Conversation>(
                 continue;
             }
             // The kernel keeps those who come meanwhile.
-            () = sleep(TROUBLE_PAUSE), if newcomers.are_too_many() => {
+            () = sleep(TROUBLE_PAUSE), if pending.are_too_many() => {
                 // Who waits for the server is not the one to go.
                 if state.fairness.are_free() {
                     admission.make_room(ROOM_FOR_MANY, &state.studio.journal);
                 }
                 continue;
             }
-            accepted = accept_one(&listener, newcomers) => accepted,
+            accepted = accept_one(&listener, pending) => accepted,
         };
         let error = match accepted {
             Ok((place, stream, address)) => {
                 let ip = address.ip().to_canonical();
-                let mut newcomer = newcomers.enter(place);
+                let mut connected = pending.enter(place);
                 let (state, filters) = (Arc::clone(state), filters.clone());
-                let connection = connection(stream, ip, state, filters, newcomer.progress());
+                let connection = connection(stream, ip, state, filters, connected.progress());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = connection => {}
-                        () = newcomer.sent_away() => {}
+                        () = connected.sent_away() => {}
                     }
                 });
                 continue;
@@ -219,9 +219,9 @@ async fn accept_until_drain<C: Conversation>(
 /// Accepts a connection once there is room for one.
 async fn accept_one(
     listener: &TcpListener,
-    newcomers: &Newcomers,
+    pending: &Pending,
 ) -> io::Result<(Place, TcpStream, SocketAddr)> {
-    let place = newcomers.place().await;
+    let place = pending.place().await;
     let (stream, address) = listener.accept().await?;
     Ok((place, stream, address))
 }
@@ -278,13 +278,13 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
     let failed = shutdown.has_failed();
     let grace = state.studio.config.shutdown_grace;
     let grace = if failed { grace.min(FAILED_GRACE) } else { grace };
-    state
-        .studio
-        .journal
-        .log(Event::Draining { clients: state.seats.taken(), grace_ms: grace.as_millis() as u64 });
-    let mut clients = state.seats.follow();
+    state.studio.journal.log(Event::Draining {
+        clients: state.clients.taken(),
+        grace_ms: grace.as_millis() as u64,
+    });
+    let mut clients = state.clients.follow();
     let everybody = async {
-        // The seats live as long as the state.
+        // The slots live as long as the state.
         let _ = clients.wait_for(|clients| *clients == 0).await;
         shutdown.enter(Phase::Closing);
         shutdown.tasks.close();
@@ -298,7 +298,7 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
         never = report(state, notifier) => match never {},
     };
     // Who has everything is not cut off, and a connection that is none of a client was given its time.
-    let clients = state.seats.taken().saturating_sub(shutdown.told());
+    let clients = state.clients.taken().saturating_sub(shutdown.told());
     if let (Some(reason), 1..) = (reason, clients) {
         let connections = shutdown.tasks.len().saturating_sub(clients);
         state.studio.journal.log(Event::Forced { clients, connections, reason });
@@ -312,7 +312,7 @@ pub async fn drain(state: &State, notifier: &Notifier) -> Outcome {
 /// Tells systemd how the drain goes, and never ends.
 async fn report(state: &State, notifier: &Notifier) -> Infallible {
     loop {
-        notifier.extend(DRAIN_EXTENSION, &status("Draining", state.seats.taken()));
+        notifier.extend(DRAIN_EXTENSION, &status("Draining", state.clients.taken()));
         sleep(DRAIN_REPORT).await;
     }
 }
@@ -337,8 +337,7 @@ mod tests {
         // Each accept loop holds the place of whoever comes next.
         const MOST: usize = 3;
         let state = Arc::new(State::without_settings());
-        let admission =
-            Arc::new(Admission { newcomers: Newcomers::new(MOST), ..Admission::new(0) });
+        let admission = Arc::new(Admission { pending: Pending::new(MOST), ..Admission::new(0) });
         let mut watchdog = Watchdog::default();
         let mut clients = Vec::new();
         for _ in 0..2 {

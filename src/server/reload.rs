@@ -59,7 +59,7 @@ pub async fn reload_at_hangup(
                     hanging = Some(read);
                 }
             }
-            notifier.ready(&status("Serving", state.seats.taken()));
+            notifier.ready(&status("Serving", state.clients.taken()));
         }
     };
     tokio::select! {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::config::{Config, Source};
 use crate::config::settings::Settings;
 use crate::server::http::static_files;
-use crate::server::limits::clients::Seats;
+use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::listen::{
     Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
@@ -103,7 +103,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         config,
     });
     let state = Arc::new(State {
-        seats: Seats::new(limit, studio.config.max_connections_per_ip),
+        clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
         studio,
         web_root,
         tls: certified.map(Tls::new),
@@ -157,7 +157,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal.log(Event::Signal { signal });
     }
     shutdown.enter(Phase::Draining);
-    notifier.stopping(&status("Draining", state.seats.taken()));
+    notifier.stopping(&status("Draining", state.clients.taken()));
     let again = async {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -210,7 +210,7 @@ async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
 /// Keeps the line of `systemctl status` up to date while the service serves.
 async fn keep_status(state: Arc<State>, notifier: Notifier) {
     let follow = async {
-        let mut clients = state.seats.follow();
+        let mut clients = state.clients.follow();
         while clients.changed().await.is_ok() {
             let clients = *clients.borrow_and_update();
             notifier.status(&status("Serving", clients));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::server::limits::clients::Seats;
+use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::shutdown::Shutdown;
 use crate::signaling::studio::Studio;
@@ -21,7 +21,7 @@ pub struct State {
     /// What signaling needs.
     pub studio: Arc<Studio>,
     /// How many are connected.
-    pub seats: Seats,
+    pub clients: ClientLimit,
     /// Whose turn it is.
     pub fairness: Fairness,
     /// How the process ends.
@@ -71,7 +71,7 @@ impl State {
         };
         Self {
             studio: Arc::new(studio),
-            seats: Seats::new(1, None),
+            clients: ClientLimit::new(1, None),
             fairness: Fairness::default(),
             shutdown: Shutdown::default(),
             web_root: None,

@@ -424,7 +424,7 @@ impl Hub {
     /// # Errors
     ///
     /// When it is in no room.
-    pub fn seat_of(&self, peer: PeerId) -> Result<(RoomId, Role), NotInRoom> {
+    pub fn role_and_room(&self, peer: PeerId) -> Result<(RoomId, Role), NotInRoom> {
         let registry = self.registry();
         let room = registry.room_of(peer).ok_or(NotInRoom)?;
         let role = registry.rooms.get(&room).and_then(|held| held.room.role(peer));
@@ -615,8 +615,8 @@ mod tests {
         let young = hub.create_room(second).unwrap();
         assert_eq!(hub.expire(due - Duration::from_millis(1)), (vec![], Some(due)));
         assert_eq!(hub.expire(due), (vec![old.clone()], Some(due + HOUR / 2)));
-        assert_eq!(hub.seat_of(first), Err(NotInRoom));
-        assert_eq!(hub.seat_of(second), Ok((young, Role::Host)));
+        assert_eq!(hub.role_and_room(first), Err(NotInRoom));
+        assert_eq!(hub.role_and_room(second), Ok((young, Role::Host)));
         assert_eq!(hub.join_room(second, &old).unwrap_err(), JoinError::NoSuchRoom);
         assert!(hub.create_room(first).is_ok(), "who was in it is still registered");
     }

@@ -191,7 +191,7 @@ impl Member<'_> {
         envelope: &Envelope,
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<(), Refusal> {
-        let (room_id, role) = self.studio.hub.seat_of(self.id).map_err(not_in_room)?;
+        let (room_id, role) = self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
         if !role.leads() {
             let why = "Only hosts and ops can generate invite links";
             return Err(Refusal::new(ErrorCode::Forbidden, why));
@@ -234,7 +234,7 @@ impl Member<'_> {
     /// When it is in none, a field is wrong, or it has not the right.
     pub fn mute(&self, envelope: &Envelope) -> Result<(), Refusal> {
         let hub = &self.studio.hub;
-        hub.seat_of(self.id).map_err(not_in_room)?;
+        hub.role_and_room(self.id).map_err(not_in_room)?;
         let (target, muted, authority) = envelope.mute()?;
         hub.mute(self.id, target, muted, authority).map_err(|error| match error {
             MuteError::NotHere => Envelope::not_a_participant(),
@@ -256,7 +256,7 @@ impl Member<'_> {
     /// When it is in none, or the field is wrong.
     pub fn recording_state(&self, envelope: &Envelope) -> Result<(), Refusal> {
         let hub = &self.studio.hub;
-        hub.seat_of(self.id).map_err(not_in_room)?;
+        hub.role_and_room(self.id).map_err(not_in_room)?;
         let message =
             ServerMessage::RecordingState { recording: envelope.recording()?, from: self.id };
         hub.tell_room(self.id, &message).map_err(not_in_room)

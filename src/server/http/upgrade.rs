@@ -80,9 +80,9 @@ fn handshake<C: Conversation>(
         state.studio.journal.log(Event::OriginRefused { client_ip, origin });
         return Err(Refused::Origin.into());
     }
-    let seat = state.seats.admit(client_ip).map_err(|Full| {
+    let slot = state.clients.admit(client_ip).map_err(|Full| {
         state.studio.metrics.turned_away(Refused::Full);
-        state.studio.journal.log(Event::ClientsFull { client_ip, limit: state.seats.limit() });
+        state.studio.journal.log(Event::ClientsFull { client_ip, limit: state.clients.limit() });
         Refused::Full
     })?;
     let mut reply = Response::builder()
@@ -95,11 +95,11 @@ fn handshake<C: Conversation>(
     }
     let state = Arc::clone(state);
     let tasks = state.shutdown.tasks.clone();
-    // The seat is taken before the reply goes out, so a drain waits for handshakes in flight, too.
+    // The slot is taken before the reply goes out, so a drain waits for handshakes in flight, too.
     tasks.spawn(async move {
-        // An error means that the client went before it had the reply: the seat is given back.
+        // An error means that the client went before it had the reply: the slot is given back.
         if let Ok((socket, mut early)) = upgrade.await.map(into_socket) {
-            Session::<C>::new(state, seat, client_ip, socket).run(&mut early).await;
+            Session::<C>::new(state, slot, client_ip, socket).run(&mut early).await;
         }
     });
     let reply = reply.body(String::new());

@@ -1,4 +1,4 @@
-//! How many clients there are, in all and of each party.
+//! How many clients there are, in all and of each subnet.
 //!
 //! Owns the limits on connecting. It deliberately does not know what a client says once it sits.
 
@@ -14,31 +14,31 @@ use crate::wire::protocol::ClientId;
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Seats {
+pub struct ClientLimit {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// How many seats are taken. Written under the channel's own lock when a seat is taken or given back;
+    /// How many slots are taken. Written under the channel's own lock when a slot is taken or given back;
     /// read by the status line, the drain and a scrape.
     taken: watch::Sender<usize>,
     /// The number of the client that comes next.
     next: AtomicU64,
     /// In all.
     limit: usize,
-    /// Of one party, or `None` for any number.
-    per_party: Option<u32>,
-    /// Who has how many, by [`subnet`]; whoever has none is not in it. Written by [`Seats::admit`] and by
-    /// seats that are given back. Empty where there is no limit for it.
-    parties: Mutex<HashMap<IpAddr, u32>>,
+    /// Of one subnet, or `None` for any number.
+    per_subnet: Option<u32>,
+    /// Who has how many, by [`subnet`]; whoever has none is not in it. Written by [`ClientLimit::admit`] and by
+    /// slots that are given back. Empty where there is no limit for it.
+    subnets: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// All seats are taken.
+/// All slots are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A party has as many clients as it may.
+/// A subnet has as many clients as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crowded {
     /// How many that is.
@@ -47,24 +47,24 @@ pub struct Crowded {
 
 /// A client's place, given back when it is dropped.
 #[derive(Debug)]
-pub struct Seat {
-    seats: Seats,
+pub struct Slot {
+    limit: ClientLimit,
     /// Whose place it is.
     pub client: ClientId,
     /// Who has it, or why they can't.
-    party: Result<IpAddr, Crowded>,
+    subnet: Result<IpAddr, Crowded>,
 }
 
-impl Seats {
-    /// At most `limit` clients, and `per_party` of one party where that is given.
-    pub fn new(limit: usize, per_party: Option<u32>) -> Self {
+impl ClientLimit {
+    /// At most `limit` clients, and `per_subnet` of one subnet where that is given.
+    pub fn new(limit: usize, per_subnet: Option<u32>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 taken: watch::Sender::new(0),
                 next: AtomicU64::new(1),
                 limit,
-                per_party,
-                parties: Mutex::default(),
+                per_subnet,
+                subnets: Mutex::default(),
             }),
         }
     }
@@ -84,13 +84,13 @@ impl Seats {
         self.inner.taken.subscribe()
     }
 
-    /// Gives the next client, which connects from `ip`, a seat; one whose party has too many only until it
+    /// Gives the next client, which connects from `ip`, a slot; one whose subnet has too many only until it
     /// has been told so.
     ///
     /// # Errors
     ///
     /// When all are taken.
-    pub fn admit(&self, ip: IpAddr) -> Result<Seat, Full> {
+    pub fn admit(&self, ip: IpAddr) -> Result<Slot, Full> {
         let limit = self.inner.limit;
         let admitted = self.inner.taken.send_if_modified(|taken| {
             let free = *taken < limit;
@@ -100,28 +100,28 @@ impl Seats {
         if !admitted {
             return Err(Full);
         }
-        Ok(Seat {
-            seats: self.clone(),
+        Ok(Slot {
+            limit: self.clone(),
             client: ClientId(self.inner.next.fetch_add(1, Ordering::Relaxed)),
-            party: self.admit_party(subnet(ip)),
+            subnet: self.admit_subnet(subnet(ip)),
         })
     }
 
-    fn admit_party(&self, party: IpAddr) -> Result<IpAddr, Crowded> {
-        let Some(limit) = self.inner.per_party else {
-            return Ok(party);
+    fn admit_subnet(&self, subnet: IpAddr) -> Result<IpAddr, Crowded> {
+        let Some(limit) = self.inner.per_subnet else {
+            return Ok(subnet);
         };
-        let mut parties = self.parties();
-        let clients = parties.entry(party).or_default();
+        let mut subnets = self.subnets();
+        let clients = subnets.entry(subnet).or_default();
         if *clients == limit {
             return Err(Crowded { limit });
         }
         *clients += 1;
-        Ok(party)
+        Ok(subnet)
     }
 
-    fn leave_party(&self, party: IpAddr) {
-        if let Entry::Occupied(mut found) = self.parties().entry(party) {
+    fn leave_subnet(&self, subnet: IpAddr) {
+        if let Entry::Occupied(mut found) = self.subnets().entry(subnet) {
             *found.get_mut() -= 1;
             if *found.get() == 0 {
                 found.remove();
@@ -130,24 +130,24 @@ impl Seats {
     }
 
     /// Each change to the table is whole before anything could panic.
-    fn parties(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        self.inner.parties.lock().unwrap_or_else(PoisonError::into_inner)
+    fn subnets(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        self.inner.subnets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seat {
+impl Slot {
     /// Why the client can't stay, if it can't.
     pub fn crowded(&self) -> Option<Crowded> {
-        self.party.err()
+        self.subnet.err()
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if let Ok(party) = self.party {
-            self.seats.leave_party(party);
+        if let Ok(subnet) = self.subnet {
+            self.limit.leave_subnet(subnet);
         }
-        self.seats.inner.taken.send_modify(|taken| *taken -= 1);
+        self.limit.inner.taken.send_modify(|taken| *taken -= 1);
     }
 }
 
@@ -156,23 +156,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seats_are_limited_and_given_back() {
-        let seats = Seats::new(2, None);
-        let admit = || seats.admit([127, 0, 0, 1].into());
+    fn slots_are_limited_and_given_back() {
+        let slots = ClientLimit::new(2, None);
+        let admit = || slots.admit([127, 0, 0, 1].into());
         let first = admit().unwrap();
         let second = admit().unwrap();
         assert_ne!(first.client, second.client);
         assert_eq!(admit().unwrap_err(), Full);
-        assert_eq!(seats.taken(), 2);
+        assert_eq!(slots.taken(), 2);
         drop(first);
-        assert_eq!(seats.taken(), 1);
+        assert_eq!(slots.taken(), 1);
         assert!(admit().is_ok());
     }
 
     #[test]
-    fn a_party_has_its_limit() {
-        let seats = Seats::new(100, Some(2));
-        let admit = |ip: &str| seats.admit(ip.parse().unwrap()).unwrap();
+    fn a_subnet_has_its_limit() {
+        let slots = ClientLimit::new(100, Some(2));
+        let admit = |ip: &str| slots.admit(ip.parse().unwrap()).unwrap();
         let first = admit("2001:db8::1");
         let second = admit("2001:db8::2");
         assert_eq!((first.crowded(), second.crowded()), (None, None));
@@ -183,6 +183,6 @@ mod tests {
         drop((first, third));
         assert_eq!(admit("2001:db8::3").crowded(), None);
         drop(second);
-        assert!(seats.parties().is_empty(), "nothing is kept for those who have gone");
+        assert!(slots.subnets().is_empty(), "nothing is kept for those who have gone");
     }
 }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Newcomers {
+pub struct Pending {
     places: Arc<Semaphore>,
     /// Written when one comes, goes, or is sent away.
     here: Arc<Mutex<Here>>,
@@ -38,7 +38,7 @@ struct Here {
 
 /// The place of one, given back when it is dropped.
 #[derive(Debug)]
-pub struct Newcomer {
+pub struct PendingConnection {
     number: u64,
     progress: Arc<Progress>,
     sent_away: oneshot::Receiver<()>,
@@ -50,13 +50,13 @@ pub struct Newcomer {
 #[derive(Debug)]
 pub struct Place(OwnedSemaphorePermit);
 
-impl Default for Newcomers {
+impl Default for Pending {
     fn default() -> Self {
         Self::new(MOST)
     }
 }
 
-impl Newcomers {
+impl Pending {
     /// At most so many.
     pub fn new(most: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), here: Arc::default() }
@@ -74,7 +74,7 @@ impl Newcomers {
     }
 
     /// One that has come.
-    pub fn enter(&self, place: Place) -> Newcomer {
+    pub fn enter(&self, place: Place) -> PendingConnection {
         let (send_away, sent_away) = oneshot::channel();
         let progress = Arc::<Progress>::default();
         let mut here = lock(&self.here);
@@ -82,7 +82,13 @@ impl Newcomers {
         here.next += 1;
         here.all.insert(number, (Arc::clone(&progress), send_away));
         drop(here);
-        Newcomer { number, progress, sent_away, here: Arc::clone(&self.here), _place: place.0 }
+        PendingConnection {
+            number,
+            progress,
+            sent_away,
+            here: Arc::clone(&self.here),
+            _place: place.0,
+        }
     }
 
     /// Sends those away who have made no progress for a second, those who made none for longest first, until `most` are
@@ -102,7 +108,7 @@ impl Newcomers {
     }
 }
 
-impl Newcomer {
+impl PendingConnection {
     /// How it gets on, to be noted by whoever serves it.
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
@@ -115,7 +121,7 @@ impl Newcomer {
     }
 }
 
-impl Drop for Newcomer {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
         let mut here = lock(&self.here);
         if here.all.remove(&self.number).is_none() {
@@ -137,61 +143,61 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_is_room_for_so_many() {
-        let newcomers = Newcomers::new(2);
-        let first = newcomers.enter(newcomers.place().await);
-        assert!(!newcomers.are_too_many());
-        let second = newcomers.enter(newcomers.place().await);
-        assert!(newcomers.are_too_many());
+        let pending = Pending::new(2);
+        let first = pending.enter(pending.place().await);
+        assert!(!pending.are_too_many());
+        let second = pending.enter(pending.place().await);
+        assert!(pending.are_too_many());
         let third = tokio::spawn({
-            let newcomers = newcomers.clone();
-            async move { newcomers.enter(newcomers.place().await) }
+            let pending = pending.clone();
+            async move { pending.enter(pending.place().await) }
         });
         tokio::task::yield_now().await;
         assert!(!third.is_finished());
         drop(first);
         drop((second, third.await.unwrap()));
-        assert!(lock(&newcomers.here).all.is_empty());
-        assert_eq!(newcomers.places.available_permits(), 2);
+        assert!(lock(&pending.here).all.is_empty());
+        assert_eq!(pending.places.available_permits(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_idle_goes_before_who_gets_on() {
-        let newcomers = Newcomers::new(3);
-        let mut used = newcomers.enter(newcomers.place().await);
-        let mut idle = newcomers.enter(newcomers.place().await);
+        let pending = Pending::new(3);
+        let mut used = pending.enter(pending.place().await);
+        let mut idle = pending.enter(pending.place().await);
         advance(Duration::from_millis(1)).await;
-        let mut silent = newcomers.enter(newcomers.place().await);
+        let mut silent = pending.enter(pending.place().await);
         advance(Duration::from_millis(1)).await;
         used.progress().begin_request(false);
         advance(PATIENCE - Duration::from_millis(1)).await;
-        assert_eq!(newcomers.make_room(1), 1);
+        assert_eq!(pending.make_room(1), 1);
         idle.sent_away().await;
         drop(idle);
-        assert_eq!(newcomers.make_room(9), 1);
+        assert_eq!(pending.make_room(9), 1);
         silent.sent_away().await;
         assert!(used.sent_away.try_recv().is_err(), "its request has just begun");
         advance(Duration::from_millis(1)).await;
-        assert_eq!(newcomers.make_room(9), 1);
+        assert_eq!(pending.make_room(9), 1);
         used.sent_away().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_stayed_too_long_makes_room() {
-        let newcomers = Newcomers::new(3);
-        let mut gone = newcomers.enter(newcomers.place().await);
-        let mut first = newcomers.enter(newcomers.place().await);
+        let pending = Pending::new(3);
+        let mut gone = pending.enter(pending.place().await);
+        let mut first = pending.enter(pending.place().await);
         advance(PATIENCE - Duration::from_millis(1)).await;
-        let mut second = newcomers.enter(newcomers.place().await);
-        assert_eq!(newcomers.make_room(9), 0, "nobody has been there for long");
+        let mut second = pending.enter(pending.place().await);
+        assert_eq!(pending.make_room(9), 0, "nobody has been there for long");
         advance(Duration::from_millis(1)).await;
-        assert_eq!(newcomers.make_room(1), 1, "not more than asked for");
-        assert_eq!(newcomers.make_room(1), 0, "one is about to go already");
-        assert_eq!(newcomers.make_room(9), 1);
+        assert_eq!(pending.make_room(1), 1, "not more than asked for");
+        assert_eq!(pending.make_room(1), 0, "one is about to go already");
+        assert_eq!(pending.make_room(9), 1);
         gone.sent_away().await;
         first.sent_away().await;
         assert!(second.sent_away.try_recv().is_err(), "it may stay");
         drop((gone, first));
-        assert_eq!(newcomers.make_room(9), 0, "each is sent away once");
-        assert_eq!(lock(&newcomers.here).leaving, 0);
+        assert_eq!(pending.make_room(9), 0, "each is sent away once");
+        assert_eq!(lock(&pending.here).leaving, 0);
     }
 }

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tokio::task::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::server::limits::clients::{Crowded, Seat};
+use crate::server::limits::clients::{Crowded, Slot};
 use crate::server::limits::fairness::Fairness;
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
@@ -75,10 +75,10 @@ pub struct Session<C> {
     state: Arc<State>,
     socket: Socket,
     /// Until it ends.
-    seat: Option<Seat>,
+    slot: Option<Slot>,
     client: ClientId,
     ip: IpAddr,
-    /// Whether the client's party has too many: it is only told so.
+    /// Whether the client's subnet has too many: it is only told so.
     crowded: bool,
     decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
@@ -167,11 +167,11 @@ impl Turn {
 }
 
 impl<C: Conversation> Session<C> {
-    /// A session for the client that sits on `seat` and connects from `ip` by `socket`.
-    pub fn new(state: Arc<State>, seat: Seat, ip: IpAddr, socket: Socket) -> Self {
+    /// A session for the client that sits on `slot` and connects from `ip` by `socket`.
+    pub fn new(state: Arc<State>, slot: Slot, ip: IpAddr, socket: Socket) -> Self {
         let now = Instant::now();
-        let (client_ip, client_id) = (ip, seat.client);
-        match seat.crowded() {
+        let (client_ip, client_id) = (ip, slot.client);
+        match slot.crowded() {
             None => state.studio.journal.log(Event::ClientConnected { client_ip, client_id }),
             Some(Crowded { limit }) => {
                 state.studio.metrics.turned_away(Refused::AddressFull);
@@ -180,14 +180,14 @@ impl<C: Conversation> Session<C> {
         }
         Self {
             decoder: Decoder::new(Role::Server, state.studio.config.max_message_bytes),
-            conversation: C::new(Arc::clone(&state.studio), seat.client, ip),
+            conversation: C::new(Arc::clone(&state.studio), slot.client, ip),
             unread: Vec::new(),
             challenged: None,
             state,
             socket,
-            client: seat.client,
-            crowded: seat.crowded().is_some(),
-            seat: Some(seat),
+            client: slot.client,
+            crowded: slot.crowded().is_some(),
+            slot: Some(slot),
             ip,
             pending: Vec::new(),
             heard: now,
@@ -575,8 +575,8 @@ impl<C: Conversation> Session<C> {
         }
         let _ = timeout(patience, goodbye).await;
         if self.crowded {
-            // What is too many for its party takes nothing from the others.
-            self.seat = None;
+            // What is too many for its subnet takes nothing from the others.
+            self.slot = None;
         }
         hang_up(&mut self.socket, &self.state.fairness).await;
     }
@@ -601,7 +601,7 @@ impl<C: Conversation> Session<C> {
         };
         let goodbye = self.await_close(tell).await;
         // Nobody waits for this one any longer.
-        self.seat = None;
+        self.slot = None;
         drop(told);
         if goodbye == Goodbye::Silent {
             self.socket.end();
@@ -674,7 +674,7 @@ impl<C: Conversation> Session<C> {
 impl<C> Drop for Session<C> {
     fn drop(&mut self) {
         // Whoever reads that the client has gone can count on its place.
-        self.seat = None;
+        self.slot = None;
         let (close_code, closed_by) = self.ended;
         self.state.studio.metrics.closed(close_code);
         if self.crowded {
@@ -745,8 +745,8 @@ mod tests {
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
-        let seat = state.seats.admit([127, 0, 0, 1].into()).unwrap();
-        Session::new(state, seat, [127, 0, 0, 1].into(), socket)
+        let slot = state.clients.admit([127, 0, 0, 1].into()).unwrap();
+        Session::new(state, slot, [127, 0, 0, 1].into(), socket)
     }
 
     /// Both ends of a connection.
