@@ -21,7 +21,7 @@ use crate::server::shutdown::Phase;
 use crate::server::startup::{log_station, log_tls, warn_unknown};
 use crate::server::state::State;
 use crate::server::systemd::Notifier;
-use crate::station::manifest::Station;
+use crate::station::manifest::Manifest;
 use crate::station::{manifest, tls};
 use crate::telemetry::events::{Event, Level};
 use crate::telemetry::journal::Journal;
@@ -100,7 +100,7 @@ pub struct Reload {
     /// What is wrong with the settings, one line each.
     invalid: Vec<Invalid>,
     log_level: Option<Level>,
-    station: Result<Station, Vec<String>>,
+    station: Result<Manifest, Vec<String>>,
     /// The files and what is in them, or `None` without TLS; an error that is empty is among `invalid` already.
     tls: Result<Option<(TlsFiles, Arc<CertifiedKey>)>, Vec<String>>,
     /// What is missing where the web studio's page should be.
@@ -203,7 +203,7 @@ impl Reload {
         journal.log(Event::Reloaded {
             log_level: journal.level(),
             origin: level_origin,
-            station_id: quoted(&state.studio.manifest.station().station_id),
+            station_id: quoted(&state.studio.manifest.now().station_id),
             certificate,
         });
         settings

@@ -28,7 +28,7 @@ use crate::server::systemd::{Notifier, Probe, Watchdog};
 use crate::signaling::conversation::Conversation;
 use crate::signaling::hub::{Hub, RoomLimits};
 use crate::signaling::studio::Studio;
-use crate::station::manifest::Manifest;
+use crate::station::manifest::CurrentManifest;
 use crate::station::tls::Tls;
 use crate::station::tokens::Tokens;
 use crate::telemetry::events::Event;
@@ -96,7 +96,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
             RoomLimits { ttl: config.room_ttl, peers: config.max_room_peers },
             Arc::clone(&metrics),
         ),
-        manifest: Manifest::new(station),
+        manifest: CurrentManifest::new(station),
         tokens,
         metrics,
         journal: journal.clone(),

@@ -12,7 +12,7 @@ use crate::config::settings::{Setting, Settings};
 use crate::server::http::static_files;
 use crate::station::certificate::{Certificate, Flaw, Untimely};
 use crate::station::keyfile::Kept;
-use crate::station::manifest::{Misspelt, Place, Station};
+use crate::station::manifest::{Manifest, Misspelt, Place};
 use crate::station::turn_credentials::wants_credentials;
 use crate::station::{keyfile, manifest, tls};
 use crate::telemetry::events::Event;
@@ -29,7 +29,7 @@ const HIDDEN_PLACES: &str = "; under systemd the service sees no /home, no /root
 #[derive(Clone, Debug)]
 pub struct LoadedFiles {
     /// What the station manifest says.
-    pub station: Station,
+    pub station: Manifest,
     /// The web studio's directory, links and all.
     pub web_root: Option<PathBuf>,
     /// The certificate for TLS without a proxy.
@@ -99,8 +99,8 @@ pub fn signing_secret(
 
 /// Logs which station it is, and what in its manifest does not work. The secret is the one in force.
 /// Logs which station this is, and what has no effect in its manifest.
-pub fn log_station(journal: &Journal, station: &Station, config: &Config, settings: &Settings) {
-    let Station { station_id, name, place, ice_value, .. } = station;
+pub fn log_station(journal: &Journal, station: &Manifest, config: &Config, settings: &Settings) {
+    let Manifest { station_id, name, place, ice_value, .. } = station;
     journal.log(match place {
         Place::Sample(path) => Event::StationSample { path: path.display().to_string() },
         Place::File(path) => Event::StationLoaded {
@@ -119,8 +119,8 @@ pub fn log_station(journal: &Journal, station: &Station, config: &Config, settin
 }
 
 /// What in a manifest has no effect, and what has none because of it.
-fn station_warnings(station: &Station, config: &Config, settings: &Settings) -> Vec<Event> {
-    let Station { place, ice_value, misspelt, .. } = station;
+fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) -> Vec<Event> {
+    let Manifest { place, ice_value, misspelt, .. } = station;
     let (Place::File(path) | Place::Sample(path)) = place;
     let path = path.display().to_string();
     let manifest = match place {

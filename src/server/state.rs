@@ -63,7 +63,7 @@ impl State {
             tokens: crate::station::tokens::Tokens::new(&crate::config::config::Secret::new(
                 "secret",
             )),
-            manifest: crate::station::manifest::Manifest::new(
+            manifest: crate::station::manifest::CurrentManifest::new(
                 crate::station::manifest::load(None).unwrap(),
             ),
             journal,

@@ -170,7 +170,7 @@ impl Member<'_> {
 
     /// The `ice` object for the member.
     fn ice(&self) -> Box<RawValue> {
-        let station = self.studio.manifest.station();
+        let station = self.studio.manifest.now();
         match &self.studio.config.turn_secret {
             Some(secret) if wants_credentials(&station.ice_value) => {
                 let ttl = self.studio.config.turn_ttl;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::config::Config;
 use crate::signaling::hub::Hub;
-use crate::station::manifest::Manifest;
+use crate::station::manifest::CurrentManifest;
 use crate::station::tokens::Tokens;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
@@ -22,7 +22,7 @@ pub struct Studio {
     /// Makes and checks tokens.
     pub tokens: Tokens,
     /// What the station is, by the manifest in force.
-    pub manifest: Manifest,
+    pub manifest: CurrentManifest,
     /// Where events go.
     pub journal: Journal,
     /// What Prometheus can ask for.

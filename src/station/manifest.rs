@@ -27,9 +27,9 @@ const SIGNALING_KEYS: &[&str] = &["url"];
 const ICE_KEYS: &[&str] = &["stun", "turn"];
 const TURN_KEYS: &[&str] = &["urls", "username", "credential"];
 
-/// A manifest that can be.
+/// A valid manifest.
 #[derive(Clone, Debug)]
-pub struct Station {
+pub struct Manifest {
     /// The station's id.
     pub station_id: String,
     /// The station's name.
@@ -66,25 +66,25 @@ pub enum Place {
 
 /// The manifest in force.
 #[derive(Debug)]
-pub struct Manifest {
+pub struct CurrentManifest {
     /// Written by a reload, read by whoever answers with it; held for a clone only.
-    station: Mutex<Arc<Station>>,
+    manifest: Mutex<Arc<Manifest>>,
 }
 
-impl Manifest {
-    /// With this station to begin with.
-    pub fn new(station: Station) -> Self {
-        Self { station: Mutex::new(Arc::new(station)) }
+impl CurrentManifest {
+    /// With this one to begin with.
+    pub fn new(manifest: Manifest) -> Self {
+        Self { manifest: Mutex::new(Arc::new(manifest)) }
     }
 
-    /// The station as it is now.
-    pub fn station(&self) -> Arc<Station> {
-        Arc::clone(&self.station.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What it says now.
+    pub fn now(&self) -> Arc<Manifest> {
+        Arc::clone(&self.manifest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts another one in force.
-    pub fn replace(&self, station: Station) {
-        *self.station.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(station);
+    pub fn replace(&self, manifest: Manifest) {
+        *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(manifest);
     }
 }
 
@@ -94,7 +94,7 @@ impl Manifest {
 /// # Errors
 ///
 /// One line for each thing that is wrong, with the path.
-pub fn load(named: Option<&Path>) -> Result<Station, Vec<String>> {
+pub fn load(named: Option<&Path>) -> Result<Manifest, Vec<String>> {
     let path = named.unwrap_or(Path::new(DEFAULT_PATH));
     let result = match fs::read_to_string(path) {
         // Some editors begin a file with a byte order mark, which is no JSON (RFC 8259 section 8.1).
@@ -121,7 +121,7 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
     format!("{error}; {fix} {}", path.display())
 }
 
-fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
+fn parse(text: &str, place: Place) -> Result<Manifest, Vec<String>> {
     /// The parts that are passed on as they are.
     #[derive(Deserialize)]
     struct Parts {
@@ -137,7 +137,7 @@ fn parse(text: &str, place: Place) -> Result<Station, Vec<String>> {
     // A key that is there twice is an error only here.
     let Parts { signaling, ice } = serde_json::from_str(text).map_err(not_json)?;
     let text = |key| manifest[key].as_str().unwrap_or_default().to_owned();
-    Ok(Station {
+    Ok(Manifest {
         station_id: text("stationId"),
         name: text("name"),
         ice_value: serde_json::from_str(ice.get()).map_err(not_json)?,

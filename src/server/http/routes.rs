@@ -23,7 +23,7 @@ use crate::server::http::upgrade::{
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::signaling::conversation::Conversation;
-use crate::station::manifest::Station;
+use crate::station::manifest::Manifest;
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::{CONTENT_TYPE, Counts};
 use crate::telemetry::refused::Refused;
@@ -194,7 +194,7 @@ fn station(state: &State) -> Reply {
         name: &'a str,
         signaling: &'a RawValue,
     }
-    let Station { station_id, name, signaling, .. } = &*state.studio.manifest.station();
+    let Manifest { station_id, name, signaling, .. } = &*state.studio.manifest.now();
     json(StatusCode::OK, &Answer { station_id, name, signaling })
 }
 
