@@ -128,7 +128,7 @@ const SIGNALS: &[(&str, &str)] = &[
     (
         "SIGHUP",
         "Read the settings file and the station manifest again. LOG_LEVEL and the manifest take effect at \
-         once; other settings need a restart. What can't be changes nothing.",
+         once; other settings need a restart. An invalid value changes nothing.",
     ),
 ];
 
@@ -141,8 +141,8 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("2", "The command line is wrong."),
     (
         "78",
-        "A setting or the station manifest can't be; a line names it, its value, and what is allowed. Not \
-         restarted by systemd.",
+        "A setting or the station manifest is invalid; a line names it, its value, and what is allowed. \
+         systemd does not restart the service.",
     ),
 ];
 

@@ -44,7 +44,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// A line that says which argument can't be, and what is allowed.
+    /// A line that names the invalid argument, and what is allowed.
     pub fn new(matches: &ArgMatches) -> Result<Self, String> {
         let url = matches.get_one::<String>("url").cloned().unwrap_or_else(local);
         let watch = Watch {

@@ -38,7 +38,7 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// Where there are none, or `host` can't be in a certificate.
+    /// Where there are none, or `host` is not a name that a certificate can have.
     pub fn new(host: &str) -> Result<Self, Problem> {
         let name = server_name(host)?;
         let found = rustls_native_certs::load_native_certs();

@@ -124,7 +124,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Every value that can't be.
+    /// Every invalid value.
     pub fn new(settings: &Settings) -> Result<Self, Vec<Invalid>> {
         let mut parser = Parser { settings, errors: Vec::new() };
         let listen_setting = ["PORT", "HOST"].into_iter().find_map(|name| {

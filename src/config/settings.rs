@@ -264,7 +264,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value that can't be. Its text names the setting, the value and what is allowed.
+/// An invalid value. Its text names the setting, the value and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid(pub String);
 

@@ -132,7 +132,7 @@ impl Admission {
     fn make_room(&self, most: usize, journal: &Journal) {
         let closed = self.pending.make_room(most);
         if closed > 0 {
-            journal.log(Event::NewcomersClosed { closed });
+            journal.log(Event::PendingClosed { closed });
         }
     }
 

@@ -105,7 +105,7 @@ pub struct Reload {
     tls: Result<Option<(TlsFiles, Arc<CertifiedKey>)>, Vec<String>>,
     /// What is missing where the web studio's page should be.
     missing_index: Option<PathBuf>,
-    /// Where the log level comes from: that of before where this one can't be used.
+    /// Where the log level comes from: the old one, where the new one is invalid.
     level_origin: String,
 }
 

@@ -25,8 +25,8 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
-/// One client's side of the talking. A session has it inside, by its type: what is not needed costs
-/// neither memory nor time.
+/// What a session does with the messages of its client. The session holds it as a type parameter, so there is no box
+/// and no dynamic call.
 pub trait Conversation: Send + 'static {
     /// The conversation with a client that connects from `ip`.
     fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self;

@@ -91,7 +91,7 @@ pub enum Registration {
     Held {
         /// Who.
         by: ClientId,
-        /// Resolves when the holder shows a sign of life, and fails when its session ends.
+        /// Resolves when the holder answers, and fails when its session ends.
         alive: oneshot::Receiver<()>,
     },
     /// Somebody has the id, and somebody else is finding out whether they live.
@@ -134,7 +134,7 @@ pub enum JoinError {
 pub enum Entry {
     /// An invite gives it this role.
     Invited(Role),
-    /// It asks for a role, and gets it where it makes the room; the text of one that can't be asked for.
+    /// It asks for a role, and gets it where it makes the room; or the text of an invalid role.
     Asked(Result<Role, String>),
 }
 
@@ -196,7 +196,7 @@ impl Hub {
         (registry.peers.len(), registry.rooms.len(), waiting)
     }
 
-    /// Gives `client` the id `peer`, if nobody has it; else whoever has it is asked for a sign of life.
+    /// Gives `client` the id `peer` if it is free; else the server pings the client that holds it.
     pub fn register(&self, peer: PeerId, client: ClientId, outbox: Arc<Outbox>) -> Registration {
         let mut registry = self.registry();
         let Some(holder) = registry.peers.get(&peer) else {
@@ -337,7 +337,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// When the role or the room can't be, the room is full, or the peer is in a room already.
+    /// When the role or the room is invalid, the room is full, or the peer is in a room already.
     pub fn create_or_join_room(
         &self,
         peer: PeerId,

@@ -105,7 +105,7 @@ impl Member<'_> {
     ///
     /// # Errors
     ///
-    /// When the invite, the role or the room can't be, or it is in a room already.
+    /// When the invite, the role or the room is invalid, or the peer is in a room already.
     pub fn create_or_join_room(
         &self,
         envelope: &Envelope,
@@ -185,7 +185,7 @@ impl Member<'_> {
     ///
     /// # Errors
     ///
-    /// When it is in none, has not the right, or asks for a role that can't be.
+    /// When it is in none, has not the right, or asks for an invalid role.
     pub fn invite(
         &self,
         envelope: &Envelope,

@@ -52,8 +52,8 @@ const ED25519: Flaw = Flaw {
     fix: "make a new key with P-256, and have a certificate issued for it",
 };
 
-/// What a certificate says of itself, whoever trusts it. Those that it rests on are not asked: one that has
-/// expired does no harm where browsers know a way around it.
+/// The contents of a certificate; whether it is trusted is not checked. The certificates above it in the chain are not
+/// read: an expired one does no harm where browsers know another chain.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// The names that it is for, with commas between them.

@@ -29,7 +29,7 @@ pub enum Kept {
     Exposed(PathBuf),
     /// It was made now.
     Made(PathBuf),
-    /// It can't be kept, for this reason, and ends with the process.
+    /// The secret cannot be saved, for this reason, and ends with the process.
     Not(String),
 }
 

@@ -1,6 +1,6 @@
 //! TLS on the service's own port: the certificate, its key, and how they are renewed.
 //!
-//! Owns which certificate is in force, and why a pair of files can't be. It deliberately does not know what a
+//! Owns which certificate is in force, and why a pair of files is invalid. It deliberately does not know what a
 //! connection is for.
 
 use std::fmt;

@@ -262,7 +262,7 @@ events! {
     Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info Few "ac592088905546bfa3f092715aa45876"
     "Peer registered: {peer_id} (client {client_id}, {client_ip})"
 
-    /// A client took the id of another that showed no sign of life.
+    /// A client took the id of another that did not answer.
     TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "284ab99c68224aac9296ca34e79dc7fe"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} showed no sign of life and is replaced"
 
@@ -354,7 +354,7 @@ events! {
     SecretExposed { path: String } Warn "4f0a8fd2b6c14e0bb1a4b8a5d7c3e916"
     "Others can read the secret for invites, and that could not be changed: chmod 600 {path}"
 
-    /// The secret for tokens can't be kept.
+    /// The secret for tokens cannot be saved.
     SecretRandom { reason: String } Warn "835136f396094f288446e93aaca65c25"
     "Invites and room tokens end with this process, because {reason}; set JWT_SECRET or the credential jwt-secret to keep them valid"
 
@@ -383,7 +383,7 @@ events! {
     "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"
 
     /// Connections that had not opened a WebSocket were closed.
-    NewcomersClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
+    PendingClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
     "Closed {closed} connections that had not opened a WebSocket and made no progress for a second, because others wait"
 
     /// A connection could not be accepted, and the reason is not a known one.

@@ -176,7 +176,7 @@ fn restarts_and_reloads_refuse_nobody(suite: &str) {
     client.ask(r#"{"type":"ping"}"#);
     let debug = machine.wait_for_log_with("PRIORITY=7", "Received message: ping");
     assert!(!debug.is_empty());
-    // Settings that can't be: reload itself fails, and everything stays as it was.
+    // Invalid settings: reload itself fails, and everything stays as it was.
     machine.ok(&["sh", "-c", "echo LOG_LEVEL=loud >> /etc/default/openstudio-signaling"]);
     assert!(!machine.run(&["systemctl", "reload", SERVICE]).status.success());
     machine.wait_for_log("Invalid setting LOG_LEVEL=\"loud\"");

@@ -87,7 +87,7 @@ pub fn secrets_and_the_manifest_are_set(suite: &str) {
     let signed = std::process::Command::new("bash").args(["-c", script, "-", token]).status();
     assert!(signed.unwrap().success(), "the credential signs tokens");
 
-    // An edit and a reload; one that can't be is said by the reload itself, and changes nothing.
+    // An edit and a reload; the reload itself tells of an invalid one, which changes nothing.
     let process = machine.property("MainPID");
     sh(&format!("sed -i s/openstudio-sample/radio-north/ {MANIFEST}"));
     machine.ok(&["systemctl", "reload", SERVICE]);

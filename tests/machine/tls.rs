@@ -62,7 +62,7 @@ pub fn a_renewed_certificate_drops_nobody(suite: &str) {
     assert!(renew(&machine, other.path(), "/etc/letsencrypt/live/mail.example.org"));
     assert_eq!(shown(connected(dir.path())), after);
 
-    // A pair that can't be is said to certbot, and the one before stays in force.
+    // certbot is told of an invalid pair, and the old one stays in force.
     let script = format!("echo nothing > {LINEAGE}/privkey.pem; RENEWED_LINEAGE={LINEAGE} {HOOK}");
     assert!(!machine.run(&["sh", "-c", &script]).status.success());
     machine.wait_for_log("Invalid setting TLS_KEY=\"/etc/openstudio-signaling/tls/privkey.pem\"");

@@ -290,7 +290,7 @@ fn a_reload_takes_each_thing_by_itself() {
     wait_for("east");
     assert_eq!(server.log.count("station is east"), 0, "the log level was applied: warn");
 
-    // Settings that can't be read at all: those from before say where the manifest is.
+    // Unreadable settings: the old ones say where the manifest is.
     std::fs::write(&settings, "nonsense\n").unwrap();
     write_manifest("west");
     assert_eq!(config().status.code(), Some(78));

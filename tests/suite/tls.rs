@@ -74,7 +74,7 @@ impl Secured {
         client
     }
 
-    /// The certificate that a newcomer is shown.
+    /// The certificate that a new connection is shown.
     fn shown(&self) -> CertificateDer<'static> {
         shown(self.connect())
     }

@@ -91,7 +91,7 @@ impl Fairness {
     }
 }
 
-/// Waits, first come first served, until some of those before have gone on and everybody else had a turn.
+/// Waits in a queue until there is a free place, and lets everybody else have a turn first.
 async fn wait(turns: &Semaphore) {
     // It is never closed; who waits in vain would be served all the same.
     let turn = turns.acquire().await;

@@ -52,8 +52,8 @@ const READ: usize = 16 * 1024;
 /// for a hundred receivers.
 const TURN: Duration = Duration::from_micros(100);
 
-/// How much of what a client says while it waits for an id is looked at before it gets the id, in bytes: enough
-/// to find the end of TCP behind what a page says at its start.
+/// The most that a session reads ahead while its client waits for an id, in bytes: enough to find the end of TCP
+/// behind the messages of a page's start.
 const UNREAD: usize = 4 * READ;
 
 thread_local! {
@@ -83,9 +83,9 @@ pub struct Session<C> {
     decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
     pending: Vec<u8>,
-    /// When the last sign of life came: a whole frame from the client, or room in a socket that was full.
+    /// When the client last answered: a whole frame came, or it made room in a socket that was full.
     heard: Instant,
-    /// When a heartbeat was sent that no sign of life has answered yet.
+    /// When a heartbeat was sent that the client has not answered yet.
     pinged: Option<Instant>,
     /// What it says, and what is said to it.
     conversation: C,
@@ -228,7 +228,7 @@ impl<C: Conversation> Session<C> {
         let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
         let mut heartbeat = std::pin::pin!(sleep(state.studio.config.heartbeat));
         loop {
-            // The heartbeat comes last: bytes that wait to be read are a sign of life.
+            // The heartbeat comes last: bytes that wait to be read are an answer.
             tokio::select! {
                 biased;
                 () = &mut draining => return End::Going(self.parting_code()),
@@ -368,7 +368,7 @@ impl<C: Conversation> Session<C> {
         self.flush(&mut ping)
     }
 
-    /// Answers the challenge, if the client has shown a sign of life since.
+    /// Answers the challenge, if the client has answered since.
     fn answer_challenge(&mut self) {
         if self.challenged.take_if(|since| self.heard > *since).is_some() {
             if let Some(outbox) = self.conversation.outbox() {
