@@ -109,10 +109,11 @@ fn a_container_serves_is_healthy_keeps_its_secret_and_drains() {
     assert!(status.contains("\nCapEff:\t0000000000000000\n"), "{status}");
 
     ok(&["healthcheck", "run", NAME]);
-    log.wait_for("WebSocket client disconnected: 127.0.0.1");
     // The C library in the binary finds names in /etc/hosts and asks name servers, with nothing beside it.
     let by_hosts = container.check("ws://in-hosts.example:3000/");
     assert!(by_hosts.status.success(), "{by_hosts:?}");
+    log.wait_for("WebSocket client disconnected: 127.0.0.1");
+    assert_eq!(log.count("client connected"), 1, "its health is asked for without a client");
     container.enter();
     let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
     std::thread::spawn(move || name_server(&socket));
