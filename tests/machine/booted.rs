@@ -22,10 +22,64 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How many machines this process has booted.
 static BOOTED: AtomicU32 = AtomicU32::new(0);
 
+/// Moves itself into the control groups before `--`, and becomes the command behind it.
+const IN_GROUPS: &str = r#"
+    while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done
+    shift
+    exec "$@""#;
+
 /// A machine that ends when it is dropped. The thread that booted it is in its network.
 pub struct Machine {
     nspawn: Child,
     init: u32,
+    _groups: ControlGroups,
+}
+
+/// A machine's control groups, which are removed when it has ended. Machines that shared them would remove each
+/// other's: systemd-nspawn makes its own below those that it is started in (`--keep-unit`).
+struct ControlGroups(Vec<PathBuf>);
+
+impl ControlGroups {
+    /// One below the current one in each hierarchy that systemd works with (cgroups(7), /proc/PID/cgroup): version 2,
+    /// and the named one of version 1 where the host has it.
+    fn new(name: &str) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let current = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let groups = current.lines().filter_map(|line| {
+            let (hierarchy, path) = line.rsplit_once(':').unwrap();
+            let is_here = |mount: &[&str]| match hierarchy {
+                "0:" => mount[2] == "cgroup2",
+                _ => hierarchy.ends_with(":name=systemd") && mount[3].contains("name=systemd"),
+            };
+            let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            let mount = mounts.find(|mount| is_here(mount))?;
+            Some(Path::new(mount[1]).join(path.trim_start_matches('/')).join(name))
+        });
+        let groups = Self(groups.collect());
+        for group in &groups.0 {
+            fs::create_dir(group).unwrap();
+        }
+        groups
+    }
+}
+
+impl Drop for ControlGroups {
+    fn drop(&mut self) {
+        let start = Instant::now();
+        // What the machine ran has been killed, and may not have ended yet.
+        while self.0.iter().any(|group| !remove(group)) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Removes a control group with those in it: whether it is gone.
+fn remove(group: &Path) -> bool {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    fs::remove_dir(group).is_ok() || !group.exists()
 }
 
 /// Whether a process is number 1 in a namespace below ours (proc_pid_status(5), NSpid).
@@ -55,7 +109,11 @@ impl Machine {
         // Two at a time must not share a name: systemd-nspawn keeps things of a machine under it.
         let number = BOOTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{suite}-{}-{number}", std::process::id());
-        let nspawn = Command::new("systemd-nspawn")
+        let groups = ControlGroups::new(&name);
+        let nspawn = Command::new("sh")
+            .args(["-c", IN_GROUPS, "sh"])
+            .args(&groups.0)
+            .args(["--", "systemd-nspawn"])
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .args(["--register=no", "--keep-unit", "--volatile=overlay", "--private-network", "-b"])
             .arg(format!("--machine={name}"))
@@ -70,7 +128,7 @@ impl Machine {
             .stderr(console.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let mut machine = Self { nspawn, init: 0 };
+        let mut machine = Self { nspawn, init: 0, _groups: groups };
         machine.init = machine.find_init(console);
         machine.wait_until("the boot", || {
             let state = machine.run(&["systemctl", "is-system-running"]).stdout;
