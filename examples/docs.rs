@@ -11,7 +11,7 @@ use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use openstudio_signaling::config::cli::command;
-use openstudio_signaling::config::settings::SETTINGS;
+use openstudio_signaling::config::table::SETTINGS;
 
 fn main() -> io::Result<()> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);

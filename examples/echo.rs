@@ -16,18 +16,21 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use openstudio_signaling::config::cli::command;
-use openstudio_signaling::config::config::{Config, Secret, Source};
-use openstudio_signaling::config::settings::{Invalid, Settings};
-use openstudio_signaling::server::listen::{Outcome, bind};
+use openstudio_signaling::config::config::{Config, Secret};
+use openstudio_signaling::config::origin::Invalid;
+use openstudio_signaling::config::settings::Settings;
+use openstudio_signaling::config::source::Source;
+use openstudio_signaling::server::drain::Outcome;
+use openstudio_signaling::server::listen::bind;
 use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::load_files;
+use openstudio_signaling::signaling::broadcast::News;
 use openstudio_signaling::signaling::conversation::{Conversation, Message, Replies};
-use openstudio_signaling::signaling::hub::News;
 use openstudio_signaling::signaling::studio::Studio;
-use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;
-use openstudio_signaling::wire::protocol::ClientId;
+use openstudio_signaling::telemetry::level::Level;
+use openstudio_signaling::wire::ids::ClientId;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 

@@ -5,8 +5,11 @@
 
 use std::fmt;
 
-use openstudio_signaling::wire::message::{Envelope, MessageType};
-use openstudio_signaling::wire::protocol::{Authority, MAX_QUOTED, PeerId, Refusal, Role, RoomId};
+use openstudio_signaling::wire::codes::Refusal;
+use openstudio_signaling::wire::ids::{PeerId, RoomId};
+use openstudio_signaling::wire::request::{Envelope, MessageType};
+use openstudio_signaling::wire::role::{Authority, Role};
+use openstudio_signaling::wire::text::MAX_QUOTED;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 

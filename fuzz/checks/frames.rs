@@ -3,8 +3,10 @@
 //! Owns the properties, and a decoder that reads RFC 6455 plainly to compare with. It deliberately knows no
 //! fuzzer: a test replays the corpus through it.
 
-use openstudio_signaling::wire::frame::{Decoder, Opcode, Received, Role, encode};
-use openstudio_signaling::wire::protocol::CloseCode;
+use openstudio_signaling::wire::codes::CloseCode;
+use openstudio_signaling::wire::decoder::{Decoder, Received};
+use openstudio_signaling::wire::frame::{Opcode, encode};
+use openstudio_signaling::wire::head::Endpoint;
 
 /// Limits on a message in bytes: at once, soon, around the first long form of a length, and the server's own.
 const LIMITS: [usize; 4] = [0, 20, 200, 65_536];
@@ -17,9 +19,9 @@ pub fn check(data: &[u8]) {
     let [settings, seed, stream @ ..] = data else {
         return;
     };
-    let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
+    let endpoint = if settings & 1 == 0 { Endpoint::Server } else { Endpoint::Client };
     let limit = LIMITS[usize::from(settings >> 1) % LIMITS.len()];
-    let (expected, frames) = plainly(stream, role, limit);
+    let (expected, frames) = plainly(stream, endpoint, limit);
     let holds = |mut decoder: Decoder, outcome: Outcome| {
         assert_eq!(outcome, expected);
         if outcome.1.is_none() {
@@ -27,41 +29,41 @@ pub fn check(data: &[u8]) {
             assert_eq!(decoder.next(&mut &mut [][..]), Ok(None), "nothing is kept back");
         }
     };
-    let mut decoder = Decoder::new(role, limit);
+    let mut decoder = Decoder::new(endpoint, limit);
     let outcome = decode(&mut decoder, [stream]);
     holds(decoder, outcome);
-    let mut decoder = Decoder::new(role, limit);
+    let mut decoder = Decoder::new(endpoint, limit);
     let outcome = decode(&mut decoder, stream.chunks(1));
     holds(decoder, outcome);
-    let mut decoder = Decoder::new(role, limit);
+    let mut decoder = Decoder::new(endpoint, limit);
     let outcome = decode(&mut decoder, pieces(stream, *seed));
     holds(decoder, outcome);
     for message in &expected.0 {
         assert!(length(message) <= limit.max(125), "{message:?} is over the limit of {limit}");
     }
-    hand_over(stream, usize::from(*seed) % (stream.len() + 1), role, limit, &expected);
-    round_trip(stream, role, *seed);
+    hand_over(stream, usize::from(*seed) % (stream.len() + 1), endpoint, limit, &expected);
+    round_trip(stream, endpoint, *seed);
 }
 
 /// One decoder stops anywhere, and another one goes on where it stood.
-fn hand_over(stream: &[u8], cut: usize, role: Role, limit: usize, expected: &Outcome) {
+fn hand_over(stream: &[u8], cut: usize, endpoint: Endpoint, limit: usize, expected: &Outcome) {
     let (before, after) = stream.split_at(cut);
-    let mut first = Decoder::new(role, limit);
+    let mut first = Decoder::new(endpoint, limit);
     let (mut all, None) = decode(&mut first, [before]) else {
         return;
     };
     let unread = first.into_unread();
     // At most a message, a control frame, and the head of a frame for each.
     assert!(unread.len() <= limit + 125 + 3 * 14, "{} bytes are kept", unread.len());
-    let mut second = Decoder::new(role, limit);
+    let mut second = Decoder::new(endpoint, limit);
     let (later, violation) = decode(&mut second, [&unread[..], after]);
     all.extend(later);
     assert_eq!((&all, violation), (&expected.0, expected.1));
 }
 
 /// What is encoded is decoded to the same, with a head that is as short as it can be.
-fn round_trip(payload: &[u8], role: Role, seed: u8) {
-    let mask = (role == Role::Server).then_some([seed, 0, !seed, 0x55]);
+fn round_trip(payload: &[u8], endpoint: Endpoint, seed: u8) {
+    let mask = (endpoint == Endpoint::Server).then_some([seed, 0, !seed, 0x55]);
     let text = String::from_utf8_lossy(payload);
     let mut frames = Vec::new();
     encode(&mut frames, Opcode::Text, text.as_bytes(), mask);
@@ -74,7 +76,7 @@ fn round_trip(payload: &[u8], role: Role, seed: u8) {
     let short = &payload[..payload.len().min(125)];
     encode(&mut frames, Opcode::Ping, short, mask);
     encode(&mut frames, Opcode::Binary, payload, mask);
-    let mut decoder = Decoder::new(role, text.len().max(payload.len()));
+    let mut decoder = Decoder::new(endpoint, text.len().max(payload.len()));
     let sent = vec![
         Received::Text(text.into_owned().into()),
         Received::Ping(short.to_vec().into()),
@@ -137,16 +139,16 @@ fn pieces(mut stream: &[u8], seed: u8) -> impl Iterator<Item = &[u8]> {
 
 /// Reads a stream by the letter of RFC 6455 section 5, with all of it at hand: what comes of it, and how many
 /// frames are whole.
-fn plainly(stream: &[u8], role: Role, limit: usize) -> (Outcome, u64) {
+fn plainly(stream: &[u8], endpoint: Endpoint, limit: usize) -> (Outcome, u64) {
     let mut received = Vec::new();
     let mut frames = 0;
-    let violation = read_plainly(stream, role, limit, &mut received, &mut frames).err();
+    let violation = read_plainly(stream, endpoint, limit, &mut received, &mut frames).err();
     ((received, violation), frames)
 }
 
 fn read_plainly(
     mut stream: &[u8],
-    role: Role,
+    endpoint: Endpoint,
     limit: usize,
     received: &mut Vec<Received<'static>>,
     frames: &mut u64,
@@ -164,7 +166,7 @@ fn read_plainly(
             8..=10 => fin && short <= 125,
             _ => false,
         };
-        if first & 0x70 != 0 || !in_turn || masked != (role == Role::Server) {
+        if first & 0x70 != 0 || !in_turn || masked != (endpoint == Endpoint::Server) {
             return Err(CloseCode::PROTOCOL);
         }
         let (extended, least) = match short {

@@ -23,7 +23,7 @@ use crate::check::trust::{Trust, late_problem, speaks_tls};
 use crate::check::url::Target;
 use crate::check::websocket::{Socket, random};
 use crate::wire::handshake::accept_key;
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// The largest answer to a request that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;

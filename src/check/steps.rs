@@ -17,7 +17,7 @@ use crate::check::report::{Finding, Problem, Report};
 use crate::check::url::Target;
 use crate::check::watch::{Watch, watch};
 use crate::check::websocket::{STRANGER, Socket};
-use crate::wire::protocol::WELCOME;
+use crate::wire::reply::WELCOME;
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);

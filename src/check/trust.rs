@@ -23,7 +23,7 @@ use crate::station::certificate::{
     AUTHORITY, NEVER, NOT_FOR_SERVERS, RENEW, SOON, WAIT, day, end_of, is_authority, names, now,
     remaining,
 };
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// Whom this machine trusts, for one server.
 #[derive(Clone, Debug)]

@@ -13,8 +13,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::check::report::Problem;
-use crate::wire::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
-use crate::wire::protocol::{CloseCode, ErrorCode, quoted};
+use crate::wire::codes::{CloseCode, ErrorCode};
+use crate::wire::decoder::{Decoder, Received};
+use crate::wire::frame::{Opcode, encode, encode_close};
+use crate::wire::head::Endpoint;
+use crate::wire::text::quoted;
 
 /// The largest message that is read, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -65,7 +68,7 @@ impl Socket {
     pub fn new(upgraded: Upgraded) -> Self {
         Self {
             stream: TokioIo::new(upgraded),
-            decoder: Decoder::new(Role::Client, MAX_MESSAGE),
+            decoder: Decoder::new(Endpoint::Client, MAX_MESSAGE),
             unread: Vec::new(),
             unsent: Vec::new(),
         }

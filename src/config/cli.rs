@@ -5,7 +5,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::config::settings::args;
+use crate::config::table::args;
 
 /// The command line: the source of `--help`, the man pages and the completions.
 pub fn command() -> Command {

@@ -1,18 +1,19 @@
 //! The configuration: texts of settings in, a valid `Config` out.
 //!
-//! Owns what a value means and what it can be. It deliberately acts on none of them.
+//! Owns what a value means. It deliberately acts on none of them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ArgMatches;
 use ipnet::IpNet;
 
-use crate::config::settings::{HIDDEN, Invalid, Origin, Settings};
-use crate::telemetry::events::Level;
+use crate::config::origin::{HIDDEN, Invalid, Origin};
+use crate::config::parser::{Parser, network};
+use crate::config::settings::Settings;
+use crate::config::web_origin::origin;
+use crate::telemetry::level::Level;
 
 /// A value that is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -120,7 +121,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Fairness texts into values.
+    /// Reads the texts.
     ///
     /// # Errors
     ///
@@ -141,9 +142,9 @@ impl Config {
             web_root: parser.set("WEB_ROOT"),
             check_page: parser.switch("CHECK_PAGE"),
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
-            metrics: parser.metrics(&trusted_proxies),
+            metrics: metrics(&mut parser, &trusted_proxies),
             trusted_proxies,
-            tls: parser.tls(),
+            tls: tls(&mut parser),
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: Duration::from_millis(parser.number("TURN_TTL_MS", 1, 604_800_000)),
@@ -163,274 +164,59 @@ impl Config {
             shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
         };
         if parser.errors.is_empty() {
-            parser.agree(&config);
+            agree(&mut parser, &config);
         }
         if parser.errors.is_empty() { Ok(config) } else { Err(parser.errors) }
     }
 }
 
-/// A value that can't be used; why is among the errors of [`Config::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unusable;
-
-/// The settings that a reload applies, each by itself.
-#[derive(Clone, Debug)]
-pub struct Reloadable {
-    /// The least grave level that is logged.
-    pub log_level: Result<Level, Unusable>,
-    /// The station manifest, where somebody named one.
-    pub station_manifest: Result<Option<PathBuf>, Unusable>,
-    /// The certificate for TLS without a proxy.
-    pub tls: Result<Option<TlsFiles>, Unusable>,
-}
-
-impl Reloadable {
-    /// Fairness texts into values.
-    pub fn new(settings: &Settings) -> Self {
-        Self {
-            log_level: alone(settings, |parser| parser.set("LOG_LEVEL"))
-                .map(|level| level.unwrap_or(Level::Info)),
-            station_manifest: alone(settings, |parser| parser.set("STATION_MANIFEST")),
-            tls: alone(settings, |parser| parser.tls()),
+/// `on`, `off`, or networks; where nobody set it, this machine and the proxies themselves.
+fn metrics(parser: &mut Parser, proxies: &[IpNet]) -> MetricsAccess {
+    match parser.settings.get("METRICS").1.as_str() {
+        _ if !parser.is_set("METRICS") => {
+            let local = ["127.0.0.0/8", "::1/128"].map(|text| text.parse());
+            let local = local.into_iter().flatten();
+            MetricsAccess::Networks(local.chain(proxies.iter().copied()).collect())
         }
+        "on" => MetricsAccess::Everybody,
+        "off" => MetricsAccess::Nobody,
+        _ => MetricsAccess::Networks(parser.list("METRICS", network).unwrap_or_default()),
     }
 }
 
-/// What `parse` makes of a setting, if it found nothing wrong.
-fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
-    let mut parser = Parser { settings, errors: Vec::new() };
-    let value = parse(&mut parser);
-    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
-}
-
-/// Where settings are read from, at the start and again at each reload.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The command line.
-    pub flags: ArgMatches,
-    /// The settings file, if there is one.
-    pub file: Option<PathBuf>,
-}
-
-impl Source {
-    /// Reads everything anew. The environment is the one that the process was started with.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong, as [`Settings::collect`] has it.
-    pub fn settings(&self) -> Result<Settings, Vec<Invalid>> {
-        // What is no UTF-8 is no valid value either, and is refused as such.
-        let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
-        Settings::collect(&self.flags, environment, self.file.as_deref())
-    }
-
-    /// The same, and what it means.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong, as [`Settings::collect`] and [`Config::new`] have it.
-    pub fn load(&self) -> Result<(Config, Settings), Vec<Invalid>> {
-        let settings = self.settings()?;
-        Ok((Config::new(&settings)?, settings))
-    }
-}
-
-/// Parses values and collects what is wrong with them.
-struct Parser<'a> {
-    settings: &'a Settings,
-    errors: Vec<Invalid>,
-}
-
-impl Parser<'_> {
-    fn is_set(&self, name: &str) -> bool {
-        *self.settings.origin(name) != Origin::Default
-    }
-
-    /// A whole number from `min` to `max`; `min` where it is not one.
-    fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
-        let number: Option<u64> = self.parse(name);
-        let number = number.filter(|number| (min..=max).contains(number));
-        number.unwrap_or_else(|| {
-            self.refuse(name);
-            min
-        })
-    }
-
-    /// A limit of at most a million, or `None` for 0.
-    fn limit(&mut self, name: &str) -> Option<u32> {
-        Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
-    }
-
-    /// `on` or `off`.
-    fn switch(&mut self, name: &str) -> bool {
-        match self.settings.get(name).1.as_str() {
-            "on" => true,
-            "off" => false,
-            _ => {
-                self.refuse(name);
-                false
-            }
-        }
-    }
-
-    /// What `parse` makes of each part between commas, or `None` where nobody set it.
-    fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
-        if !self.is_set(name) {
-            return None;
-        }
-        let parts = self.settings.get(name).1.split(',').map(str::trim);
-        let values: Option<Vec<T>> = parts.filter(|part| !part.is_empty()).map(parse).collect();
-        let values = values.filter(|values| !values.is_empty());
-        if values.is_none() {
-            self.refuse(name);
-        }
-        values
-    }
-
-    /// A value that somebody set, or `None`.
-    fn set<T: FromStr>(&mut self, name: &str) -> Option<T> {
-        if !self.is_set(name) {
-            return None;
-        }
-        let value = self.parse(name);
-        if value.is_none() {
-            self.refuse(name);
-        }
-        value
-    }
-
-    /// `on`, `off`, or networks; where nobody set it, this machine and the proxies themselves.
-    fn metrics(&mut self, proxies: &[IpNet]) -> MetricsAccess {
-        match self.settings.get("METRICS").1.as_str() {
-            _ if !self.is_set("METRICS") => {
-                let local = ["127.0.0.0/8", "::1/128"].map(|text| text.parse());
-                let local = local.into_iter().flatten();
-                MetricsAccess::Networks(local.chain(proxies.iter().copied()).collect())
-            }
-            "on" => MetricsAccess::Everybody,
-            "off" => MetricsAccess::Nobody,
-            _ => MetricsAccess::Networks(self.list("METRICS", network).unwrap_or_default()),
-        }
-    }
-
-    /// Refuses values that are good by themselves and contradict each other.
-    fn agree(&mut self, config: &Config) {
-        let largest = config.max_message_bytes + FRAME_HEAD + OUTBOX_PLACE;
-        if config.max_outbox_bytes < largest {
-            let shown = |name| {
-                let (_, value, origin) = self.settings.get(name);
-                format!("{name}={value:?} (from {origin})")
-            };
-            let (outbox, message) = (shown("MAX_OUTBOX_BYTES"), shown("MAX_MESSAGE_BYTES"));
-            self.errors.push(Invalid(format!(
-                "Invalid settings {outbox} and {message}: one largest message takes {largest} bytes of an outbox; \
-                 raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
-            )));
-        }
-    }
-
-    /// Both files, or neither.
-    fn tls(&mut self) -> Option<TlsFiles> {
-        let (given, missing) = match (self.set("TLS_CERT"), self.set("TLS_KEY")) {
-            (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
-            // It may be a credential that only the service sees.
-            (Some(_), None) | (None, Some(_)) if self.settings.hidden_credentials().is_some() => {
-                return None;
-            }
-            (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
-            (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
-            (None, None) => return None,
+/// Refuses values that are good by themselves and contradict each other.
+fn agree(parser: &mut Parser, config: &Config) {
+    let largest = config.max_message_bytes + FRAME_HEAD + OUTBOX_PLACE;
+    if config.max_outbox_bytes < largest {
+        let shown = |name| {
+            let (_, value, origin) = parser.settings.get(name);
+            format!("{name}={value:?} (from {origin})")
         };
-        let origin = self.settings.origin(given);
-        self.errors.push(Invalid(format!(
-            "Missing setting {missing}: {given} (from {origin}) is of no use without it; set both, or neither"
-        )));
-        None
-    }
-
-    fn parse<T: FromStr>(&self, name: &str) -> Option<T> {
-        self.settings.get(name).1.parse().ok()
-    }
-
-    fn refuse(&mut self, name: &str) {
-        let (setting, value, origin) = self.settings.get(name);
-        let value = if setting.is_secret() { HIDDEN } else { value };
-        self.errors.push(Invalid(format!(
-            "Invalid setting {name}={value:?} (from {origin}): must be {}",
-            setting.allowed
+        let (outbox, message) = (shown("MAX_OUTBOX_BYTES"), shown("MAX_MESSAGE_BYTES"));
+        parser.errors.push(Invalid(format!(
+            "Invalid settings {outbox} and {message}: one largest message takes {largest} bytes of an outbox; \
+             raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
         )));
     }
 }
 
-/// An origin in the form that browsers send, and in which it is compared (RFC 6454 section 6.2): scheme and host in
-/// lower case, the port where it is not the scheme's own, without the slash that people copy along. `None` for what no
-/// browser sends.
-pub fn origin(text: &str) -> Option<String> {
-    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
-    let (scheme, authority) = text.split_once("://")?;
-    let is_scheme = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-    if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
-        return None;
-    }
-    let (host, port) = match authority.rsplit_once(':') {
-        // A colon inside of brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let host = host_of_origin(host)?;
-    let is_digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = match port {
-        None => None,
-        Some(port) => Some(port).filter(is_digits)?.parse().ok().filter(|port: &u16| *port > 0),
-    };
-    if port.is_none() && authority.len() > host.len() && !authority.ends_with(']') {
-        return None;
-    }
-    // A page's own origin, where somebody wrote down its WebSocket's.
-    let scheme = match scheme {
-        "ws" => "http",
-        "wss" => "https",
-        other => other,
-    };
-    let own = match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    };
-    Some(match port.filter(|port| own != Some(*port)) {
-        None => format!("{scheme}://{host}"),
-        Some(port) => format!("{scheme}://{host}:{port}"),
-    })
-}
-
-/// A host as browsers write it: a name in ASCII, or an address in its shortest form (URL standard, host serializing).
-fn host_of_origin(host: &str) -> Option<String> {
-    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        let address: Ipv6Addr = address.parse().ok()?;
-        return Some(format!("[{address}]"));
-    }
-    // Whatever ends in a number is an IPv4 address for browsers, or no host.
-    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|b| b.is_ascii_digit()) {
-        return host.parse().ok().map(|address: Ipv4Addr| address.to_string());
-    }
-    let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
-    let is_name = labels.into_iter().all(|label| !label.is_empty() && label.bytes().all(in_name));
-    is_name.then(|| host.to_owned())
-}
-
-/// A network, or an address as the network of one.
-fn network(text: &str) -> Option<IpNet> {
-    let network: Option<IpNet> = text.parse().ok();
-    let network = network.or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))?;
-    // An IPv4-mapped IPv6 address is its IPv4 address everywhere.
-    match network.addr().to_canonical() {
-        IpAddr::V4(address) if network.addr().is_ipv6() => {
-            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+/// Both files, or neither.
+pub(super) fn tls(parser: &mut Parser) -> Option<TlsFiles> {
+    let (given, missing) = match (parser.set("TLS_CERT"), parser.set("TLS_KEY")) {
+        (Some(cert), Some(key)) => return Some(TlsFiles { cert, key }),
+        // It may be a credential that only the service sees.
+        (Some(_), None) | (None, Some(_)) if parser.settings.hidden_credentials().is_some() => {
+            return None;
         }
-        _ => Some(network),
-    }
+        (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
+        (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
+        (None, None) => return None,
+    };
+    let origin = parser.settings.origin(given);
+    parser.errors.push(Invalid(format!(
+        "Missing setting {missing}: {given} (from {origin}) is of no use without it; set both, or neither"
+    )));
+    None
 }
 
 #[cfg(test)]
@@ -438,7 +224,7 @@ mod tests {
     use super::*;
 
     fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
-        let command = clap::Command::new("test").args(crate::config::settings::args());
+        let command = clap::Command::new("test").args(crate::config::table::args());
         let matches = command.get_matches_from([&["test"], flags].concat());
         let find = |name: &str| {
             let found = environment.iter().find(|(key, _)| *key == name);
@@ -548,57 +334,6 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_read_in_the_form_that_browsers_send() {
-        for (text, expected) in [
-            ("https://studio.example.org:443", "https://studio.example.org"),
-            ("http://studio.example.org:80/", "http://studio.example.org"),
-            ("https://studio.example.org:80", "https://studio.example.org:80"),
-            ("http://localhost:08080", "http://localhost:8080"),
-            ("HTTPS://Studio.Example.ORG:443", "https://studio.example.org"),
-            ("https://[2001:DB8:0:0::1]:443", "https://[2001:db8::1]"),
-            ("https://[::1]:3000", "https://[::1]:3000"),
-            ("http://192.0.2.7:80", "http://192.0.2.7"),
-            ("https://xn--mnchen-3ya.example", "https://xn--mnchen-3ya.example"),
-            ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
-            ("wss://studio.example.org:443/", "https://studio.example.org"),
-            ("ws://localhost:3000", "http://localhost:3000"),
-            ("https://studio.example.org.", "https://studio.example.org."),
-        ] {
-            assert_eq!(origin(text).as_deref(), Some(expected), "{text}");
-        }
-        for bad in [
-            "*",
-            "null",
-            "studio.example.org",
-            "://a",
-            "https://",
-            "https://a..b",
-            "https://.a",
-            "https://a/b",
-            "https://a//",
-            "https://*.a",
-            "https://me@a",
-            "https://a?b",
-            "https://a:",
-            "https://a:0",
-            "https://a:65536",
-            "https://a:b",
-            "https://a:+1",
-            "https://:443",
-            "https://[::1",
-            "https://::1",
-            "https://[::g]",
-            "https://[::1]x",
-            "https://192.0.2",
-            "https://192.0.2.256",
-            "https://0x7f.1",
-            "https://m\u{fc}nchen.example",
-        ] {
-            assert_eq!(origin(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn a_switch_is_on_or_off() {
         assert!(config(&[], &[("CHECK_PAGE", "on")]).unwrap().check_page);
         assert!(!config(&["--check-page", "off"], &[]).unwrap().check_page);
@@ -625,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked() {
-        let command = clap::Command::new("test").args(crate::config::settings::args());
+        let command = clap::Command::new("test").args(crate::config::table::args());
         let matches = command.get_matches_from(["test"]);
         let find = |name: &str| (name == "JWT_SECRET").then(|| "hunter2".to_owned());
         let settings = Settings::collect(&matches, find, None).unwrap();

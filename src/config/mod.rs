@@ -4,4 +4,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod file;
+pub mod origin;
+pub mod parser;
 pub mod settings;
+pub mod source;
+pub mod table;
+pub mod web_origin;

@@ -1,57 +1,31 @@
-//! One TCP connection, up to its end or its upgrade: TLS, HTTP, and how long each may take.
+//! One TCP connection, up to its end or its upgrade.
 //!
-//! Owns what a connection may cost before it is a session. It deliberately does not know how it was accepted,
-//! nor what requests mean.
+//! Owns what is spoken on it: TLS, HTTP, or neither. It deliberately does not know how it was accepted, nor what requests
+//! mean.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use warp::reply::Response as Reply;
 
+use crate::server::first::{First, first_bytes};
+use crate::server::http::http1::{HEAD_TIME, Limits, closing, http, serve};
 use crate::server::http::routes::{not_found, tls_only};
 use crate::server::http::upgrade::Caller;
-use crate::server::limits::fairness::Fairness;
 use crate::server::progress::{Progress, Tracked};
-use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::station::tls::{self, Tls};
+use crate::station::tls::Tls;
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
-
-/// How long a client may take to its first byte, then for the handshake of TLS where there is one, and then for a
-/// request head. A further head has as long from its first byte.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// The largest request head, in bytes.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// How long, while everything closes, a new connection may take to its first request, and a request that
-/// has begun to its end. Whoever connected a moment before the end still gets an answer.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
-
-/// How long nothing may move on a connection whose last request is being answered, or was: the client takes no byte of
-/// the answer, and begins no other request. Load balancers keep an idle connection for 60 s, and it has to be they who
-/// end it: a request that they send at that moment would be lost. A client that takes its answer slowly is not cut. Its
-/// kernel and ours tell of new room in steps, of up to 137 KB where they were measured with the listener's send buffer,
-/// so 2 KB a second are enough.
-const QUIET_TIME: Duration = Duration::from_secs(75);
-
-/// The largest piece that is read or held back for who does not read, in bytes: a head fits, and thousands who ask for
-/// files and do not read them cost no more than those who say nothing.
-const BUFFER: usize = HEAD_BYTES + 1024;
 
 /// Serves a connection until it ends or becomes a session, and notes its progress.
 pub async fn connection<F>(
@@ -128,40 +102,6 @@ async fn speak<S, F>(
     }
 }
 
-/// How a connection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum First {
-    /// With the hello of TLS.
-    Tls,
-    /// With the line or the signature of the PROXY protocol (section 2 of its specification).
-    ProxyProtocol,
-    /// With anything else: HTTP, most often.
-    Other,
-}
-
-impl First {
-    fn of(bytes: &[u8]) -> Self {
-        match bytes {
-            [tls::FIRST_BYTE, ..] => Self::Tls,
-            [b'P', b'R', b'O', b'X', b'Y', b' ', ..] | b"\r\n\r\n\0\r\nQUIT\n" => {
-                Self::ProxyProtocol
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Waits until a client has something to say, and for its turn: up to there it costs no buffer. The bytes are left there.
-async fn first_bytes(stream: &TcpStream, fairness: &Fairness) -> io::Result<First> {
-    let mut first = [0; 12];
-    let peeked = stream.peek(&mut first).await?;
-    if peeked == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    fairness.arrive().await;
-    Ok(First::of(&first[..peeked]))
-}
-
 /// Serves a connection on a port that speaks TLS.
 async fn secured<S, F>(stream: Tracked<S>, service: F, tls: &Tls, limits: Limits<'_>)
 where
@@ -190,108 +130,11 @@ where
     }
 }
 
-/// HTTP on a stream of either kind.
-type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
-
-/// What ends a connection for its time.
-#[derive(Clone, Copy)]
-struct Limits<'c> {
-    state: &'c State,
-    ip: IpAddr,
-    accepted: Instant,
-    progress: &'c Progress,
-}
-
-impl Limits<'_> {
-    /// Lasts until the connection has made no progress for as long as it may. Whoever makes progress wakes the task that
-    /// waits here, so an earlier end is noticed, too.
-    async fn stalled(&self) {
-        let mut timer = pin!(sleep_until(self.end()));
-        poll_fn(|cx| {
-            let end = self.end();
-            if timer.deadline() != end {
-                timer.as_mut().reset(end);
-            }
-            timer.as_mut().poll(cx)
-        })
-        .await;
-    }
-
-    /// When the connection ends without further progress.
-    fn end(&self) -> Instant {
-        match self.progress.head_since() {
-            Some(since) => since + HEAD_TIME,
-            None => self.progress.moved() + QUIET_TIME,
-        }
-    }
-}
-
-/// Lasts until everything closes, and a moment longer for who connected just before.
-async fn closing(state: &State, accepted: Instant) {
-    state.shutdown.reached(Phase::Closing).await;
-    sleep_until(accepted + LAST_REQUEST).await;
-}
-
-/// HTTP on a connection, with its limits.
-fn http<S, F>(stream: S, service: F) -> Connection<S, F>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    http1::Builder::new()
-        // It would hold for idle connections as well.
-        .header_read_timeout(None)
-        .max_header_size(HEAD_BYTES)
-        .max_buf_size(BUFFER)
-        // Who has asked and says nothing more waits for the answer.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-}
-
-/// Serves HTTP until the connection ends or is upgraded.
-async fn serve<S, F>(mut connection: Pin<&mut Connection<S, F>>, first: First, limits: Limits<'_>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
-{
-    limits.progress.await_head();
-    tokio::select! {
-        // What has come in time goes before the end of that time.
-        biased;
-        served = connection.as_mut() => {
-            // hyper has told the client.
-            if let Some(why) = served.err().and_then(|error| misread(&error, first)) {
-                limits.state.turn_away(limits.ip, why);
-            }
-            return;
-        }
-        () = limits.stalled() => {
-            if limits.progress.head_since().is_some() {
-                return;
-            }
-        }
-        () = closing(limits.state, limits.accepted) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = timeout(LAST_REQUEST, connection).await;
-}
-
-/// What was there instead of HTTP, where that is what ended a connection.
-fn misread(error: &hyper::Error, first: First) -> Option<Refused> {
-    Some(match first {
-        _ if error.is_parse_too_large() => Refused::HeadTooLarge,
-        _ if !error.is_parse() => return None,
-        First::Tls => Refused::TlsOnPlain,
-        First::ProxyProtocol => Refused::ProxyProtocol,
-        First::Other => Refused::NotHttp,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName};
@@ -301,6 +144,8 @@ mod tests {
 
     use super::*;
     use crate::config::config::TlsFiles;
+    use crate::server::http::http1::{LAST_REQUEST, QUIET_TIME};
+    use crate::station::tls;
 
     const MOMENT: Duration = Duration::from_millis(100);
 
@@ -466,20 +311,6 @@ mod tests {
     /// The timer counts in milliseconds.
     fn is_about(time: Duration, expected: Duration) {
         assert!(time.abs_diff(expected) < Duration::from_millis(5), "{time:?}, not {expected:?}");
-    }
-
-    #[test]
-    fn the_first_bytes_say_what_is_spoken() {
-        for (bytes, first) in [
-            (&b"\x16\x03\x01\x02\x00\x01"[..], First::Tls),
-            (b"PROXY TCP4 19", First::ProxyProtocol),
-            (b"\r\n\r\n\0\r\nQUIT\n", First::ProxyProtocol),
-            (GET, First::Other),
-            (b"\r\n\r\nGET", First::Other),
-            (b"P", First::Other),
-        ] {
-            assert_eq!(First::of(bytes), first, "{}", bytes.escape_ascii());
-        }
     }
 
     #[tokio::test(start_paused = true)]

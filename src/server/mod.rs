@@ -2,7 +2,10 @@
 //!
 //! Owns sockets and time limits. It deliberately does not know what messages mean.
 
+pub mod accept;
 pub mod connection;
+pub mod drain;
+pub mod first;
 pub mod http;
 pub mod limits;
 pub mod listen;

@@ -13,19 +13,23 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
 
-use crate::config::config::{Config, Reloadable, Source, TlsFiles, Unusable};
-use crate::config::settings::{Invalid, Settings};
+use crate::config::config::{Config, TlsFiles};
+use crate::config::origin::Invalid;
+use crate::config::parser::Unusable;
+use crate::config::settings::Settings;
+use crate::config::source::{Reloadable, Source};
+use crate::server::drain::status;
 use crate::server::http::static_files;
-use crate::server::listen::status;
 use crate::server::shutdown::Phase;
 use crate::server::startup::{log_station, log_tls, warn_unknown};
 use crate::server::state::State;
 use crate::server::systemd::Notifier;
 use crate::station::manifest::Manifest;
 use crate::station::{manifest, tls};
-use crate::telemetry::events::{Event, Level};
+use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
-use crate::wire::protocol::quoted;
+use crate::telemetry::level::Level;
+use crate::wire::text::quoted;
 
 /// How long a reload waits for its files.
 const RELOAD_TIME: Duration = Duration::from_secs(10);

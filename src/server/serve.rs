@@ -12,21 +12,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::config::config::{Config, Source};
+use crate::config::config::Config;
 use crate::config::settings::Settings;
+use crate::config::source::Source;
+use crate::server::accept::{Admission, accept};
+use crate::server::drain::{Outcome, drain, status};
 use crate::server::http::static_files;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
-use crate::server::listen::{
-    Admission, Outcome, accept, clients_for, drain, prepare, raise_file_limit, status,
-};
+use crate::server::listen::{clients_for, prepare, raise_file_limit};
 use crate::server::reload::reload_at_hangup;
 use crate::server::shutdown::{Phase, Shutdown};
 use crate::server::startup::{LoadedFiles, log_station, log_tls, signing_secret};
 use crate::server::state::State;
 use crate::server::systemd::{Notifier, Probe, Watchdog};
 use crate::signaling::conversation::Conversation;
-use crate::signaling::hub::{Hub, RoomLimits};
+use crate::signaling::entry::RoomLimits;
+use crate::signaling::hub::Hub;
 use crate::signaling::studio::Studio;
 use crate::station::manifest::CurrentManifest;
 use crate::station::tls::Tls;

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use crate::config::config::{Config, Secret, TlsFiles};
-use crate::config::settings::{Setting, Settings};
+use crate::config::settings::Settings;
+use crate::config::table::Setting;
 use crate::server::http::static_files;
 use crate::station::certificate::{Certificate, Flaw, Untimely};
 use crate::station::keyfile::Kept;
-use crate::station::manifest::{Manifest, Misspelt, Place};
+use crate::station::manifest::Manifest;
+use crate::station::manifest_rules::{Misspelt, Place};
 use crate::station::turn_credentials::wants_credentials;
 use crate::station::{keyfile, manifest, tls};
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// A secret for tokens with fewer bytes than its hash has can be guessed (RFC 7518 section 3.2).
 const SECRET_BYTES: usize = 32;

@@ -55,7 +55,7 @@ impl State {
         let settings =
             crate::config::settings::Settings::collect(&matches, |_| None, None).unwrap();
         let (journal, _writer) =
-            crate::telemetry::journal::Journal::start(crate::telemetry::events::Level::Error)
+            crate::telemetry::journal::Journal::start(crate::telemetry::level::Level::Error)
                 .unwrap();
         let studio = Studio {
             config: crate::config::config::Config::new(&settings).unwrap(),

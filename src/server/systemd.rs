@@ -243,7 +243,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::telemetry::events::Level;
+    use crate::telemetry::level::Level;
 
     #[test]
     fn a_ping_needs_an_answer_from_every_part() {

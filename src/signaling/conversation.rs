@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use crate::signaling::hub::News;
+use crate::signaling::broadcast::News;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::studio::Studio;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::frame::{Opcode, encode};
-use crate::wire::protocol::{self, ClientId, ServerMessage};
+use crate::wire::ids::ClientId;
+use crate::wire::reply::{self, ServerMessage};
 
 /// A whole message from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl<'a> Replies<'a> {
     pub fn say(&mut self, message: &ServerMessage) {
         self.metrics.sent(message.index(), 1);
         self.out.text.clear();
-        protocol::write(&mut self.out.text, message);
+        reply::write(&mut self.out.text, message);
         encode(&mut self.out.frames, Opcode::Text, &self.out.text, None);
         *self.count += 1;
     }

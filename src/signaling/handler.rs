@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::signaling::broadcast::News;
 use crate::signaling::conversation::{Conversation, Message, Replies};
-use crate::signaling::hub::News;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registration::Peer;
 use crate::signaling::studio::Studio;
-use crate::telemetry::events::{Event, Level};
+use crate::telemetry::events::Event;
+use crate::telemetry::level::Level;
 use crate::telemetry::metrics::Relay;
-use crate::wire::message::{Envelope, MessageType};
-use crate::wire::protocol::{ClientId, ErrorCode, Refusal, ServerMessage, WELCOME};
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::ClientId;
+use crate::wire::reply::{ServerMessage, WELCOME};
+use crate::wire::request::{Envelope, MessageType};
 
 /// How many `stream-chunk` a client may send in the window of `RATE_LIMIT`.
 const MAX_CHUNKS: u32 = 500;

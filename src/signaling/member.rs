@@ -8,17 +8,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::signaling::hub::{Entered, Entry, EntryError, JoinError, News, NotInRoom, RelayError};
+use crate::signaling::broadcast::News;
+use crate::signaling::entry::{Entered, Entry, EntryError, JoinError};
+use crate::signaling::registry::{NotInRoom, RelayError};
 use crate::signaling::room::MuteError;
 use crate::signaling::studio::Studio;
 use crate::station::tokens::Invite;
 use crate::station::turn_credentials::{wants_credentials, with_credentials};
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Relay;
-use crate::wire::message::{Envelope, MessageType, no_such_room};
-use crate::wire::protocol::{
-    Access, ClientId, ErrorCode, PeerId, Refusal, Role, RoomId, ServerMessage, quoted,
-};
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::{ClientId, PeerId, RoomId};
+use crate::wire::reply::{Access, ServerMessage};
+use crate::wire::request::{Envelope, MessageType, no_such_room};
+use crate::wire::role::Role;
+use crate::wire::text::quoted;
 
 /// A registered client. The refusal is the reply where there is an error; `say` takes any other.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,14 @@
 //!
 //! Owns the rules of the protocol. It deliberately knows neither frames nor sockets.
 
+pub mod broadcast;
 pub mod conversation;
+pub mod entry;
 pub mod handler;
 pub mod hub;
 pub mod member;
 pub mod outbox;
 pub mod registration;
+pub mod registry;
 pub mod room;
 pub mod studio;

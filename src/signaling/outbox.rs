@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
 use crate::config::config::OUTBOX_PLACE;
-use crate::wire::protocol::CloseCode;
+use crate::wire::codes::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
 pub type Frame = Arc<[u8]>;

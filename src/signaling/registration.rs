@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::signaling::hub::{News, NotInRoom, Registration, TakeOver};
+use crate::signaling::broadcast::News;
+use crate::signaling::hub::Registration;
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
+use crate::signaling::registry::{NotInRoom, TakeOver};
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
-use crate::wire::message::{Envelope, MessageType};
-use crate::wire::protocol::{ClientId, ErrorCode, PeerId, Refusal, ServerMessage};
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::{ClientId, PeerId};
+use crate::wire::reply::ServerMessage;
+use crate::wire::request::{Envelope, MessageType};
 
 /// How long the holder of an id has to show that it lives, when somebody else wants the id.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(3);

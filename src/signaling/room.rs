@@ -3,17 +3,18 @@
 //! Owns who is in the room, as what, and who is muted. It is pure: it deliberately knows no client, no
 //! clock and no message.
 
-use crate::wire::protocol::{Authority, Participant, PeerId, Role};
+use crate::wire::ids::PeerId;
+use crate::wire::role::{Authority, Participant, Role};
 
 /// A room with somebody in it.
 #[derive(Clone, Debug, Default)]
 pub struct Room {
     /// In order of arrival.
-    seats: Vec<Seat>,
+    occupants: Vec<Occupant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seat {
+struct Occupant {
     participant: Participant,
     muted: bool,
 }
@@ -42,18 +43,18 @@ pub enum MuteError {
 impl Room {
     /// Takes a peer in, behind all others.
     pub fn enter(&mut self, peer_id: PeerId, role: Role) {
-        self.seats.push(Seat { participant: Participant { peer_id, role }, muted: false });
+        self.occupants.push(Occupant { participant: Participant { peer_id, role }, muted: false });
     }
 
     /// Lets a peer go; true when it was the last one.
     pub fn leave(&mut self, peer_id: PeerId) -> bool {
-        self.seats.retain(|seat| seat.participant.peer_id != peer_id);
-        self.seats.is_empty()
+        self.occupants.retain(|occupant| occupant.participant.peer_id != peer_id);
+        self.occupants.is_empty()
     }
 
     /// Who is here, in order of arrival.
     pub fn participants(&self) -> impl Iterator<Item = Participant> + '_ {
-        self.seats.iter().map(|seat| seat.participant)
+        self.occupants.iter().map(|occupant| occupant.participant)
     }
 
     /// As what a peer is here, if it is.
@@ -74,12 +75,12 @@ impl Room {
         authority: Authority,
     ) -> Result<Muting, MuteError> {
         let leads = self.role(from).is_some_and(Role::leads);
-        let mut seats = self.seats.iter_mut();
-        let seat = seats.find(|seat| seat.participant.peer_id == target);
-        let seat = seat.ok_or(MuteError::NotHere)?;
+        let mut occupants = self.occupants.iter_mut();
+        let occupant = occupants.find(|occupant| occupant.participant.peer_id == target);
+        let occupant = occupant.ok_or(MuteError::NotHere)?;
         // First of all: the web studio alerts its user to every error, and would be told one for each mute of
         // somebody else that it sends again.
-        if seat.muted == muted {
+        if occupant.muted == muted {
             return Ok(Muting::Unchanged);
         }
         match authority {
@@ -88,7 +89,7 @@ impl Room {
             Authority::Producer => return Err(MuteError::NotALeader),
             Authority::Own => return Err(MuteError::NotOneself),
         }
-        seat.muted = muted;
+        occupant.muted = muted;
         Ok(Muting::Changed)
     }
 }

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime, alg_id};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
 
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// How long before its end a certificate is worth a warning. Whoever renews by themselves does so 30 days
 /// before the end at the latest, so something has been failing for a while by then.

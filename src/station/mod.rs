@@ -3,8 +3,10 @@
 //! Owns what an operator gave to the station. It deliberately knows no client.
 
 pub mod certificate;
+pub mod ice_url;
 pub mod keyfile;
 pub mod manifest;
+pub mod manifest_rules;
 pub mod tls;
 pub mod tokens;
 pub mod turn_credentials;

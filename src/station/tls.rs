@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::config::TlsFiles;
 use crate::config::settings::Settings;
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// What the first byte of every TLS connection is: the record type of a handshake (RFC 8446 section 5.1). No
 /// HTTP request begins with it.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::config::config::Secret;
-use crate::wire::protocol::{PeerId, Role, RoomId};
+use crate::wire::ids::{PeerId, RoomId};
+use crate::wire::role::Role;
 
 /// How long a room token holds, in seconds: a day.
 const ROOM_TIME: u64 = 24 * 3600;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha1::Sha1;
 
 use crate::config::config::Secret;
-use crate::wire::protocol::PeerId;
+use crate::wire::ids::PeerId;
 
 /// Whether some TURN server in the `ice` object of a manifest has no credential of its own.
 pub fn wants_credentials(ice: &Value) -> bool {

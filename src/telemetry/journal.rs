@@ -1,33 +1,26 @@
-//! The log's two sinks, journald and stderr, behind one bounded queue and one writer thread.
+//! The log: one bounded queue and one writer thread before the sink.
 //!
-//! Owns the queue, what happens when it is full, what is logged once with the count of the rest, and the form of a
-//! line. It deliberately knows no event by name, but for those that count others.
+//! Owns the queue, what happens when it is full, and what is logged once with the count of the rest. It deliberately does
+//! not know where a line goes.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
-use std::mem::{Discriminant, discriminant};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::fstat;
-use tracing::{Dispatch, dispatcher};
-use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::layer::SubscriberExt;
-
-use crate::telemetry::events::{Event, LINES, Level, Quota};
-use crate::telemetry::quiet::{Limit, Quiet, Rest};
-use crate::telemetry::subnet::subnet;
+use crate::telemetry::events::Event;
+use crate::telemetry::level::Level;
+use crate::telemetry::quiet::{Limit, Quiet};
+use crate::telemetry::quota::{LINES, Quota};
+use crate::telemetry::repetition::{Key, Source, rest};
+use crate::telemetry::sink::Sink;
 
 /// How many events wait for the writer. One takes up to about 300 bytes with its strings, so a journal
 /// that stands still costs at most 2.5 MB (this queue, and the batch that the writer has in hand).
 const CAPACITY: usize = 4096;
-
-/// Where journald listens (systemd's JOURNAL_NATIVE_PROTOCOL).
-const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// A cheap-clone handle that anything can log to. It never waits for the sink.
 #[derive(Clone, Debug)]
@@ -61,54 +54,6 @@ struct Queue {
     /// Whether the writer has a batch in hand.
     busy: bool,
     closed: bool,
-}
-
-/// What makes two events repetitions of each other.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    kind: Discriminant<Event>,
-    name: &'static str,
-    topic: &'static str,
-    level: Level,
-    source: Source,
-}
-
-/// Whose events are repetitions of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    /// Those of one address.
-    Address(IpAddr),
-    /// Those of several.
-    Several,
-    /// Nobody's outside: they are the machine's.
-    Machine,
-}
-
-impl Key {
-    fn of(event: &Event) -> Self {
-        let source = match (event.client_ip(), event.quota()) {
-            (None, _) => Source::Machine,
-            (Some(_), Quota::Sole) => Source::Several,
-            (Some(ip), _) => Source::Address(subnet(ip)),
-        };
-        let (kind, level) = (discriminant(event), event.level());
-        Self { kind, name: event.name(), topic: event.topic(), level, source }
-    }
-}
-
-/// The line about repetitions that were not logged.
-fn rest(Rest { key, count, seconds, sample }: Rest<Key>) -> Event {
-    let source = match key.source {
-        Source::Address(ip) => format!(" by {ip}"),
-        Source::Several => " by several addresses".to_owned(),
-        Source::Machine => String::new(),
-    };
-    let event = key.name;
-    if key.level <= Level::Warn {
-        Event::RepeatedProblem { count, seconds, event, source, sample }
-    } else {
-        Event::Repeated { count, seconds, event, source, sample }
-    }
 }
 
 /// The writer thread; whoever holds this ends it.
@@ -318,109 +263,10 @@ impl Shared {
     }
 }
 
-/// Where events end up.
-enum Sink {
-    /// journald's native protocol.
-    Journald {
-        probe: UnixDatagram,
-        usual: Dispatch,
-        /// tracing has no critical level, so its errors are mapped to that priority here.
-        critical: Dispatch,
-    },
-    /// Lines for a person.
-    Stderr,
-}
-
-impl Sink {
-    /// journald, if our stderr is its stream and its socket takes connections; else stderr.
-    fn open() -> Self {
-        if !stderr_is_journal() {
-            return Self::Stderr;
-        }
-        Self::open_journald().unwrap_or(Self::Stderr)
-    }
-
-    fn open_journald() -> io::Result<Self> {
-        Ok(Self::Journald {
-            probe: UnixDatagram::unbound()?,
-            usual: journald(Priority::Error)?,
-            critical: journald(Priority::Critical)?,
-        })
-    }
-
-    /// Whether events would arrive. tracing-journald keeps it to itself when one does not, so an empty
-    /// datagram, which journald ignores, is sent ahead of each batch.
-    fn is_there(&self) -> bool {
-        match self {
-            Self::Journald { probe, .. } => probe.send_to(&[], JOURNALD).is_ok(),
-            Self::Stderr => true,
-        }
-    }
-
-    fn write(&self, time: SystemTime, event: &Event) {
-        match self {
-            Self::Journald { usual, critical, .. } => {
-                let sink = match event.level() {
-                    Level::Crit => critical,
-                    _ => usual,
-                };
-                dispatcher::with_default(sink, || event.emit());
-            }
-            Self::Stderr => {
-                let line = line(time, event);
-                // There is nowhere left to complain about a stderr that is gone.
-                let _ = io::stderr().write_all(line.as_bytes());
-            }
-        }
-    }
-}
-
-/// A journald subscriber whose errors have `errors` as their priority.
-fn journald(errors: Priority) -> io::Result<Dispatch> {
-    let layer = tracing_journald::layer()?
-        .with_field_prefix(None)
-        .with_syslog_identifier("openstudio-signaling".into())
-        .with_priority_mappings(PriorityMappings {
-            error: errors,
-            warn: Priority::Warning,
-            info: Priority::Informational,
-            debug: Priority::Debug,
-            trace: Priority::Debug,
-        });
-    Ok(Dispatch::new(tracing_subscriber::registry().with(layer)))
-}
-
-/// Whether JOURNAL_STREAM (systemd.exec(5)) names our stderr by device and inode.
-fn stderr_is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    let stderr = io::stderr();
-    !stderr.is_terminal()
-        && fstat(&stderr).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
-}
-
-fn line(time: SystemTime, event: &Event) -> String {
-    let time = humantime::format_rfc3339_millis(time);
-    let level = event.level().to_string().to_uppercase();
-    format!("[{time}] [{level}] {}\n", event.message())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::protocol::ClientId;
-
-    #[test]
-    fn a_line_has_time_level_and_message() {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_760_804_258_582);
-        let event =
-            Event::ClientConnected { client_ip: [127, 0, 0, 1].into(), client_id: ClientId(1) };
-        assert_eq!(
-            line(time, &event),
-            "[2025-10-18T16:17:38.582Z] [INFO] WebSocket client connected: 127.0.0.1 (client 1)\n"
-        );
-    }
+    use crate::wire::ids::ClientId;
 
     #[test]
     fn a_full_queue_loses_and_counts() {

@@ -15,8 +15,9 @@ use prometheus_client::registry::{Registry, Unit};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::telemetry::refused::Refused;
-use crate::wire::message::MessageType;
-use crate::wire::protocol::{CloseCode, ErrorCode, ServerMessage};
+use crate::wire::codes::{CloseCode, ErrorCode};
+use crate::wire::reply::ServerMessage;
+use crate::wire::request::MessageType;
 
 /// The type of the text (Prometheus text exposition format).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -246,7 +247,7 @@ impl Metrics {
     }
 }
 
-/// Fairness OpenMetrics text into the older form that every Prometheus and its tools read: there a counter's
+/// Turns OpenMetrics text into the older form that every Prometheus and its tools read: there a counter's
 /// help and type carry its whole name, and there are no units.
 fn to_prometheus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

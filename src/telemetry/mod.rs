@@ -4,7 +4,11 @@
 
 pub mod events;
 pub mod journal;
+pub mod level;
 pub mod metrics;
 pub mod quiet;
+pub mod quota;
 pub mod refused;
+pub mod repetition;
+pub mod sink;
 pub mod subnet;

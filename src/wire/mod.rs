@@ -3,7 +3,14 @@
 //! Owns the vocabulary of the wire and its spelling; all of it is pure. It deliberately knows no socket, no room and no
 //! time.
 
+pub mod codes;
+pub mod decoder;
+pub mod fields;
 pub mod frame;
 pub mod handshake;
-pub mod message;
-pub mod protocol;
+pub mod head;
+pub mod ids;
+pub mod reply;
+pub mod request;
+pub mod role;
+pub mod text;

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use openstudio_signaling::wire::message::MessageType;
-use openstudio_signaling::wire::protocol::{ErrorCode, ServerMessage};
+use openstudio_signaling::wire::codes::ErrorCode;
+use openstudio_signaling::wire::reply::ServerMessage;
+use openstudio_signaling::wire::request::MessageType;
 
 use crate::support::Server;
 

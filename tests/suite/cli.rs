@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use openstudio_signaling::server::listen::Outcome;
+use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::serve::serve;
 use openstudio_signaling::signaling::handler::Signaling;
-use openstudio_signaling::telemetry::events::Level;
 use openstudio_signaling::telemetry::journal::Journal;
+use openstudio_signaling::telemetry::level::Level;
 use rustix::process::Signal;
 
 use crate::paused;
@@ -48,6 +48,7 @@ fn a_value_that_cannot_be_is_78_and_a_line() {
 #[test]
 fn a_value_that_is_no_text_is_78() {
     use std::os::unix::ffi::OsStrExt;
+
     let bytes = std::ffi::OsStr::from_bytes(b"\xFF\xFE");
     let output = binary().env("PORT", bytes).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
@@ -57,6 +58,7 @@ fn a_value_that_is_no_text_is_78() {
 #[test]
 fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
     use std::os::unix::ffi::OsStrExt;
+
     for name in ["JWT_SECRET", "TURN_SECRET"] {
         let bytes = std::ffi::OsStr::from_bytes(b"hunter\xFF2");
         let output = binary().arg("config").env(name, bytes).output().unwrap();

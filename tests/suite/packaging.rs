@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use openstudio_signaling::config::settings::SETTINGS;
+use openstudio_signaling::config::table::SETTINGS;
 use openstudio_signaling::telemetry::events::Event;
 
 fn read(path: &str) -> String {
@@ -60,13 +60,13 @@ fn the_readme_lists_every_setting_and_every_error_and_close_code() {
         let row = format!("| `{}` | {} |", setting.name, setting.default);
         assert!(readme.contains(&row), "{row}");
     }
-    for kind in openstudio_signaling::wire::message::MessageType::ALL {
+    for kind in openstudio_signaling::wire::request::MessageType::ALL {
         assert!(readme.contains(&format!(r#"{{"type":"{}""#, kind.name())), "{}", kind.name());
     }
-    for name in openstudio_signaling::wire::protocol::ServerMessage::NAMES {
+    for name in openstudio_signaling::wire::reply::ServerMessage::NAMES {
         assert!(readme.contains(&format!(r#"{{"type":"{name}""#)), "{name}");
     }
-    for code in openstudio_signaling::wire::protocol::ErrorCode::ALL {
+    for code in openstudio_signaling::wire::codes::ErrorCode::ALL {
         assert!(readme.contains(&format!("| `{code}` |")), "{code}");
     }
     for code in [1001, 1002, 1007, 1009, 1011, 4008, 4010, 4102, 4201] {

@@ -3,6 +3,7 @@
 //! Owns what a request is answered. It deliberately knows no socket.
 
 pub mod check_page;
+pub mod http1;
 pub mod routes;
 pub mod static_files;
 pub mod upgrade;

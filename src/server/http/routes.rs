@@ -298,7 +298,7 @@ fn error(status: StatusCode, reason: &str) -> Reply {
 
 fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     let mut text = Vec::new();
-    crate::wire::protocol::write(&mut text, body);
+    crate::wire::reply::write(&mut text, body);
     let reply = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")

@@ -15,7 +15,6 @@ use warp::http::{Method, Response, StatusCode, Version};
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
-use crate::config::config;
 use crate::server::limits::address;
 use crate::server::limits::clients::Full;
 use crate::server::progress::Tracked;
@@ -26,7 +25,7 @@ use crate::signaling::conversation::Conversation;
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::handshake::{accept_key, is_key};
-use crate::wire::protocol::quoted;
+use crate::wire::text::quoted;
 
 /// Where proxies write down for whom they ask.
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -140,7 +139,7 @@ pub fn allows(allowed: Option<&[String]>, origin: &HeaderValue) -> bool {
     let Some(allowed) = allowed else {
         return true;
     };
-    let origin = origin.to_str().ok().and_then(config::origin);
+    let origin = origin.to_str().ok().and_then(crate::config::web_origin::origin);
     origin.is_some_and(|origin| allowed.contains(&origin))
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::telemetry::subnet::subnet;
-use crate::wire::protocol::ClientId;
+use crate::wire::ids::ClientId;
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]

@@ -25,8 +25,11 @@ use crate::server::state::State;
 use crate::signaling::conversation::{Conversation, KEEP, Message, Output, Replies};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
-use crate::wire::frame::{Decoder, Opcode, Received, Role, encode, encode_close};
-use crate::wire::protocol::{ClientId, CloseCode};
+use crate::wire::codes::CloseCode;
+use crate::wire::decoder::{Decoder, Received};
+use crate::wire::frame::{Opcode, encode, encode_close};
+use crate::wire::head::Endpoint;
+use crate::wire::ids::ClientId;
 
 /// How long a client has to answer a heartbeat.
 const PONG_TIME: Duration = Duration::from_secs(10);
@@ -179,7 +182,7 @@ impl<C: Conversation> Session<C> {
             }
         }
         Self {
-            decoder: Decoder::new(Role::Server, state.studio.config.max_message_bytes),
+            decoder: Decoder::new(Endpoint::Server, state.studio.config.max_message_bytes),
             conversation: C::new(Arc::clone(&state.studio), slot.client, ip),
             unread: Vec::new(),
             challenged: None,
@@ -739,8 +742,8 @@ mod tests {
     use socket2::SockRef;
 
     use super::*;
+    use crate::signaling::broadcast::News;
     use crate::signaling::handler::Signaling;
-    use crate::signaling::hub::News;
     use crate::signaling::studio::Studio;
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {

@@ -1,17 +1,19 @@
-//! What a client says: one message, parsed as far as it needs to be.
+//! What a client asks for.
 //!
-//! Owns the shape of each message and the errors in it. It deliberately knows no state: what a client may
-//! say now is decided above, in the order that the protocol has.
+//! Owns which messages there are, what each must say, and the text that refuses it. It deliberately does not know who
+//! says it.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-use crate::wire::protocol::{Authority, ErrorCode, PeerId, Refusal, Role, RoomId, quoted};
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::fields::{Fields, Key, string};
+use crate::wire::ids::{PeerId, RoomId};
+use crate::wire::role::{Authority, Role};
+use crate::wire::text::quoted;
 
 /// The longest `requestId`, in characters.
 const MAX_REQUEST_ID: usize = 64;
@@ -320,104 +322,6 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The keys that the protocol knows; on the wire, the variant's name in camel case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "camelCase")]
-enum Key {
-    Type,
-    RequestId,
-    PeerId,
-    From,
-    To,
-    Sdp,
-    Candidate,
-    RoomId,
-    Muted,
-    Authority,
-    Recording,
-    Role,
-    InviteToken,
-    InviteRole,
-}
-
-impl Key {
-    fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
-/// The values of the known keys, each as the JSON text that it came as: nothing is copied, and a value
-/// that nobody looks at is not even parsed.
-#[derive(Debug, Default)]
-struct Fields<'a> {
-    values: [Option<&'a RawValue>; Key::COUNT],
-    /// The first known key that came a second time.
-    duplicate: Option<Key>,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, key: Key) -> Option<&'a RawValue> {
-        self.values[key as usize]
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Known(key)) = map.next_key()? {
-            let Some(key) = key else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            if fields.values[key as usize].replace(map.next_value()?).is_some() {
-                fields.duplicate.get_or_insert(key);
-            }
-        }
-        Ok(fields)
-    }
-}
-
-/// A key, if it is a known one. The others are not kept: a message can have ten thousand.
-struct Known(Option<Key>);
-
-impl<'de> Deserialize<'de> for Known {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KnownVisitor)
-    }
-}
-
-struct KnownVisitor;
-
-impl Visitor<'_> for KnownVisitor {
-    type Value = Known;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Known(Key::VARIANTS.iter().copied().find(|key| key.name() == name)))
-    }
-}
-
-/// A JSON string, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// The refusal of a room that is not there.
 pub fn no_such_room(id: &str) -> Refusal {
     Refusal::new(ErrorCode::RoomNotFound, format_args!(r#"Room "{}" does not exist"#, quoted(id)))
@@ -426,12 +330,6 @@ pub fn no_such_room(id: &str) -> Refusal {
 /// Whether a value is what JavaScript takes for nothing, as the studio's first server did.
 fn is_nothing(value: &str) -> bool {
     matches!(value, "null" | "false" | "0" | r#""""#)
-}
-
-/// The string that a value is, if it is one.
-fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text: Option<Text> = serde_json::from_str(value.get()).ok();
-    text.map(|Text(text)| text)
 }
 
 #[cfg(test)]

@@ -1,0 +1,118 @@
+//! Texts of settings to values.
+//!
+//! Owns how a value is read and what is wrong with it. It deliberately does not know what a value is for.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::config::origin::{HIDDEN, Invalid, Origin};
+use crate::config::settings::Settings;
+
+/// A value that can't be used; why is among the errors of [`Config::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable;
+
+/// What `parse` makes of a setting, if it found nothing wrong.
+pub fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
+    let mut parser = Parser { settings, errors: Vec::new() };
+    let value = parse(&mut parser);
+    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
+}
+
+/// Parses values and collects what is wrong with them.
+pub struct Parser<'a> {
+    /// The texts.
+    pub settings: &'a Settings,
+    /// What is wrong with those that were read.
+    pub errors: Vec<Invalid>,
+}
+
+impl Parser<'_> {
+    /// Whether somebody set it.
+    pub fn is_set(&self, name: &str) -> bool {
+        *self.settings.origin(name) != Origin::Default
+    }
+
+    /// A whole number from `min` to `max`; `min` where it is not one.
+    pub fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
+        let number: Option<u64> = self.parse(name);
+        let number = number.filter(|number| (min..=max).contains(number));
+        number.unwrap_or_else(|| {
+            self.refuse(name);
+            min
+        })
+    }
+
+    /// A limit of at most a million, or `None` for 0.
+    pub fn limit(&mut self, name: &str) -> Option<u32> {
+        Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
+    }
+
+    /// `on` or `off`.
+    pub fn switch(&mut self, name: &str) -> bool {
+        match self.settings.get(name).1.as_str() {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.refuse(name);
+                false
+            }
+        }
+    }
+
+    /// What `parse` makes of each part between commas, or `None` where nobody set it.
+    pub fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        if !self.is_set(name) {
+            return None;
+        }
+        let parts = self.settings.get(name).1.split(',').map(str::trim);
+        let values: Option<Vec<T>> = parts.filter(|part| !part.is_empty()).map(parse).collect();
+        let values = values.filter(|values| !values.is_empty());
+        if values.is_none() {
+            self.refuse(name);
+        }
+        values
+    }
+
+    /// A value that somebody set, or `None`.
+    pub fn set<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        if !self.is_set(name) {
+            return None;
+        }
+        let value = self.parse(name);
+        if value.is_none() {
+            self.refuse(name);
+        }
+        value
+    }
+
+    /// What the text is, if it is one.
+    pub fn parse<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.settings.get(name).1.parse().ok()
+    }
+
+    /// Notes that the value is invalid.
+    pub fn refuse(&mut self, name: &str) {
+        let (setting, value, origin) = self.settings.get(name);
+        let value = if setting.is_secret() { HIDDEN } else { value };
+        self.errors.push(Invalid(format!(
+            "Invalid setting {name}={value:?} (from {origin}): must be {}",
+            setting.allowed
+        )));
+    }
+}
+
+/// A network, or an address as the network of one.
+pub fn network(text: &str) -> Option<IpNet> {
+    let network: Option<IpNet> = text.parse().ok();
+    let network = network.or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip)))?;
+    // An IPv4-mapped IPv6 address is its IPv4 address everywhere.
+    match network.addr().to_canonical() {
+        IpAddr::V4(address) if network.addr().is_ipv6() => {
+            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
+}

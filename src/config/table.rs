@@ -1,0 +1,268 @@
+//! The table of settings.
+//!
+//! Owns what can be set, to what, and which name a misspelt one is meant to be. It deliberately does not know what is set.
+
+use clap::Arg;
+use strsim::osa_distance;
+
+/// Where the package keeps the settings of the service.
+pub const SETTINGS_FILE: &str = "/etc/default/openstudio-signaling";
+
+/// One setting: the same by environment, flag and settings file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in the environment and in the settings file; the flag is its lower-case form.
+    pub name: &'static str,
+    /// What holds where it is not set, as a value or in words.
+    pub default: &'static str,
+    /// What it may be, for the error line.
+    pub allowed: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// The systemd credential that it can also come from (systemd.exec(5), `LoadCredential=`).
+    pub credential: Option<Credential>,
+}
+
+/// What a credential is to a setting, with the credential's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// It holds the value, and that is never shown, wherever it comes from.
+    Secret(&'static str),
+    /// It is the file that the value would name.
+    File(&'static str),
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    allowed: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { name, default, allowed, help, credential: None }
+}
+
+const fn secret(
+    name: &'static str,
+    default: &'static str,
+    credential: &'static str,
+    help: &'static str,
+) -> Setting {
+    let allowed = "a line of text";
+    let credential = Some(Credential::Secret(credential));
+    Setting { name, default, allowed, help, credential }
+}
+
+const fn file(name: &'static str, credential: &'static str, help: &'static str) -> Setting {
+    let credential = Some(Credential::File(credential));
+    Setting { name, default: "not set", allowed: "the path of a file", help, credential }
+}
+
+/// The table of settings.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "PORT",
+        "3000",
+        "a whole number from 0 to 65535",
+        "TCP port to listen on (0: any free one, see the log); no effect under the socket unit",
+    ),
+    setting(
+        "HOST",
+        "::",
+        "an IPv4 or IPv6 address such as ::, 0.0.0.0 or 127.0.0.1",
+        "Address to listen on (::, IPv4 and IPv6); no effect under the socket unit",
+    ),
+    setting(
+        "LOG_LEVEL",
+        "info",
+        "one of error, warn, info, debug",
+        "Least grave events to log: error, warn, info or debug (a line for every message)",
+    ),
+    setting(
+        "STATION_MANIFEST",
+        "/etc/openstudio-signaling/station-manifest.json, else a sample",
+        "the path of a file",
+        "The station's name, address, STUN and TURN servers (JSON); read again at SIGHUP",
+    ),
+    setting(
+        "WEB_ROOT",
+        "not set",
+        "the path of a directory",
+        "Directory of the web studio, served on the same port; hidden files and links out of it are not",
+    ),
+    setting(
+        "CHECK_PAGE",
+        "on",
+        "on or off",
+        "Whether /check has the page that tries everything in a browser: on or off",
+    ),
+    setting(
+        "ALLOWED_ORIGINS",
+        "any origin",
+        "origins such as https://studio.example.org, with commas between them (leave it empty for any)",
+        "Web pages that may connect, by origin; browsers elsewhere get HTTP 403",
+    ),
+    setting(
+        "TRUSTED_PROXIES",
+        "not set",
+        "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
+        "Proxies whose X-Forwarded-For says who the client is",
+    ),
+    setting(
+        "METRICS",
+        "this machine and TRUSTED_PROXIES",
+        "on, off, or addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
+        "Who may see /metrics: on (everybody), off (nobody), or the networks that it is for",
+    ),
+    file(
+        "TLS_CERT",
+        "tls-cert",
+        "Certificate chain (PEM) for wss:// and https:// without a proxy, with TLS_KEY; read again at SIGHUP",
+    ),
+    file(
+        "TLS_KEY",
+        "tls-key",
+        "Private key (PEM) of the certificate; better the credential tls-key",
+    ),
+    secret(
+        "JWT_SECRET",
+        "made at the first start",
+        "jwt-secret",
+        "Key that signs invites and room tokens, 32 bytes or more; better the credential jwt-secret",
+    ),
+    secret(
+        "TURN_SECRET",
+        "not set",
+        "turn-secret",
+        "The TURN server's static-auth-secret, for credentials of each peer; better the credential turn-secret",
+    ),
+    setting(
+        "TURN_TTL_MS",
+        "14400000",
+        "a whole number from 1 to 604800000",
+        "How long in ms a TURN credential is valid",
+    ),
+    setting(
+        "ROOM_TTL_MS",
+        "0",
+        "a whole number from 0 to 2592000000",
+        "Age in ms at which a room ends (0: when the last one leaves)",
+    ),
+    setting(
+        "MAX_ROOM_PEERS",
+        "100",
+        "a whole number from 0 to 1000000",
+        "Peers in one room (0: no limit); further ones are told that it is full",
+    ),
+    setting(
+        "HEARTBEAT_MS",
+        "25000",
+        "a whole number from 1 to 3600000",
+        "Silence in ms after which a client is pinged; 10 s later it is dead",
+    ),
+    setting(
+        "RATE_LIMIT",
+        "100",
+        "a whole number from 0 to 1000000",
+        "Messages a client may send in 10 s (0: no limit)",
+    ),
+    setting(
+        "MAX_CONNECTIONS",
+        "what the file limit carries",
+        "a whole number from 1 to 1000000",
+        "Clients at the same time; further ones get HTTP 503",
+    ),
+    setting(
+        "MAX_CONNECTIONS_PER_IP",
+        "100",
+        "a whole number from 0 to 1000000",
+        "Clients at the same time from one IPv4 address or IPv6 /64 (0: no limit); further ones get close 4008",
+    ),
+    setting(
+        "MAX_MESSAGE_BYTES",
+        "65536",
+        "a whole number from 1 to 16777216",
+        "Largest message in bytes; a larger one ends the connection with close 1009",
+    ),
+    setting(
+        "MAX_OUTBOX_BYTES",
+        "1048576",
+        "a whole number from 1130 to 1073741824, and 106 more than MAX_MESSAGE_BYTES",
+        "Bytes that may wait for a client that reads too slowly; more end it with close 4102",
+    ),
+    setting(
+        "SHUTDOWN_GRACE_MS",
+        "10000",
+        "a whole number from 0 to 3600000",
+        "Time in ms that clients have to leave on SIGTERM before they are cut off",
+    ),
+];
+
+impl Setting {
+    /// Whether its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.credential, Some(Credential::Secret(_)))
+    }
+
+    /// The name of the flag, without the dashes.
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+
+    /// The setting of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The setting that is meant by a name that none has.
+    pub fn meant(name: &str) -> Option<&'static str> {
+        meant(name, SETTINGS.iter().map(|setting| setting.name))
+    }
+}
+
+/// Which of the `known` names is meant by one that is not among them: the one that is a letter away (one more, one
+/// less, another one, or two that are swapped), in either case.
+pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let away = |known: &str| osa_distance(&name, &known.to_lowercase());
+    let near = known.into_iter().map(|known| (away(known), known)).filter(|(away, _)| *away <= 1);
+    near.min_by_key(|(away, _)| *away).map(|(_, known)| known)
+}
+
+/// The flags of the settings.
+pub fn args() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().map(|setting| {
+        Arg::new(setting.name)
+            .long(setting.flag())
+            .value_name(setting.name)
+            .allow_hyphen_values(true)
+            .help(format!("{} [default: {}]", setting.help, setting.default))
+            .help_heading("Settings")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_a_letter_off_is_recognized() {
+        for (name, expected) in [
+            ("LOGLEVEL", Some("LOG_LEVEL")),
+            ("LOG_LEVELS", Some("LOG_LEVEL")),
+            ("LOG_LEVLE", Some("LOG_LEVEL")),
+            ("LOG-LEVEL", Some("LOG_LEVEL")),
+            ("log_level", Some("LOG_LEVEL")),
+            ("PROT", Some("PORT")),
+            ("TLS_CERTS", Some("TLS_CERT")),
+            ("LOGLEVELS", None),
+            ("POTR_", None),
+            ("LEVEL", None),
+            ("", None),
+        ] {
+            assert_eq!(Setting::meant(name), expected, "{name}");
+        }
+        // The nearest one, and of those that are as near the first.
+        assert_eq!(meant("STUN", ["stuns", "stun"]), Some("stun"));
+        assert_eq!(meant("stum", ["stuN", "stub"]), Some("stuN"));
+    }
+}

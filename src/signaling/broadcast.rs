@@ -1,0 +1,61 @@
+//! One message to many.
+//!
+//! Owns that it is written once and shared by all who hear it. It deliberately does not know who is in a room.
+
+use std::sync::Arc;
+
+use crate::signaling::outbox::{Frame, Outbox, RoomNumber};
+use crate::telemetry::metrics::Metrics;
+use crate::wire::frame::{Opcode, encode};
+use crate::wire::reply::{self, ServerMessage};
+
+/// Something to be said to many.
+#[derive(Debug, Default)]
+#[must_use = "somebody is to hear it"]
+pub struct News {
+    audience: Audience,
+    /// Its type, as [`ServerMessage::index`] has it, and its frame.
+    message: Option<(usize, Frame)>,
+}
+
+/// Who is to hear something about a room, collected under the lock and sent to after it.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    pub(super) receivers: Vec<Arc<Outbox>>,
+    /// Whoever has left it meanwhile hears nothing.
+    pub(super) room: RoomNumber,
+    /// Whether it is the last that they hear of it.
+    pub(super) ends: bool,
+}
+
+impl News {
+    /// A message for an audience, for which it is written here.
+    pub(super) fn new(audience: Audience, message: &ServerMessage) -> Self {
+        if audience.receivers.is_empty() {
+            return Self::default();
+        }
+        let mut text = Vec::new();
+        reply::write(&mut text, message);
+        let mut frame = Vec::with_capacity(text.len() + 10);
+        encode(&mut frame, Opcode::Text, &text, None);
+        Self { audience, message: Some((message.index(), Frame::from(frame))) }
+    }
+
+    /// Says it.
+    pub fn send(self, metrics: &Metrics) {
+        let Some((index, frame)) = self.message else {
+            return;
+        };
+        let Audience { receivers, room, ends } = self.audience;
+        let push = |outbox: &&Arc<Outbox>| match ends {
+            true => outbox.push_last(&frame, room),
+            false => outbox.push(&frame, Some(room)),
+        };
+        metrics.sent(index, receivers.iter().filter(push).count() as u64);
+    }
+
+    /// Whether anybody is to hear it.
+    pub fn is_empty(&self) -> bool {
+        self.message.is_none()
+    }
+}
