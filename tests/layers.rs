@@ -85,3 +85,14 @@ fn every_file_says_what_it_owns_and_what_it_does_not_know() {
         assert!(docs.contains("deliberately"), "{name} does not say what it does not know");
     }
 }
+
+/// What a reader can keep in mind.
+const MOST_LINES: usize = 450;
+
+#[test]
+fn no_file_is_long() {
+    for file in files(&src()) {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines, not {MOST_LINES}", file.display());
+    }
+}

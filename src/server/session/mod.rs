@@ -2,5 +2,10 @@
 //!
 //! Owns the socket while it is a WebSocket. It deliberately does not know how the WebSocket came about.
 
+pub mod buffers;
+pub mod exchange;
+pub mod heartbeat;
+pub mod link;
+pub mod outcome;
 pub mod session;
 pub mod socket;

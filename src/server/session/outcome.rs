@@ -1,0 +1,91 @@
+//! What comes of a turn of a session, and how a session ends.
+//!
+//! Owns the words for both. It deliberately does not know how either comes about.
+
+use tokio::task::consume_budget;
+
+use crate::server::limits::fairness::Fairness;
+use crate::wire::codes::CloseCode;
+
+/// Why the talking stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client sent a close frame.
+    Closed(Option<u16>),
+    /// The client broke the protocol, or is dead.
+    Refused(CloseCode),
+    /// The server goes: the client has until the end of the grace period to answer.
+    Going(CloseCode),
+    /// The connection broke off.
+    Gone,
+}
+
+impl End {
+    /// The code of the close frame that is sent, if one is, and why for a person.
+    pub fn close_frame(self) -> Option<(Option<u16>, &'static str)> {
+        match self {
+            Self::Gone => None,
+            Self::Closed(code) => Some((code, "")),
+            Self::Refused(code) | Self::Going(code) => Some((Some(code.0), code.reason())),
+        }
+    }
+
+    /// The code for the log, and whose it was.
+    pub fn recorded(self) -> (CloseCode, &'static str) {
+        match self {
+            Self::Gone => (CloseCode::ABNORMAL, "nobody"),
+            // 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
+            Self::Closed(code) => (CloseCode(code.unwrap_or(1005)), "client"),
+            Self::Refused(code) | Self::Going(code) => (code, "server"),
+        }
+    }
+}
+
+/// What a turn on a ready socket came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The socket has nothing more now.
+    Paused,
+    /// The client has said more than a turn reads or answers.
+    Busy,
+    /// The talking stops.
+    End(End),
+}
+
+impl Turn {
+    /// The turn after a read behind which there may be more.
+    pub fn after(has_more: bool) -> Self {
+        if has_more { Self::Busy } else { Self::Paused }
+    }
+
+    /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
+    /// ready socket is no pause.
+    pub async fn give_way(self, fairness: &Fairness) {
+        match self {
+            // In a box: few need it, and none for long.
+            Self::Busy => Box::pin(fairness.talk()).await,
+            _ => consume_budget().await,
+        }
+    }
+}
+
+/// How a client that was told to go did so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goodbye {
+    /// It answered, or has gone, or makes no sense.
+    Said,
+    /// It has its close frame, and says nothing.
+    Silent,
+}
+
+/// What a turn is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// The socket or the outbox.
+    Usual,
+    /// A contest is over: whether the holder of what was wanted lives.
+    Settled {
+        /// Whether it does.
+        holder_lives: bool,
+    },
+}
