@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::parser::{Parser, network};
 use crate::config::settings::Settings;
+use crate::config::table::OUTBOX_MESSAGE;
 use crate::config::web_origin::origin;
 use crate::telemetry::level::Level;
 
@@ -56,18 +57,6 @@ pub enum MetricsAccess {
     /// Those who ask from one of these.
     Networks(Vec<IpNet>),
 }
-
-/// What a frame that waits in an outbox costs beside its bytes, at most: a place in a queue that grows by doubling (2 ×
-/// 32), and the counts and the allocator's head before the bytes (32). Without it, the shortest messages would cost half
-/// as much again as `MAX_OUTBOX_BYTES` says.
-pub const OUTBOX_PLACE: usize = 96;
-
-/// The head of the longest frame that a server sends (RFC 6455 section 5.2), in bytes.
-const FRAME_HEAD: usize = 10;
-
-/// What the longest message of the server itself takes of an outbox, in bytes: 1,024 for one with a room's id (128
-/// characters of up to 4 bytes), head and place.
-const LEAST_OUTBOX: usize = 1024 + FRAME_HEAD + OUTBOX_PLACE;
 
 /// The configuration of the service. Every value in it is one that can be.
 #[derive(Clone, Debug)]
@@ -134,7 +123,7 @@ impl Config {
         });
         let trusted_proxies = parser.list("TRUSTED_PROXIES", network).unwrap_or_default();
         let config = Self {
-            port: parser.number("PORT", 0, 65_535) as u16,
+            port: parser.number("PORT"),
             host: parser.set("HOST"),
             listen_setting,
             log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
@@ -147,21 +136,18 @@ impl Config {
             tls: tls(&mut parser),
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
-            turn_ttl: Duration::from_millis(parser.number("TURN_TTL_MS", 1, 604_800_000)),
-            room_ttl: Some(parser.number("ROOM_TTL_MS", 0, 2_592_000_000))
-                .filter(|ttl| *ttl > 0)
-                .map(Duration::from_millis),
+            turn_ttl: parser.time("TURN_TTL_MS"),
+            room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),
             max_room_peers: parser.limit("MAX_ROOM_PEERS"),
-            heartbeat: Duration::from_millis(parser.number("HEARTBEAT_MS", 1, 3_600_000)),
+            heartbeat: parser.time("HEARTBEAT_MS"),
             rate_limit: parser.limit("RATE_LIMIT"),
             max_connections: parser
                 .is_set("MAX_CONNECTIONS")
-                .then(|| parser.number("MAX_CONNECTIONS", 1, 1_000_000) as usize),
+                .then(|| parser.number("MAX_CONNECTIONS")),
             max_connections_per_ip: parser.limit("MAX_CONNECTIONS_PER_IP"),
-            max_message_bytes: parser.number("MAX_MESSAGE_BYTES", 1, 16_777_216) as usize,
-            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES", LEAST_OUTBOX as u64, 1_073_741_824)
-                as usize,
-            shutdown_grace: Duration::from_millis(parser.number("SHUTDOWN_GRACE_MS", 0, 3_600_000)),
+            max_message_bytes: parser.number("MAX_MESSAGE_BYTES"),
+            max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES"),
+            shutdown_grace: parser.time("SHUTDOWN_GRACE_MS"),
         };
         if parser.errors.is_empty() {
             agree(&mut parser, &config);
@@ -186,7 +172,7 @@ fn metrics(parser: &mut Parser, proxies: &[IpNet]) -> MetricsAccess {
 
 /// Refuses values that are good by themselves and contradict each other.
 fn agree(parser: &mut Parser, config: &Config) {
-    let largest = config.max_message_bytes + FRAME_HEAD + OUTBOX_PLACE;
+    let largest = config.max_message_bytes + OUTBOX_MESSAGE;
     if config.max_outbox_bytes < largest {
         let shown = |name| {
             let (_, value, origin) = parser.settings.get(name);
@@ -222,6 +208,7 @@ pub(super) fn tls(parser: &mut Parser) -> Option<TlsFiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::table::{SETTINGS, Setting};
 
     fn config(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, Vec<Invalid>> {
         let command = clap::Command::new("test").args(crate::config::table::args());
@@ -268,37 +255,33 @@ mod tests {
 
     #[test]
     fn every_limit_holds_on_both_sides() {
-        for (name, least, most) in [
-            ("PORT", 0, 65_535),
-            ("HEARTBEAT_MS", 1, 3_600_000),
-            ("RATE_LIMIT", 0, 1_000_000),
-            ("MAX_CONNECTIONS", 1, 1_000_000),
-            ("MAX_CONNECTIONS_PER_IP", 0, 1_000_000),
-            ("MAX_ROOM_PEERS", 0, 1_000_000),
-            ("TURN_TTL_MS", 1, 604_800_000),
-            ("ROOM_TTL_MS", 0, 2_592_000_000),
-            ("MAX_MESSAGE_BYTES", 1, 16_777_216),
-            ("MAX_OUTBOX_BYTES", 1130, 1_073_741_824),
-            ("SHUTDOWN_GRACE_MS", 0, 3_600_000_i64),
-        ] {
+        let numbers =
+            SETTINGS.iter().filter_map(|setting| Some((setting, setting.allowed.bounds()?)));
+        for (Setting { name, allowed, .. }, (least, most)) in numbers {
             for good in [least, most] {
                 // Beside them, what could contradict them is as large, or as small, as it may be.
-                let other = match name {
+                let other = match *name {
                     "MAX_MESSAGE_BYTES" => ("MAX_OUTBOX_BYTES", "1073741824"),
                     _ => ("MAX_MESSAGE_BYTES", "1"),
                 };
-                let set = [(name, good.to_string()), (other.0, other.1.to_owned())];
+                let set = [(*name, good.to_string()), (other.0, other.1.to_owned())];
                 let set = set.each_ref().map(|(name, value)| (*name, value.as_str()));
                 assert!(config(&[], &set).is_ok(), "{name}={good}");
             }
-            for bad in [least - 1, most + 1] {
-                let lines = errors(&[(name, &bad.to_string())]);
-                let start =
-                    format!("Invalid setting {name}=\"{bad}\" (from environment): must be ");
-                assert_eq!(lines.len(), 1);
-                assert!(lines[0].starts_with(&start), "{}", lines[0]);
+            for bad in [i128::from(least) - 1, i128::from(most) + 1] {
+                let line = format!(
+                    "Invalid setting {name}=\"{bad}\" (from environment): must be {allowed}"
+                );
+                assert_eq!(errors(&[(name, &bad.to_string())]), [line]);
             }
         }
+        // The bounds as an operator reads them.
+        assert_eq!(
+            errors(&[("MAX_OUTBOX_BYTES", "0")]),
+            [
+                r#"Invalid setting MAX_OUTBOX_BYTES="0" (from environment): must be a whole number from 1130 to 1073741824, and 106 more than MAX_MESSAGE_BYTES"#
+            ]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -35,19 +36,26 @@ impl Parser<'_> {
         *self.settings.origin(name) != Origin::Default
     }
 
-    /// A whole number from `min` to `max`; `min` where it is not one.
-    pub fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
+    /// A whole number within the bounds that the table has; the least where it is not one.
+    pub fn number<T: TryFrom<u64>>(&mut self, name: &str) -> T {
+        let bounds = self.settings.get(name).0.allowed.bounds();
+        let (least, most) = bounds.expect("only numbers of the table are read as numbers");
         let number: Option<u64> = self.parse(name);
-        let number = number.filter(|number| (min..=max).contains(number));
-        number.unwrap_or_else(|| {
+        let number = number.filter(|number| (least..=most).contains(number)).unwrap_or_else(|| {
             self.refuse(name);
-            min
-        })
+            least
+        });
+        T::try_from(number).ok().expect("the table's bounds fit the type")
     }
 
-    /// A limit of at most a million, or `None` for 0.
+    /// A limit, or `None` for 0.
     pub fn limit(&mut self, name: &str) -> Option<u32> {
-        Some(self.number(name, 0, 1_000_000) as u32).filter(|limit| *limit > 0)
+        Some(self.number(name)).filter(|limit| *limit > 0)
+    }
+
+    /// A time in ms.
+    pub fn time(&mut self, name: &str) -> Duration {
+        Duration::from_millis(self.number(name))
     }
 
     /// `on` or `off`.

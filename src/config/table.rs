@@ -2,8 +2,12 @@
 //!
 //! Owns what can be set, to what, and which name a misspelt one is meant to be. It deliberately does not know what is set.
 
+use std::fmt;
+
 use clap::Arg;
 use strsim::osa_distance;
+
+use crate::telemetry::level::Level;
 
 /// Where the package keeps the settings of the service.
 pub const SETTINGS_FILE: &str = "/etc/default/openstudio-signaling";
@@ -15,8 +19,8 @@ pub struct Setting {
     pub name: &'static str,
     /// What holds where it is not set, as a value or in words.
     pub default: &'static str,
-    /// What it may be, for the error line.
-    pub allowed: &'static str,
+    /// What it may be: the check, the error line, the help and the man page come from it.
+    pub allowed: Allowed,
     /// What it does.
     pub help: &'static str,
     /// The systemd credential that it can also come from (systemd.exec(5), `LoadCredential=`).
@@ -32,10 +36,65 @@ pub enum Credential {
     File(&'static str),
 }
 
+/// What a setting may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// A whole number from the first to the second, and by the third at least more than what this setting says.
+    NumberAbove(u64, u64, u64, &'static str),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// What is said in words.
+    Text(&'static str),
+}
+
+impl Allowed {
+    /// The least and the most, where it is a number.
+    pub fn bounds(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Number(least, most) | Self::NumberAbove(least, most, ..) => Some((least, most)),
+            Self::OneOf(_) | Self::Text(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::NumberAbove(least, most, more, than) => {
+                write!(f, "a whole number from {least} to {most}, and {more} more than {than}")
+            }
+            Self::OneOf([one, other]) => write!(f, "{one} or {other}"),
+            Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What a frame that waits in an outbox costs beside its bytes, at most: a place in a queue that grows by doubling (2 ×
+/// 32), and the counts and the allocator's head before the bytes (32). Without it, the shortest messages would cost half
+/// as much again as `MAX_OUTBOX_BYTES` says.
+pub const OUTBOX_PLACE: usize = 96;
+
+/// What a message takes of an outbox beside its own bytes: the head of the longest frame that a server sends (RFC 6455
+/// section 5.2), and the place.
+pub const OUTBOX_MESSAGE: usize = 10 + OUTBOX_PLACE;
+
+/// What the longest message of the server itself takes of an outbox, in bytes: 1,024 for one with a room's id (128
+/// characters of up to 4 bytes).
+const LEAST_OUTBOX: usize = 1024 + OUTBOX_MESSAGE;
+
+/// What limits on counts may be.
+const UP_TO_A_MILLION: Allowed = Allowed::Number(0, 1_000_000);
+
+const ON_OR_OFF: Allowed = Allowed::OneOf(&["on", "off"]);
+
 const fn setting(
     name: &'static str,
     default: &'static str,
-    allowed: &'static str,
+    allowed: Allowed,
     help: &'static str,
 ) -> Setting {
     Setting { name, default, allowed, help, credential: None }
@@ -47,14 +106,15 @@ const fn secret(
     credential: &'static str,
     help: &'static str,
 ) -> Setting {
-    let allowed = "a line of text";
+    let allowed = Allowed::Text("a line of text");
     let credential = Some(Credential::Secret(credential));
     Setting { name, default, allowed, help, credential }
 }
 
 const fn file(name: &'static str, credential: &'static str, help: &'static str) -> Setting {
     let credential = Some(Credential::File(credential));
-    Setting { name, default: "not set", allowed: "the path of a file", help, credential }
+    let allowed = Allowed::Text("the path of a file");
+    Setting { name, default: "not set", allowed, help, credential }
 }
 
 /// The table of settings.
@@ -62,56 +122,58 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "PORT",
         "3000",
-        "a whole number from 0 to 65535",
+        Allowed::Number(0, 65_535),
         "TCP port to listen on (0: any free one, see the log); no effect under the socket unit",
     ),
     setting(
         "HOST",
         "::",
-        "an IPv4 or IPv6 address such as ::, 0.0.0.0 or 127.0.0.1",
+        Allowed::Text("an IPv4 or IPv6 address such as ::, 0.0.0.0 or 127.0.0.1"),
         "Address to listen on (::, IPv4 and IPv6); no effect under the socket unit",
     ),
     setting(
         "LOG_LEVEL",
         "info",
-        "one of error, warn, info, debug",
-        "Least grave events to log: error, warn, info or debug (a line for every message)",
+        Allowed::OneOf(&Level::SETTINGS),
+        "Lowest level to log; debug has a line for every message",
     ),
     setting(
         "STATION_MANIFEST",
         "/etc/openstudio-signaling/station-manifest.json, else a sample",
-        "the path of a file",
+        Allowed::Text("the path of a file"),
         "The station's name, address, STUN and TURN servers (JSON); read again at SIGHUP",
     ),
     setting(
         "WEB_ROOT",
         "not set",
-        "the path of a directory",
-        "Directory of the web studio, served on the same port; hidden files and links out of it are not",
+        Allowed::Text("the path of a directory"),
+        "Directory of the web studio, or a link to it, served on the same port; hidden files (but for .well-known) and links out of it are not",
     ),
     setting(
         "CHECK_PAGE",
         "on",
-        "on or off",
-        "Whether /check has the page that tries everything in a browser: on or off",
+        ON_OR_OFF,
+        "Whether /check has the page that tries everything in a browser",
     ),
     setting(
         "ALLOWED_ORIGINS",
         "any origin",
-        "origins such as https://studio.example.org, with commas between them (leave it empty for any)",
+        Allowed::Text(
+            "origins such as https://studio.example.org, with commas between them (leave it empty for any)",
+        ),
         "Web pages that may connect, by origin; browsers elsewhere get HTTP 403",
     ),
     setting(
         "TRUSTED_PROXIES",
         "not set",
-        "addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
+        Allowed::Text("addresses or networks such as 127.0.0.1,::1,10.0.0.0/8"),
         "Proxies whose X-Forwarded-For says who the client is",
     ),
     setting(
         "METRICS",
         "this machine and TRUSTED_PROXIES",
-        "on, off, or addresses or networks such as 127.0.0.1,::1,10.0.0.0/8",
-        "Who may see /metrics: on (everybody), off (nobody), or the networks that it is for",
+        Allowed::Text("on, off, or addresses or networks such as 127.0.0.1,::1,10.0.0.0/8"),
+        "Who may see /metrics: on (everybody), off (nobody), or only these networks; name this machine as well, if it scrapes",
     ),
     file(
         "TLS_CERT",
@@ -138,61 +200,66 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TURN_TTL_MS",
         "14400000",
-        "a whole number from 1 to 604800000",
+        Allowed::Number(1, 604_800_000),
         "How long in ms a TURN credential is valid",
     ),
     setting(
         "ROOM_TTL_MS",
         "0",
-        "a whole number from 0 to 2592000000",
+        Allowed::Number(0, 2_592_000_000),
         "Age in ms at which a room ends (0: when the last one leaves)",
     ),
     setting(
         "MAX_ROOM_PEERS",
         "100",
-        "a whole number from 0 to 1000000",
+        UP_TO_A_MILLION,
         "Peers in one room (0: no limit); further ones are told that it is full",
     ),
     setting(
         "HEARTBEAT_MS",
         "25000",
-        "a whole number from 1 to 3600000",
-        "Silence in ms after which a client is pinged; 10 s later it is dead",
+        Allowed::Number(1, 3_600_000),
+        "Silence in ms after which a client is pinged; one that does not answer within 10 s is closed",
     ),
     setting(
         "RATE_LIMIT",
         "100",
-        "a whole number from 0 to 1000000",
+        UP_TO_A_MILLION,
         "Messages a client may send in 10 s (0: no limit)",
     ),
     setting(
         "MAX_CONNECTIONS",
         "what the file limit carries",
-        "a whole number from 1 to 1000000",
+        Allowed::Number(1, 1_000_000),
         "Clients at the same time; further ones get HTTP 503",
     ),
     setting(
         "MAX_CONNECTIONS_PER_IP",
         "100",
-        "a whole number from 0 to 1000000",
+        UP_TO_A_MILLION,
         "Clients at the same time from one IPv4 address or IPv6 /64 (0: no limit); further ones get close 4008",
     ),
     setting(
         "MAX_MESSAGE_BYTES",
         "65536",
-        "a whole number from 1 to 16777216",
+        Allowed::Number(1, 16_777_216),
         "Largest message in bytes; a larger one ends the connection with close 1009",
     ),
     setting(
         "MAX_OUTBOX_BYTES",
         "1048576",
-        "a whole number from 1130 to 1073741824, and 106 more than MAX_MESSAGE_BYTES",
+        Allowed::NumberAbove(
+            LEAST_OUTBOX as u64,
+            1_073_741_824,
+            OUTBOX_MESSAGE as u64,
+            "MAX_MESSAGE_BYTES",
+        ),
         "Bytes that may wait for a client that reads too slowly; more end it with close 4102",
     ),
     setting(
         "SHUTDOWN_GRACE_MS",
         "10000",
-        "a whole number from 0 to 3600000",
+        Allowed::Number(0, 3_600_000),
         "Time in ms that clients have to leave on SIGTERM before they are cut off",
     ),
 ];
@@ -235,7 +302,7 @@ pub fn args() -> impl Iterator<Item = Arg> {
             .long(setting.flag())
             .value_name(setting.name)
             .allow_hyphen_values(true)
-            .help(format!("{} [default: {}]", setting.help, setting.default))
+            .help(format!("{} [{}; default: {}]", setting.help, setting.allowed, setting.default))
             .help_heading("Settings")
     })
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
-use crate::config::config::OUTBOX_PLACE;
+use crate::config::table::OUTBOX_PLACE;
 use crate::wire::codes::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
