@@ -11,7 +11,7 @@ use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use openstudio_signaling::config::cli::command;
-use openstudio_signaling::config::table::SETTINGS;
+use openstudio_signaling::config::table::{SETTINGS, Setting};
 
 fn main() -> io::Result<()> {
     let directory = std::env::args_os().nth(1).map(PathBuf::from);
@@ -74,7 +74,9 @@ fn main_page(command: &Command) -> io::Result<Vec<u8>> {
     section(&mut page, "DESCRIPTION", DESCRIPTION)?;
     man.render_options_section(&mut page)?;
     man.render_subcommands_section(&mut page)?;
-    let environment: Vec<_> = SETTINGS.iter().map(|s| (s.name, s.help)).collect();
+    let explained = |s: &Setting| format!("{}. It is {}.", s.help, s.allowed);
+    let environment: Vec<_> = SETTINGS.iter().map(|s| (s.name, explained(s))).collect();
+    let environment: Vec<_> = environment.iter().map(|(name, text)| (*name, &**text)).collect();
     section(&mut page, "ENVIRONMENT", &environment)?;
     section(&mut page, "SIGNALS", SIGNALS)?;
     section(&mut page, "EXIT STATUS", EXIT_STATUS)?;
@@ -127,8 +129,9 @@ const SIGNALS: &[(&str, &str)] = &[
     ),
     (
         "SIGHUP",
-        "Read the settings file and the station manifest again. LOG_LEVEL and the manifest take effect at \
-         once; other settings need a restart. An invalid value changes nothing.",
+        "Read the settings, the station manifest and the certificate again. LOG_LEVEL, the manifest and a \
+         renewed certificate take effect at once, each by itself: an invalid one keeps its old value. \
+         Other settings need a restart.",
     ),
 ];
 
@@ -142,7 +145,7 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     (
         "78",
         "A setting or the station manifest is invalid; a line names it, its value, and what is allowed. \
-         systemd does not restart the service.",
+         systemd does not restart the service by itself; each client that connects is one more try.",
     ),
 ];
 
@@ -157,9 +160,14 @@ const FILES: &[(&str, &str)] = &[
         "Signs invites and room tokens; made at the first start. Without it, every invite is void.",
     ),
     (
+        "/usr/share/doc/openstudio-signaling/docs",
+        "operate.md, for who runs the service, and protocol.md, for who writes a client.",
+    ),
+    (
         "/usr/share/doc/openstudio-signaling/examples",
-        "Drop-ins for systemd (another port, a port below 1024, network of its own, secrets), a station \
-         manifest, configurations for nginx and others, a Grafana dashboard, the protocol as AsyncAPI.",
+        "Drop-ins for systemd (another port, a port below 1024, network of its own, secrets, TLS), a station \
+         manifest, a certbot hook, configurations for nginx, coturn and others, a Grafana dashboard, the \
+         protocol as AsyncAPI.",
     ),
 ];
 
@@ -213,7 +221,8 @@ fn settings_file() -> String {
     );
     for setting in SETTINGS {
         let default = if setting.default.contains(' ') { "" } else { setting.default };
-        text += &format!("\n# {}\n#{}={default}\n", setting.help, setting.name);
+        let (help, allowed, name) = (setting.help, setting.allowed, setting.name);
+        text += &format!("\n# {help}\n# Value: {allowed}\n#{name}={default}\n");
     }
     text
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::check::connect::Client;
 use crate::check::report::{Finding, Problem, Report};
-use crate::check::websocket::{STRANGER, Socket};
+use crate::check::websocket::{STRANGER, WebSocket};
 
 /// What a step did, and what the next ones need of it.
 type Step<T = ()> = Result<(Finding, T), Problem>;
@@ -23,13 +23,13 @@ const ANSWER: &str =
 const CANDIDATE: &str = r#"{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ host","sdpMid":"0"}"#;
 
 /// One end of the call.
-struct Peer<'s> {
+struct Side<'s> {
     id: String,
-    socket: &'s mut Socket,
+    socket: &'s mut WebSocket,
 }
 
-impl<'s> Peer<'s> {
-    fn new(socket: &'s mut Socket) -> Self {
+impl<'s> Side<'s> {
+    fn new(socket: &'s mut WebSocket) -> Self {
         Self { id: Uuid::new_v4().to_string(), socket }
     }
 
@@ -50,9 +50,9 @@ impl<'s> Peer<'s> {
 
 /// Lets the client on `socket` meet a second one, in a room of their own that ends with them. `None` where a
 /// step did not work: the server ends the room then as the connections end. A client sends six messages.
-pub async fn call(client: &Client, socket: &mut Socket, report: &mut Report) -> Option<()> {
+pub async fn call(client: &Client, socket: &mut WebSocket, report: &mut Report) -> Option<()> {
     let mut second = report.step("second", "answer", connect(client)).await?;
-    let (mut a, mut b) = (Peer::new(socket), Peer::new(&mut second));
+    let (mut a, mut b) = (Side::new(socket), Side::new(&mut second));
     report.step("register", "answer", register(&mut a, &mut b)).await?;
     let room = Uuid::new_v4().to_string();
     report.step("room", "answer", create(&mut a, &room)).await?;
@@ -69,24 +69,24 @@ pub async fn call(client: &Client, socket: &mut Socket, report: &mut Report) -> 
     report.step("close", "close frame", close).await
 }
 
-async fn connect(client: &Client) -> Step<Socket> {
+async fn connect(client: &Client) -> Step<WebSocket> {
     Ok(("another WebSocket, and its welcome".into(), client.welcomed().await?))
 }
 
-async fn register(a: &mut Peer<'_>, b: &mut Peer<'_>) -> Step {
+async fn register(a: &mut Side<'_>, b: &mut Side<'_>) -> Step {
     let register = |id: &str| format!(r#"{{"type":"register","peerId":"{id}"}}"#);
     a.ask(&register(&a.id), "registered").await?;
     b.ask(&register(&b.id), "registered").await?;
     Ok(("both peers".into(), ()))
 }
 
-async fn create(a: &mut Peer<'_>, room: &str) -> Step {
+async fn create(a: &mut Side<'_>, room: &str) -> Step {
     let create = format!(r#"{{"type":"create-or-join-room","roomId":"{room}","role":"host"}}"#);
     let ice = a.ask(&create, "room-created").await?;
     Ok((ice_servers(&ice), ()))
 }
 
-async fn join(a: &mut Peer<'_>, b: &mut Peer<'_>, room: &str) -> Step {
+async fn join(a: &mut Side<'_>, b: &mut Side<'_>, room: &str) -> Step {
     let join = format!(r#"{{"type":"create-or-join-room","roomId":"{room}"}}"#);
     b.ask(&join, "room-joined").await?;
     a.hear("peer-joined", &b.id).await?;
@@ -96,8 +96,8 @@ async fn join(a: &mut Peer<'_>, b: &mut Peer<'_>, room: &str) -> Step {
 /// Sends a message from one peer to the other, with what a server that writes JSON anew would lose: spaces, an
 /// unknown key, needless escapes.
 async fn relay(
-    from: &mut Peer<'_>,
-    to: &mut Peer<'_>,
+    from: &mut Side<'_>,
+    to: &mut Side<'_>,
     (kind, key, value): (&str, &str, &str),
 ) -> Step {
     let (own, other) = (&from.id, &to.id);
@@ -120,13 +120,13 @@ async fn relay(
     Ok((format!("{} bytes, relayed as they were sent", sent.len()).into(), ()))
 }
 
-async fn candidates(a: &mut Peer<'_>, b: &mut Peer<'_>) -> Step {
+async fn candidates(a: &mut Side<'_>, b: &mut Side<'_>) -> Step {
     relay(a, b, ("ice-candidate", "candidate", CANDIDATE)).await?;
     relay(b, a, ("ice-candidate", "candidate", CANDIDATE)).await?;
     Ok(("one each way, relayed as they were sent".into(), ()))
 }
 
-async fn leave(a: &mut Peer<'_>, b: &mut Peer<'_>) -> Step {
+async fn leave(a: &mut Side<'_>, b: &mut Side<'_>) -> Step {
     let leave = r#"{"type":"leave-room"}"#;
     b.ask(leave, "room-left").await?;
     a.hear("peer-left", &b.id).await?;

@@ -21,7 +21,7 @@ use tokio_util::either::Either;
 use crate::check::report::{Finding, Problem};
 use crate::check::trust::{Trust, late_problem, speaks_tls};
 use crate::check::url::Target;
-use crate::check::websocket::{Socket, random};
+use crate::check::websocket::{WebSocket, random};
 use crate::wire::handshake::accept_key;
 use crate::wire::text::quoted;
 
@@ -88,7 +88,7 @@ impl Client {
     /// # Errors
     ///
     /// When there is no connection, or the answer is something else.
-    pub async fn open(&self) -> Result<Socket, Problem> {
+    pub async fn open(&self) -> Result<WebSocket, Problem> {
         let stream = self.connect().await?;
         let key = STANDARD.encode(random::<16>());
         let headers = [
@@ -115,7 +115,7 @@ impl Client {
             return Err(Problem::new("the Sec-WebSocket-Accept header is wrong", fix));
         }
         let upgraded = hyper::upgrade::on(answer).await;
-        Ok(Socket::new(upgraded.map_err(|error| no_answer(&error))?))
+        Ok(WebSocket::new(upgraded.map_err(|error| no_answer(&error))?))
     }
 
     /// A WebSocket that has had its welcome.
@@ -123,7 +123,7 @@ impl Client {
     /// # Errors
     ///
     /// When there is none, or something else comes.
-    pub async fn welcomed(&self) -> Result<Socket, Problem> {
+    pub async fn welcomed(&self) -> Result<WebSocket, Problem> {
         let mut socket = self.open().await?;
         socket.expect("welcome").await?;
         Ok(socket)

@@ -16,7 +16,7 @@ use crate::check::connect::{Client, Stream, should_use_tls};
 use crate::check::report::{Finding, Problem, Report};
 use crate::check::url::Target;
 use crate::check::watch::{Watch, watch};
-use crate::check::websocket::{STRANGER, Socket};
+use crate::check::websocket::{STRANGER, WebSocket};
 use crate::wire::reply::WELCOME;
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
@@ -150,7 +150,7 @@ async fn ready(target: &Target, report: &mut Report) -> Option<bool> {
 async fn talk(
     options: &Options,
     client: &Client,
-    held: &mut Option<Socket>,
+    held: &mut Option<WebSocket>,
     report: &mut Report,
 ) -> Option<bool> {
     let socket = held.as_mut()?;
@@ -212,7 +212,7 @@ async fn health(client: &Client, stream: Stream) -> Result<Finding, Problem> {
     }
 }
 
-async fn welcome(socket: &mut Socket) -> Result<(Finding, ()), Problem> {
+async fn welcome(socket: &mut WebSocket) -> Result<(Finding, ()), Problem> {
     let answer = socket.expect("welcome").await?;
     let welcome = answer.message.filter(|message| message == WELCOME);
     let welcome =
@@ -220,7 +220,7 @@ async fn welcome(socket: &mut Socket) -> Result<(Finding, ()), Problem> {
     Ok((welcome.into(), ()))
 }
 
-async fn ping(socket: &mut Socket) -> Result<(Finding, ()), Problem> {
+async fn ping(socket: &mut WebSocket) -> Result<(Finding, ()), Problem> {
     socket.ping().await?;
     Ok(("pong, round trip".into(), ()))
 }

@@ -20,8 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::check::report::{Finding, Problem};
 use crate::station::certificate::{
-    AUTHORITY, NEVER, NOT_FOR_SERVERS, RENEW, SOON, WAIT, day, end_of, is_authority, names, now,
-    remaining,
+    AUTHORITY, Certificate, NOT_FOR_SERVERS, RENEW, SOON, WAIT, date, names, now, remaining,
 };
 use crate::wire::text::quoted;
 
@@ -75,20 +74,26 @@ impl Trust {
         };
         let now = now();
         let soon = self.end_before(stream, now + SOON);
-        let end = soon.or_else(|| self.end_before(stream, Duration::from_secs(NEVER)));
-        let Some(end) = end else {
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let own = leaf.and_then(Certificate::read).and_then(|certificate| certificate.end());
+        let Some(end) = soon.or(own) else {
             return format!("{version}, the certificate is valid without an end").into();
         };
         let detail = format!("{version}, the certificate {}", remaining(end, now));
         Finding { detail, warning: soon.map(|_| RENEW.into()) }
     }
 
-    /// When the certificate ends, or one that it rests on, if that is before `time`: the verifier is asked what
-    /// it will say then. Both are since 1970.
+    /// When the certificate ends, or one that it rests on, if that is before `time`: the verifier, which knows what it
+    /// rests on, is asked whether it will be trusted then. Both are since 1970.
     fn end_before(&self, stream: &TlsStream<TcpStream>, time: Duration) -> Option<Duration> {
         let (leaf, others) = stream.get_ref().1.peer_certificates()?.split_first()?;
         let time = UnixTime::since_unix_epoch(time);
-        end_of(&self.verifier.verify_server_cert(leaf, others, &self.name, &[], time).err()?)
+        match self.verifier.verify_server_cert(leaf, others, &self.name, &[], time).err()? {
+            Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+                Some(Duration::from_secs(not_after.as_secs()))
+            }
+            _ => None,
+        }
     }
 
     fn problem(&self, error: &io::Error) -> Problem {
@@ -168,7 +173,10 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
             Problem::new(format!("the certificate is not valid before {}", day(*not_before)), WAIT)
         }
         CertificateError::NotValidForNameContext { presented, .. } => Problem::new(
-            format!("the certificate is for {}, not for {name}", names(presented)),
+            format!(
+                "the certificate is for {}, not for {name}",
+                names(&presented.iter().map(|name| presented_name(name)).collect::<Vec<_>>())
+            ),
             format!("ask for a name that it has, or get a certificate that has {name}, too"),
         ),
         CertificateError::UnknownIssuer => Problem::new(
@@ -190,6 +198,22 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
             "get another one for this server",
         ),
     }
+}
+
+/// One of the names that a certificate has, from the verifier's text for it: `DnsName("a")`, `IpAddress(192.0.2.7)`.
+fn presented_name(text: &str) -> String {
+    let inside = text.split_once('(').map_or(text, |(_, inside)| inside);
+    inside.trim_end_matches(')').trim_matches('"').to_owned()
+}
+
+/// Whether a certificate is refused as an authority's. rustls has no name of its own for this error.
+fn is_authority(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
+}
+
+/// The day of a time, as 2025-10-18.
+fn day(time: UnixTime) -> String {
+    date(Duration::from_secs(time.as_secs()))
 }
 
 fn alert_problem(alert: AlertDescription, name: &str) -> Problem {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::check::connect::Client;
 use crate::check::report::{Problem, Report};
 use crate::check::roundtrip::{self, RoundTrips};
-use crate::check::websocket::Socket;
+use crate::check::websocket::WebSocket;
 
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ impl Tally {
 /// connection that it ends with is in `held`.
 pub async fn watch(
     client: &Client,
-    held: &mut Option<Socket>,
+    held: &mut Option<WebSocket>,
     options: &Watch,
     report: &mut Report,
 ) -> bool {
@@ -67,7 +67,7 @@ pub async fn watch(
 
 async fn pings(
     client: &Client,
-    held: &mut Option<Socket>,
+    held: &mut Option<WebSocket>,
     options: &Watch,
     report: &mut Report,
     tally: &mut Tally,
@@ -107,7 +107,7 @@ async fn pings(
 /// One round trip, on a new connection where there is none.
 async fn ping(
     client: &Client,
-    held: &mut Option<Socket>,
+    held: &mut Option<WebSocket>,
     report: &mut Report,
 ) -> Result<Duration, Problem> {
     let socket = match held {
@@ -126,7 +126,7 @@ async fn ping(
 }
 
 /// Waits for the end of the connection, if there is one. The server's own pings are answered meanwhile.
-async fn end(held: &mut Option<Socket>) -> Problem {
+async fn end(held: &mut Option<WebSocket>) -> Problem {
     let Some(socket) = held else {
         return std::future::pending().await;
     };

@@ -54,7 +54,7 @@ enum Said {
 
 /// A connection that is a WebSocket. Every method may be dropped while it waits, and another one be called.
 #[derive(Debug)]
-pub struct Socket {
+pub struct WebSocket {
     stream: TokioIo<Upgraded>,
     decoder: Decoder,
     /// What has been read and not decoded: one read's worth at most.
@@ -63,7 +63,7 @@ pub struct Socket {
     unsent: Vec<u8>,
 }
 
-impl Socket {
+impl WebSocket {
     /// A WebSocket on a connection that has just become one.
     pub fn new(upgraded: Upgraded) -> Self {
         Self {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::signaling::broadcast::News;
 use crate::signaling::conversation::{Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registration::Peer;
+use crate::signaling::registration::Client;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::telemetry::level::Level;
@@ -33,7 +33,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Signaling {
     /// What it may say, and what others say to it.
-    peer: Peer,
+    client: Client,
     rate: RateWindow,
     /// Bit sets of the types and the error codes that have been logged once; the last bit of the codes is for
     /// pieces of a stream.
@@ -45,7 +45,7 @@ impl Conversation for Signaling {
     fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
         Self {
             rate: RateWindow::new(studio.config.rate_limit, Instant::now()),
-            peer: Peer::new(studio, client, ip),
+            client: Client::new(studio, client, ip),
             seen_types: 0,
             seen_errors: 0,
         }
@@ -62,13 +62,13 @@ impl Conversation for Signaling {
         };
         let parsed = text.and_then(|text| Some((text, Envelope::parse(text)?)));
         let Some((text, envelope)) = parsed else {
-            self.peer.studio().metrics.received(None);
+            self.client.studio().metrics.received(None);
             self.refuse(&Refusal::INVALID_JSON, None, replies);
             return News::default();
         };
         let request_id = envelope.request_id();
         let kind = envelope.kind();
-        self.peer.studio().metrics.received(kind.as_ref().ok().copied());
+        self.client.studio().metrics.received(kind.as_ref().ok().copied());
         let is_chunk = envelope.is_stream_chunk();
         if !self.rate.allows(is_chunk, heard) {
             if is_chunk {
@@ -83,7 +83,7 @@ impl Conversation for Signaling {
         let relayed = kind.as_ref().ok().copied();
         let said = kind.and_then(|kind| {
             self.log_message(kind);
-            self.peer.hear(kind, &envelope, text, |reply| replies.say(reply))
+            self.client.hear(kind, &envelope, text, |reply| replies.say(reply))
         });
         said.unwrap_or_else(|refusal| {
             self.count_refused_relay(relayed, &refusal);
@@ -93,19 +93,19 @@ impl Conversation for Signaling {
     }
 
     fn outbox(&self) -> Option<&Outbox> {
-        self.peer.outbox()
+        self.client.outbox()
     }
 
     fn is_contesting(&self) -> bool {
-        self.peer.is_contesting()
+        self.client.is_contesting()
     }
 
     fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.peer.poll_contest(cx)
+        self.client.poll_contest(cx)
     }
 
     fn settle(&mut self, holder_lives: bool, replies: &mut Replies<'_>) {
-        if let Some((registered, request_id)) = self.peer.settle(holder_lives) {
+        if let Some((registered, request_id)) = self.client.settle(holder_lives) {
             let request_id = request_id.as_deref();
             match registered {
                 Ok(peer_id) => replies.say(&ServerMessage::Registered { peer_id, request_id }),
@@ -115,7 +115,7 @@ impl Conversation for Signaling {
     }
 
     fn leave(&mut self) {
-        self.peer.leave();
+        self.client.leave();
     }
 }
 
@@ -131,7 +131,7 @@ impl Signaling {
         request_id: Option<&str>,
         replies: &mut Replies<'_>,
     ) {
-        self.peer.studio().metrics.refused(refusal.code);
+        self.client.studio().metrics.refused(refusal.code);
         replies.say(&ServerMessage::Error {
             message: &refusal.message,
             code: refusal.code,
@@ -144,14 +144,14 @@ impl Signaling {
         let is_counted =
             matches!(refusal.code, ErrorCode::PeerNotConnected | ErrorCode::DifferentRoom);
         if let Some(kind) = kind.filter(|kind| kind.is_relayed() && !is_counted) {
-            self.peer.studio().metrics.relayed(kind, Relay::Refused);
+            self.client.studio().metrics.relayed(kind, Relay::Refused);
         }
     }
 
     fn log_message(&mut self, kind: MessageType) {
         let first = first_time(&mut self.seen_types, kind as u32);
-        let journal = &self.peer.studio().journal;
-        let ((client_ip, client_id), message_type) = (self.peer.client(), kind.name());
+        let journal = &self.client.studio().journal;
+        let ((client_ip, client_id), message_type) = (self.client.address(), kind.name());
         if first {
             journal.log(Event::FirstMessage { client_ip, client_id, message_type });
         } else if journal.logs(Level::Debug) {
@@ -162,16 +162,16 @@ impl Signaling {
     /// Pieces of a stream have a limit that no setting raises.
     fn log_chunks(&mut self) {
         if first_time(&mut self.seen_errors, u32::BITS - 1) {
-            let ((client_ip, client_id), limit) = (self.peer.client(), MAX_CHUNKS);
-            self.peer.studio().journal.log(Event::StreamLimited { client_ip, client_id, limit });
+            let ((client_ip, client_id), limit) = (self.client.address(), MAX_CHUNKS);
+            self.client.studio().journal.log(Event::StreamLimited { client_ip, client_id, limit });
         }
     }
 
     fn log_refusal(&mut self, refusal: &Refusal) {
         let first = first_time(&mut self.seen_errors, refusal.code as u32);
-        let studio = self.peer.studio();
+        let studio = self.client.studio();
         let journal = &studio.journal;
-        let ((client_ip, client_id), error_code) = (self.peer.client(), refusal.code);
+        let ((client_ip, client_id), error_code) = (self.client.address(), refusal.code);
         if first && error_code == ErrorCode::RateLimitExceeded {
             let limit = studio.config.rate_limit.unwrap_or_default();
             journal.log(Event::RateLimited { client_ip, client_id, limit });

@@ -34,7 +34,7 @@ const STREAM_STOPPED: &str = "Stream stopped successfully";
 
 /// The client as others see it. When it is dropped, the others see it leave.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Client {
     studio: Arc<Studio>,
     client: ClientId,
     ip: IpAddr,
@@ -67,7 +67,7 @@ struct Registered {
     outbox: Arc<Outbox>,
 }
 
-impl Peer {
+impl Client {
     /// A client that has not registered.
     pub fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
         Self { studio, client, ip, since: Instant::now(), registered: None, contest: None }
@@ -79,7 +79,7 @@ impl Peer {
     }
 
     /// Where the client connects from, and its number.
-    pub fn client(&self) -> (IpAddr, ClientId) {
+    pub fn address(&self) -> (IpAddr, ClientId) {
         (self.ip, self.client)
     }
 
@@ -263,7 +263,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for Client {
     fn drop(&mut self) {
         self.leave();
     }
@@ -272,6 +272,6 @@ impl Drop for Peer {
 fn taken(id: PeerId) -> Refusal {
     Refusal::new(
         ErrorCode::AlreadyRegistered,
-        format_args!(r#"Peer ID "{id}" is already registered"#),
+        format_args!(r#"Client ID "{id}" is already registered"#),
     )
 }

@@ -2,13 +2,15 @@
 //!
 //! Owns the words for that. It deliberately does not know whether anybody trusts the certificate.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime, alg_id};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::pki_types::CertificateDer;
+use x509_cert::TbsCertificate;
+use x509_cert::der::Decode;
+use x509_cert::der::oid::db::{rfc5280::ID_KP_SERVER_AUTH, rfc8410::ID_ED_25519};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 
 use crate::wire::text::quoted;
 
@@ -20,7 +22,7 @@ pub const SOON: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 3600;
 
 /// The last second of the year 9999, which is what a certificate without an end says (RFC 5280 section 4.1.2.5).
-pub const NEVER: u64 = 253_402_300_799;
+const NEVER: u64 = 253_402_300_799;
 
 /// What helps where a certificate ends, or has ended.
 pub const RENEW: &str = "renew it, or find out why it is not renewed by itself (`systemctl list-timers` shows certbot's timer)";
@@ -88,40 +90,27 @@ pub struct Untimely {
 impl Certificate {
     /// Reads a certificate, or gives `None` where it is none.
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let parsed = ParsedCertificate::try_from(certificate).ok()?;
-        // A verifier that trusts nobody looks at the time first, and what it finds says the rest.
-        let verdict = |time| {
-            let time = UnixTime::since_unix_epoch(time);
-            let nobody = RootCertStore::empty();
-            verify_server_cert_signed_by_trust_anchor(&parsed, &nobody, &[], time, &[]).err()
+        let certificate = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate;
+        let validity = certificate.validity;
+        let alternatives = certificate.get::<SubjectAltName>().ok()?;
+        let alternatives = alternatives.map(|(_, names)| names.0).unwrap_or_default();
+        let is_host = |name: &GeneralName| {
+            matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_))
         };
-        let never = Duration::from_secs(NEVER);
-        let end = verdict(never).and_then(|error| end_of(&error)).unwrap_or(never);
-        let begin = match verdict(Duration::ZERO) {
-            Some(Error::InvalidCertificate(CertificateError::NotValidYetContext {
-                not_before,
-                ..
-            })) => Duration::from_secs(not_before.as_secs()),
-            _ => Duration::ZERO,
-        };
-        // No server has this address, so the answer is whose certificate it is.
-        let unspecified = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let (names, has_host) = match verify_server_name(&parsed, &unspecified) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
-                presented,
-                ..
-            })) => (names(&presented), presented.iter().any(|name| is_host(name))),
-            _ => (unspecified.to_str().into_owned(), true),
-        };
-        let nameless = (!has_host).then_some(NAMELESS);
-        // In its time it is the rest that is found.
-        let flaw = verdict(begin).and_then(|error| flaw(&error));
-        // The algorithm is behind the heads of two sequences, each shorter than 128 bytes.
-        let info = parsed.subject_public_key_info();
-        let algorithm = info.get(4..).unwrap_or_default();
-        let ed25519 = algorithm.starts_with(&alg_id::ED25519).then_some(ED25519);
-        let flaws = nameless.into_iter().chain(flaw).chain(ed25519).collect();
-        Some(Self { names, begin, end, flaws })
+        let nameless = (!alternatives.iter().any(is_host)).then_some(NAMELESS);
+        let is_ed25519 = certificate.subject_public_key_info.algorithm.oid == ID_ED_25519;
+        let ed25519 = is_ed25519.then_some(ED25519);
+        Some(Self {
+            names: names(&alternatives.iter().filter_map(name).collect::<Vec<_>>()),
+            begin: validity.not_before.to_unix_duration(),
+            end: validity.not_after.to_unix_duration(),
+            flaws: nameless.into_iter().chain(misuse(&certificate)).chain(ed25519).collect(),
+        })
+    }
+
+    /// Its last second, since 1970; `None` where it has no end.
+    pub fn end(&self) -> Option<Duration> {
+        (self.end < Duration::from_secs(NEVER)).then_some(self.end)
     }
 
     /// The last day on which it is valid, as 2025-10-18.
@@ -154,50 +143,36 @@ impl Certificate {
     }
 }
 
-/// The names that a certificate has, from the verifier's words for them: `DnsName("a")`, `IpAddress(192.0.2.7)`.
-pub fn names(presented: &[String]) -> String {
-    let name = |text: &String| {
-        let inside = text.split_once('(').map_or(text.as_str(), |(_, inside)| inside);
-        quoted(inside.trim_end_matches(')').trim_matches('"'))
-    };
-    if presented.is_empty() {
+/// What a certificate is for, where that is not a server: an authority's is for others.
+fn misuse(certificate: &TbsCertificate) -> Option<Flaw> {
+    let constraints = certificate.get::<BasicConstraints>().ok()?;
+    if constraints.is_some_and(|(_, constraints)| constraints.ca) {
+        return Some(AUTHORITY);
+    }
+    let (_, purposes) = certificate.get::<ExtendedKeyUsage>().ok()??;
+    (!purposes.0.contains(&ID_KP_SERVER_AUTH)).then_some(NOT_FOR_SERVERS)
+}
+
+/// One of the names of a certificate, as a person writes it (RFC 5280 section 4.2.1.6).
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) | GeneralName::Rfc822Name(name) => Some(name.to_string()),
+        GeneralName::UniformResourceIdentifier(name) => Some(name.to_string()),
+        GeneralName::IpAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(bytes.as_bytes()).map(IpAddr::from);
+            let v6 = <[u8; 16]>::try_from(bytes.as_bytes()).map(IpAddr::from);
+            v4.or(v6).ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// The names of a certificate, for a line.
+pub fn names(names: &[String]) -> String {
+    if names.is_empty() {
         return "no host at all (a subjectAltName is missing)".into();
     }
-    presented.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether one of the verifier's words for names is a host, and not a mail address.
-fn is_host(presented: &str) -> bool {
-    ["DnsName(", "IpAddress("].iter().any(|kind| presented.starts_with(kind))
-}
-
-/// What a verifier that trusts nobody refuses a certificate for, if not for that.
-fn flaw(error: &Error) -> Option<Flaw> {
-    let Error::InvalidCertificate(error) = error else {
-        return None;
-    };
-    match error {
-        error if is_authority(error) => Some(AUTHORITY),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            Some(NOT_FOR_SERVERS)
-        }
-        _ => None,
-    }
-}
-
-/// Whether a certificate is refused as an authority's. rustls has no name of its own for this error.
-pub fn is_authority(error: &CertificateError) -> bool {
-    matches!(error, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
-}
-
-/// When a certificate has ended that is refused because it has.
-pub fn end_of(error: &Error) -> Option<Duration> {
-    match error {
-        Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            Some(Duration::from_secs(not_after.as_secs()))
-        }
-        _ => None,
-    }
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// How long a certificate is valid, behind its name.
@@ -211,13 +186,8 @@ pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The day of a time, as 2025-10-18.
-pub fn day(time: UnixTime) -> String {
-    date(Duration::from_secs(time.as_secs()))
-}
-
 /// The day of a time since 1970, as 2025-10-18.
-fn date(since: Duration) -> String {
+pub fn date(since: Duration) -> String {
     let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
     time.split('T').next().unwrap_or_default().to_owned()
 }
@@ -228,7 +198,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_certificate() {
-        let presented = [r#"DnsName("*.example.org")"#, "IpAddress(192.0.2.7)"].map(String::from);
+        let presented = ["*.example.org", "192.0.2.7\n"].map(String::from);
         assert_eq!(names(&presented), "*.example.org, 192.0.2.7");
         assert!(names(&[]).starts_with("no host at all"));
     }

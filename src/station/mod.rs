@@ -4,6 +4,7 @@
 
 pub mod certificate;
 pub mod ice_url;
+pub mod key_kind;
 pub mod keyfile;
 pub mod manifest;
 pub mod manifest_rules;

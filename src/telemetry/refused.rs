@@ -100,7 +100,7 @@ impl Refused {
             Self::TlsHandshake => "TLS handshake failed",
             Self::PlainOnTls => "This port speaks TLS: use https:// or wss://",
             Self::TlsOnPlain => "TLS on a port without TLS",
-            Self::ProxyProtocol => "The PROXY protocol is not spoken here",
+            Self::ProxyProtocol => "The PROXY protocol on a port that takes HTTP",
             Self::NotHttp => "Not an HTTP request",
             Self::HeadTooLarge => "A request head over 16 KiB",
         }
@@ -111,19 +111,19 @@ impl Refused {
         match self {
             Self::HttpVersion | Self::NoUpgrade | Self::NoConnectionUpgrade => PROXY,
             Self::NoHost | Self::MalformedHost => {
-                "a proxy or a client that does not name one host (RFC 9112 section 3.2)"
+                "usually a proxy or a client that does not name one host (RFC 9112 section 3.2)"
             }
-            Self::PlainOnTls => "an address that begins with http:// or ws://",
+            Self::PlainOnTls => "usually an address that begins with http:// or ws://",
             Self::TlsOnPlain => {
-                "an address that begins with https:// or wss://: use http:// or ws://, or set TLS_CERT and TLS_KEY"
+                "usually an address that begins with https:// or wss://: use http:// or ws://, or set TLS_CERT and TLS_KEY"
             }
             Self::ProxyProtocol => {
-                "a load balancer: turn its PROXY protocol off (send-proxy in HAProxy), let it send X-Forwarded-For, \
-                 and name it in TRUSTED_PROXIES"
+                "usually a load balancer: turn off its PROXY protocol (send-proxy in HAProxy), let it send \
+                 X-Forwarded-For, and name it in TRUSTED_PROXIES"
             }
-            Self::NotHttp => "a scanner, or a client that was given the wrong port",
+            Self::NotHttp => "usually a scanner, or a client with the wrong port",
             Self::HeadTooLarge => {
-                "cookies of other services on the same host name, or a client's mistake"
+                "usually cookies of other services on the same host name, or a client's mistake"
             }
             _ => CLIENT,
         }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use openstudio_signaling::config::table::SETTINGS;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::serve::serve;
 use openstudio_signaling::signaling::handler::Signaling;
@@ -151,8 +152,18 @@ fn help_and_version_can_be_read() {
     assert_eq!((code, stdout.as_str()), (Some(0), version));
     let (code, help, _) = run(&["--help"], &[]);
     assert_eq!(code, Some(0));
-    for part in ["serve", "check", "config", "--port <PORT>", "[default: 3000]"] {
+    for part in [
+        "serve",
+        "check",
+        "config",
+        "--port <PORT>",
+        "a whole number from 0 to 65535; default: 3000]",
+    ] {
         assert!(help.contains(part), "{part} in {help}");
+    }
+    for setting in SETTINGS {
+        let part = format!("{} [{}; default: {}]", setting.help, setting.allowed, setting.default);
+        assert!(help.contains(&part), "{part} in {help}");
     }
 }
 
