@@ -9,9 +9,9 @@ mod booted;
 mod browser;
 mod call;
 mod container;
+mod docs;
 mod forwarder;
 mod load;
-mod readme;
 mod repository;
 #[path = "../suite/secure.rs"]
 mod secure;
@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use booted::{Machine, SERVICE};
 use call::two_browsers_call_and_one_comes_back;
+use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use load::ConnectLoop;
-use readme::{ten_minutes_lead_on_air, the_readme_can_be_followed};
 use repository::it_is_installed_and_upgraded_from_a_repository;
 use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
@@ -65,7 +65,7 @@ on_both_releases! {
     it_serves_ipv4_where_there_is_no_ipv6
     purge_leaves_nothing_behind
     the_as_installed_tests_pass
-    the_readme_can_be_followed
+    the_docs_can_be_followed
     ten_minutes_lead_on_air
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
@@ -508,7 +508,6 @@ fn the_as_installed_tests_pass(suite: &str) {
     }
 }
 
-/// Runs every command of README's shell blocks that is for the operator, in their order.
 /// A page in Chromium connects to the installed service, asks, and reports what it heard.
 fn a_browser_gets_its_pong(suite: &str) {
     let machine = Machine::with_package(suite);

@@ -6,6 +6,10 @@ use std::path::Path;
 
 use openstudio_signaling::config::table::SETTINGS;
 use openstudio_signaling::telemetry::events::Event;
+use openstudio_signaling::telemetry::refused::Refused;
+use openstudio_signaling::wire::codes::{CloseCode, ErrorCode};
+use openstudio_signaling::wire::reply::ServerMessage;
+use openstudio_signaling::wire::request::MessageType;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -54,23 +58,46 @@ fn versions_agree() {
 }
 
 #[test]
-fn the_readme_lists_every_setting_and_every_error_and_close_code() {
-    let readme = read("README.md");
+fn the_operators_page_lists_every_setting() {
+    let page = read("docs/operate.md");
     for setting in SETTINGS {
         let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(readme.contains(&row), "{row}");
+        assert!(page.contains(&row), "{row}");
     }
-    for kind in openstudio_signaling::wire::request::MessageType::ALL {
-        assert!(readme.contains(&format!(r#"{{"type":"{}""#, kind.name())), "{}", kind.name());
+}
+
+#[test]
+fn the_protocols_page_lists_every_message_and_every_error_and_close_code() {
+    let page = read("docs/protocol.md");
+    for kind in MessageType::ALL {
+        assert!(page.contains(&format!(r#"{{"type":"{}""#, kind.name())), "{}", kind.name());
     }
-    for name in openstudio_signaling::wire::reply::ServerMessage::NAMES {
-        assert!(readme.contains(&format!(r#"{{"type":"{name}""#)), "{name}");
+    for name in ServerMessage::NAMES {
+        assert!(page.contains(&format!(r#"{{"type":"{name}""#)), "{name}");
     }
-    for code in openstudio_signaling::wire::codes::ErrorCode::ALL {
-        assert!(readme.contains(&format!("| `{code}` |")), "{code}");
+    for code in ErrorCode::ALL {
+        assert!(page.contains(&format!("| `{code}` | ")), "{code}");
     }
-    for code in [1001, 1002, 1007, 1009, 1011, 4008, 4010, 4102, 4201] {
-        assert!(readme.contains(&format!("| {code} |")), "{code}");
+    for code in [1001, 1002, 1007, 1009, 1011, 4008, 4010, 4102, 4201].map(CloseCode) {
+        let row = format!("| {code} | `{}` | ", code.reason());
+        assert!(page.contains(&row), "{row}");
+    }
+    // What a request for a WebSocket can get as its answer.
+    for refused in [
+        Refused::NoUpgrade,
+        Refused::NoConnectionUpgrade,
+        Refused::HttpVersion,
+        Refused::Body,
+        Refused::NoKey,
+        Refused::MalformedKey,
+        Refused::MalformedProtocol,
+        Refused::Origin,
+        Refused::Method,
+        Refused::WebSocketVersion,
+        Refused::Full,
+    ] {
+        let row = format!("| {} | `{}` | ", refused.status().as_u16(), refused.reason());
+        assert!(page.contains(&row), "{row}");
     }
 }
 
