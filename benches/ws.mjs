@@ -14,12 +14,12 @@ const { WebSocketServer } = createRequire(resolve(process.argv[2], 'from-here.js
 const [cert, key] = process.argv.slice(3).map((path) => readFileSync(path));
 const http = cert ? createSecureServer({ cert, key }) : createServer();
 http.listen({ host: '127.0.0.1', port: 0, backlog: 4096 });
-http.on('listening', () => console.log(`Listening on 127.0.0.1:${http.address().port}`));
+http.on('listening', () => console.log(`Listening on 127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (http.address()).port}`));
 const server = new WebSocketServer({ server: http });
-server.on('connection', (socket) => {
+server.on('connection', (/** @type {any} */ socket) => {
   // How a connection ends is the load generator's to judge.
   socket.on('error', () => {});
-  socket.on('message', (data) => {
+  socket.on('message', (/** @type {string} */ data) => {
     const message = JSON.parse(data);
     if (message.type === 'ping') {
       socket.send(JSON.stringify({ type: 'pong', timestamp: Date.now() }));

@@ -1,11 +1,12 @@
-# Cargo's tools for packages and tests: sourced by build-deb, build-image, debian/rules and tests/run.
+# shellcheck shell=sh
+# Cargo's tools for packages and tests: sourced by build-deb, build-image, debian/rules and tests/steps.
 #
 # Owns how a tool comes to be there. It deliberately does not know what is built with it.
 
 # cargo_tool NAME VERSION: puts a tool of crates.io into target/tools, once, and that folder into PATH. Without
-# optimization it is there in a third of the time, and none of them has much to do.
+# optimization it is there in a third of the time, and none of them has much to do. $top is the folder of the sources.
 cargo_tool() {
-    tools=$top/target/tools
+    tools=${top:?}/target/tools
     PATH=$tools/bin:$PATH
     ! grep -qF "\"$1 $2 " "$tools/.crates.toml" 2>/dev/null || return 0
     echo "installing $1 $2 into target/tools"
@@ -27,4 +28,9 @@ auditable_build() {
     RUSTC_WORKSPACE_WRAPPER=cargo-auditable \
         CARGO_AUDITABLE_ORIG_ARGS='{"offline":false,"locked":true,"frozen":false,"config":[]}' \
         cargo build --locked "$@"
+}
+
+# cargo_deny: the tool that looks at the licences, versions and sources of crates, in its last version for Rust 1.85.
+cargo_deny() {
+    cargo_tool cargo-deny 0.18.3
 }

@@ -9,10 +9,10 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 
 const [modules, file] = process.argv.slice(2);
-const require = createRequire(join(resolve(modules), 'from-here'));
-const { Parser } = require('@asyncapi/parser');
-const { default: Ajv } = require('ajv');
-const { default: addFormats } = require('ajv-formats');
+const load = createRequire(join(resolve(modules), 'from-here'));
+const { Parser } = load('@asyncapi/parser');
+const { default: Ajv } = load('ajv');
+const { default: addFormats } = load('ajv-formats');
 
 const problems = [];
 const { document, diagnostics } = await new Parser().parse(readFileSync(file, 'utf8'));

@@ -19,7 +19,15 @@ const [server, address] = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), 'firefox-'));
 const SECRET = 'a secret that both of them know';
 
-// Starts a program, and waits for the line that it has when it is ready.
+/**
+ * Starts a program, and waits for the line that it has when it is ready.
+ *
+ * @param {string} command
+ * @param {string[]} args
+ * @param {Record<string, string>} environment
+ * @param {string} ready
+ * @returns {Promise<string>}
+ */
 function start(command, args, environment, ready) {
   const env = { PATH: process.env.PATH, HOME: scratch, TMPDIR: scratch, ...environment };
   const child = spawn(command, args, { cwd: scratch, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -38,11 +46,15 @@ function start(command, args, environment, ready) {
 // Firefox by its Marionette protocol: each message is JSON with its length in front, and an answer has the number of
 // its command.
 class Firefox {
+  /** @type {import('node:net').Socket} */
   #socket;
+  /** @type {Buffer} */
   #heard = Buffer.alloc(0);
+  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void }>} */
   #waiting = new Map();
   #number = 0;
 
+  /** @param {Record<string, unknown>} preferences */
   static async start(preferences) {
     const lines = Object.entries(preferences).map(([name, value]) => `user_pref("${name}", ${value});\n`);
     writeFileSync(join(scratch, 'user.js'), lines.join(''));
@@ -55,6 +67,7 @@ class Firefox {
     return firefox;
   }
 
+  /** @param {string} command @param {object} parameters @returns {Promise<any>} */
   tell(command, parameters) {
     this.#number += 1;
     const message = JSON.stringify([0, this.#number, command, parameters]);
@@ -62,32 +75,40 @@ class Firefox {
     return new Promise((resolve, reject) => this.#waiting.set(this.#number, { resolve, reject }));
   }
 
+  /** @param {Buffer} data */
   #hear(data) {
     this.#heard = Buffer.concat([this.#heard, data]);
     for (;;) {
       const colon = this.#heard.indexOf(':');
-      const end = colon + 1 + Number(this.#heard.subarray(0, colon));
+      const end = colon + 1 + Number(this.#heard.toString('utf8', 0, colon));
       if (colon < 0 || this.#heard.length < end) return;
-      const message = JSON.parse(this.#heard.subarray(colon + 1, end));
+      const message = JSON.parse(this.#heard.toString('utf8', colon + 1, end));
       this.#heard = this.#heard.subarray(end);
       // The first message only says who is there.
       if (!Array.isArray(message)) continue;
       const [, number, error, result] = message;
-      const { resolve, reject } = this.#waiting.get(number);
-      if (error) reject(new Error(`${error.error}: ${error.message}`));
-      else resolve(result);
+      const asked = this.#waiting.get(number);
+      if (error) asked?.reject(new Error(`${error.error}: ${error.message}`));
+      else asked?.resolve(result);
     }
   }
 
+  /** @param {string} script @param {unknown[]} args */
   async run(script, ...args) {
     return (await this.tell('WebDriver:ExecuteScript', { script, args })).value;
   }
 
+  /** @param {string} id @returns {Promise<string>} */
   text(id) {
     return this.run('return document.getElementById(arguments[0]).innerText', id);
   }
 
-  // Waits until an element has this text in it, for longer than the page waits for anything.
+  /**
+   * Waits until an element has this text in it, for longer than the page waits for anything.
+   *
+   * @param {string} id
+   * @param {string} text
+   */
   async waitFor(id, text) {
     let now;
     for (let tries = 0; tries < 300; tries += 1) {
@@ -98,6 +119,7 @@ class Firefox {
     throw new Error(`no “${text}” in #${id}: ${now}`);
   }
 
+  /** @param {string} id */
   async click(id) {
     const { value } = await this.tell('WebDriver:FindElement', { using: 'css selector', value: `#${id}` });
     await this.tell('WebDriver:ElementClick', { id: Object.values(value)[0] });

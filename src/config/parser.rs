@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::settings::Settings;
 
-/// A value that can't be used; why is among the errors of [`Config::new`].
+/// A value that can't be used; why is among the errors of [`Config::new`](crate::config::config::Config::new).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unusable;
 

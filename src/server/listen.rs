@@ -72,7 +72,7 @@ pub fn clients_for(file_limit: u64) -> usize {
     usize::try_from(file_limit - reserve).unwrap_or(usize::MAX).clamp(1, 1_000_000)
 }
 
-/// Makes a listener, bound here or passed, ready for [`accept`].
+/// Makes a listener, bound here or passed, ready for [`accept`](crate::server::accept::accept).
 ///
 /// # Errors
 ///

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::paused;
 use crate::paused::Clock;
+use crate::settle::is_silent;
 use crate::shows::Show;
-use crate::support::{Answer, Client, UPGRADE, WELCOME, connect, head, is_silent};
-use crate::target::{Target, wait_until};
+use crate::support::wait_until;
+use crate::support::{Answer, Client, UPGRADE, WELCOME, connect, head};
+use crate::target::Target;
 
 /// Of each kind.
 const ATTACKERS: usize = 2_000;

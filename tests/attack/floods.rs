@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crate::shows::Show;
-use crate::support::{Server, frame};
-use crate::target::{Target, wait_until};
+use crate::support::Server;
+use crate::support::wait_until;
+use crate::talk::frame;
+use crate::target::Target;
 
 const PING: &str = r#"{"type":"ping"}"#;
 

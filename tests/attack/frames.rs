@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::frame;
+use crate::talk::frame;
 use crate::target::Target;
 
 /// A message of so many bytes that is answered by a pong.

@@ -13,20 +13,30 @@ mod connections;
 mod floods;
 mod frames;
 mod journal;
-#[path = "../suite/paused.rs"]
-mod paused;
-#[path = "../suite/peers.rs"]
-#[allow(dead_code, reason = "the other test crate uses the rest")]
-mod peers;
 mod readers;
 mod requests;
 mod rooms;
-#[path = "../suite/secure.rs"]
-#[allow(dead_code, reason = "the other test crate uses the rest")]
-mod secure;
 mod shows;
 mod stopping;
-#[path = "../suite/support.rs"]
-#[allow(dead_code, reason = "the other test crate uses the rest")]
-mod support;
 mod target;
+
+#[path = "../support/count.rs"]
+mod count;
+#[path = "../support/fetch.rs"]
+mod fetch;
+#[path = "../support/paused.rs"]
+mod paused;
+#[path = "../support/peers.rs"]
+mod peers;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/secure.rs"]
+mod secure;
+#[path = "../support/settle.rs"]
+mod settle;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/system.rs"]
+mod system;
+#[path = "../support/talk.rs"]
+mod talk;

@@ -7,7 +7,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::paused::Clock;
 use crate::shows::Show;
-use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, frame, head};
+use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, head};
+use crate::talk::frame;
 use crate::target::Target;
 
 /// The default of `MAX_OUTBOX_BYTES`.

@@ -9,8 +9,10 @@ use std::thread::JoinHandle;
 use crate::peers::peer;
 use crate::secure::{certificate, secure};
 use crate::shows::Show;
-use crate::support::{Answer, Client, connect, frame, head};
-use crate::target::{Target, wait_until};
+use crate::support::wait_until;
+use crate::support::{Answer, Client, connect, head};
+use crate::talk::frame;
+use crate::target::Target;
 
 /// A thread that sends as much as its connections take, and reads what comes, until it is ended.
 struct Hammer {

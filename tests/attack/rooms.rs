@@ -1,7 +1,7 @@
 //! Ids that many want, rooms that many enter and leave, and names that are too long.
 
 use crate::peers::{A, peer};
-use crate::support::frame;
+use crate::talk::frame;
 use crate::target::Target;
 
 /// 500 clients ask at once for an id whose holder is there. Eight wait to hear whether it lives, all others are
@@ -15,7 +15,7 @@ fn an_id_that_many_want_is_its_holders() {
     let register = format!(r#"{{"type":"register","peerId":"{A}"}}"#);
     others.iter_mut().for_each(|client| client.say(&register));
     let refusals = r#"openstudio_signaling_errors_total{code="already-registered"}"#;
-    crate::target::wait_until(|| target.metric(refusals) >= 492.0, || "the refusals".into());
+    crate::support::wait_until(|| target.metric(refusals) >= 492.0, || "the refusals".into());
     assert_eq!(target.metric(refusals), 492.0, "eight wait");
     // A sign of life is later than the question.
     clock.advance(1);

@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::peers::{A, peer};
 use crate::shows::Show;
-use crate::support::{Client, Server, UPGRADE, connect, frame, head};
+use crate::support::{Client, Server, UPGRADE, connect, head};
+use crate::talk::frame;
 use crate::target::Target;
 
 /// All attacks at once, until it is dropped.

@@ -5,10 +5,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
+use crate::fetch::get;
 use crate::paused::{self, Clock};
-use crate::support::{PATIENCE, Server, get, raise_file_limit};
+use crate::support::{Server, wait_until};
+use crate::system::raise_file_limit;
 
 /// A server, and what it held before anybody came.
 pub struct Target {
@@ -126,14 +127,5 @@ fn descriptors(process: u32) -> usize {
             output.stdout.iter().filter(|byte| **byte == b'\n').count()
         }
         Err(error) => panic!("{directory}: {error}"),
-    }
-}
-
-/// Waits for something that nothing tells of.
-pub fn wait_until(mut done: impl FnMut() -> bool, what: impl Fn() -> String) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {}", what());
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

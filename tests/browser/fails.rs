@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::coturn::Coturn;
 use crate::network::{Upgrade, proxy};
-use crate::support::{self, Server};
+use crate::process;
+use crate::support::Server;
 use crate::visit::Visit;
 use crate::{SECRET, check_page, manifest, serve, station, with_browser};
 
@@ -120,7 +121,7 @@ fn a_server_that_goes_is_missed_and_found_again() {
         let manifest = directory.path().join("station-manifest.json");
         let manifest = manifest.to_str().unwrap();
         let settings = [("STATION_MANIFEST", manifest), ("TURN_SECRET", SECRET), ("PORT", &port)];
-        let _again = Server::spawn(support::binary().envs(settings));
+        let _again = Server::spawn(process::binary().envs(settings));
         let verdict = visit.wait_for("verdict", "Everything works.").await;
         assert!(verdict.starts_with("Everything works."), "{verdict}");
         assert!(visit.text("link-state").await.starts_with("connected since "));

@@ -4,19 +4,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
-#[allow(dead_code, reason = "the other test crate uses the rest")]
-#[path = "../suite/coturn.rs"]
-mod coturn;
 mod fails;
 mod network;
-#[allow(dead_code, reason = "the other test crates use the rest")]
-#[path = "../suite/support.rs"]
-mod support;
+mod page;
 mod visit;
-#[allow(dead_code, reason = "the other test crate uses the rest")]
-#[path = "../machine/webdriver.rs"]
-mod webdriver;
 mod works;
+
+#[path = "../support/coturn.rs"]
+mod coturn;
+#[path = "../support/listener.rs"]
+mod listener;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/running.rs"]
+mod running;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/webdriver.rs"]
+mod webdriver;
 
 use std::fs;
 use std::path::Path;

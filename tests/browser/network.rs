@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
+
+use crate::listener;
 
 /// The largest datagram there is.
 const DATAGRAM: usize = 65_536;
@@ -54,15 +56,10 @@ pub enum Upgrade {
 
 /// Passes one request a connection on to a port of the loopback, and says 502 where nothing answers: a port.
 pub async fn proxy(server: u16, upgrade: Upgrade) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            tokio::spawn(pass(client, server, upgrade));
-        }
-    });
-    port
+    listener::each(move |client| async move {
+        let _ = pass(client, server, upgrade).await;
+    })
+    .await
 }
 
 async fn pass(mut client: TcpStream, server: u16, upgrade: Upgrade) -> Option<()> {

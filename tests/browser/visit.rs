@@ -8,7 +8,8 @@ use std::time::Duration;
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::webdriver::{Driver, Page};
+use crate::page::Page;
+use crate::webdriver::Driver;
 
 /// Longer than the page itself waits for anything, and shorter than chromedriver does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +41,7 @@ pub struct Visit(pub Page);
 
 impl Visit {
     pub async fn to(driver: &Driver, url: &str, arguments: &[&str]) -> Self {
-        let page = driver.browser("visitor", arguments).await;
+        let page = Page::start(driver, "visitor", arguments).await;
         page.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH }));
         let visit = Self(page);
         visit.look(1280, "light").await;

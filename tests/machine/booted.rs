@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::support::Client;
+use crate::support::{Client, PATIENCE, wait_every};
 
 /// The package, the unit and the command are all called so.
 pub const SERVICE: &str = "openstudio-signaling";
-
-/// How long anything may take: the watchdog alone has 20 s.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const SERVICE_UNIT: &str = "openstudio-signaling.service";
+pub const SOCKET_UNIT: &str = "openstudio-signaling.socket";
 
 /// How many machines this process has booted.
 static BOOTED: AtomicU32 = AtomicU32::new(0);
@@ -222,13 +221,9 @@ impl Machine {
         find()
     }
 
-    pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let start = Instant::now();
-        while !done() {
-            assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
-            // The machine is another system: there is nothing to be woken by.
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    pub fn wait_until(&self, what: &str, done: impl FnMut() -> bool) {
+        // The machine is another system: there is nothing to be woken by.
+        wait_every(Duration::from_millis(50), done, || what.to_owned());
     }
 
     /// A client on the machine's loopback that has had its welcome.

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::support::PATIENCE;
+use crate::booted::Machine;
+use crate::support::{PATIENCE, WELCOME};
+use crate::webdriver::HEADLESS;
 
 /// Chromium and its children, which end when it is dropped.
 struct Chromium(Child);
@@ -19,13 +21,24 @@ impl Drop for Chromium {
     }
 }
 
+/// A page in Chromium connects to the installed service, asks, and reports what it heard.
+pub fn a_browser_gets_its_pong(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let heard = hear(include_str!("page.html"));
+    let lines: Vec<_> = heard.lines().collect();
+    let [welcome, pong, closed] = &lines[..] else { panic!("{heard}") };
+    assert_eq!(*welcome, WELCOME);
+    assert!(pong.starts_with(r#"{"type":"pong","timestamp":"#), "{heard}");
+    assert_eq!(*closed, "closed 1000 clean");
+    machine.wait_for_log("close 1000 by client");
+}
+
 /// Serves `page` to a Chromium and returns the body of what the page posts to `/heard`.
-pub fn hear(page: &str) -> String {
+fn hear(page: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let profile = tempfile::tempdir().unwrap();
     let chromium = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(HEADLESS)
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("http://{}/", listener.local_addr().unwrap()))
         // What it leaves in its temporary folder goes with the profile.

@@ -9,11 +9,12 @@ use hyper::service::service_fn;
 use hyper::{Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::booted::{Machine, SERVICE};
 use crate::forwarder::Forwarder;
-use crate::webdriver::{Driver, Page};
+use crate::listener;
+use crate::page::Page;
+use crate::webdriver::Driver;
 
 /// The types of what a page hears from the server, part by part.
 type Heard = &'static [&'static [&'static str]];
@@ -51,7 +52,8 @@ pub fn two_browsers_call_and_one_comes_back(suite: &str) {
 async fn call(suite: &str, machine: &Machine, driver: &Driver) {
     let start = Instant::now();
     let url = serve(include_str!("call.html")).await;
-    let (host, guest) = tokio::join!(driver.open("host", &url), driver.open("guest", &url));
+    let (host, guest) =
+        tokio::join!(Page::open(driver, "host", &url), Page::open(driver, "guest", &url));
     let network = Forwarder::to(3000).await;
     let by_network = format!("ws://localhost:{}/", network.port);
     host.call("enter", &[&by_network, "call", "host"]).await;
@@ -130,18 +132,14 @@ async fn ids(host: &Page, guest: &Page, host_hears: Heard, guest_hears: Heard) -
 
 /// Serves a page, for as long as the runtime lives: its URL.
 async fn serve(page: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // Cameras are for pages from a secure place only, and this machine itself is one.
-    let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let answer = service_fn(async |_| {
-                let html = Response::builder().header(header::CONTENT_TYPE, "text/html");
-                Ok::<_, Infallible>(html.body(page.to_owned()).unwrap())
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
-        }
+    let port = listener::each(move |stream| async move {
+        let answer = service_fn(async |_| {
+            let html = Response::builder().header(header::CONTENT_TYPE, "text/html");
+            Ok::<_, Infallible>(html.body(page.to_owned()).unwrap())
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        drop(connection.await);
     });
-    url
+    // Cameras are for pages from a secure place only, and this machine itself is one.
+    format!("http://localhost:{}/", port.await)
 }

@@ -2,8 +2,10 @@
 //! what passes through it.
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+
+use crate::listener;
 
 /// Passes connections on to a port of the loopback, for as long as its runtime lives.
 pub struct Forwarder {
@@ -13,16 +15,9 @@ pub struct Forwarder {
 
 impl Forwarder {
     pub async fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let cut = watch::Sender::new(());
         let cuts = cut.clone();
-        tokio::spawn(async move {
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(pass(client, server, cuts.subscribe()));
-            }
-        });
+        let port = listener::each(move |client| pass(client, server, cuts.subscribe())).await;
         Self { port, cut }
     }
 

@@ -6,12 +6,13 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 use crate::booted::{Machine, SERVICE};
 use crate::load::ConnectLoop;
+use crate::running::Running;
 
 /// Where the machine finds the repository, in a network that nobody else is in.
 const ADDRESS: &str = "127.0.0.1:8090";
@@ -56,23 +57,18 @@ impl Drop for Keys {
 }
 
 /// A plain web server on the machine's loopback.
-struct WebServer(Child);
+struct WebServer {
+    _process: Running,
+}
 
 impl WebServer {
     fn start(machine: &Machine, root: &Path) -> Self {
         let mut command = Command::new("caddy");
         command.args(["file-server", "--listen", ADDRESS, "--root"]).arg(root);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self(command.env_clear().env("HOME", root).spawn().unwrap());
+        let process = Running::start(command.env_clear().env("HOME", root));
         machine.wait_until("the web server", || TcpStream::connect(ADDRESS).is_ok());
-        server
-    }
-}
-
-impl Drop for WebServer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Self { _process: process }
     }
 }
 

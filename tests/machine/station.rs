@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::booted::{Machine, SERVICE};
-use crate::support::{self, Client};
+use crate::fetch;
+use crate::support::Client;
 
 const HOST: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const GUEST: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -92,14 +93,14 @@ pub fn secrets_and_the_manifest_are_set(suite: &str) {
     sh(&format!("sed -i s/openstudio-sample/radio-north/ {MANIFEST}"));
     machine.ok(&["systemctl", "reload", SERVICE]);
     machine.wait_for_log("station is radio-north");
-    let station = support::get(3000, "/api/station").body;
+    let station = fetch::get(3000, "/api/station").body;
     assert!(station.contains(r#""stationId":"radio-north""#), "{station}");
     sh(&format!("sed -i 's/\"name\"/\"nom\"/; s/stun:/http:/' {MANIFEST}"));
     assert!(!machine.run(&["systemctl", "reload", SERVICE]).status.success());
     for error in ["Missing or invalid \"name\"", "Invalid STUN URL at ice.stun[0]"] {
         machine.wait_for_log(&format!("Failed to load station manifest: {MANIFEST}: {error}"));
     }
-    assert_eq!(support::get(3000, "/api/station").body, station);
+    assert_eq!(fetch::get(3000, "/api/station").body, station);
     assert_eq!(machine.property("MainPID"), process);
     host.leave(1000);
     assert!(!machine.run(&["systemctl", "restart", SERVICE]).status.success());

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::booted::{Machine, SERVICE};
-use crate::secure::{Stream, certificate, secure, shown};
+use crate::secure::{Stream, certificate, secure};
+use crate::shown::shown;
 use crate::support::{Client, connect};
 
 const LINEAGE: &str = "/etc/letsencrypt/live/localhost";

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use rustix::pipe::PipeFlags;
 use serde_json::{Value, json};
 
+use crate::fetch::get;
 use crate::paused;
-use crate::support::{PATIENCE, Server, WELCOME, binary, get};
+use crate::process::binary;
+use crate::support::{PATIENCE, Server, WELCOME};
 
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =

@@ -13,8 +13,10 @@ use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::telemetry::level::Level;
 use rustix::process::Signal;
 
+use crate::fetch::get;
 use crate::paused;
-use crate::support::{Client, Log, PATIENCE, Server, binary, get};
+use crate::process::binary;
+use crate::support::{Client, Log, PATIENCE, Server};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } =

@@ -1,9 +1,20 @@
 //! How connections end: by the client, by silence, by breaking off.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 
+use crate::fetch::get;
 use crate::paused;
-use crate::support::{Server, frame, get, is_silent};
+use crate::settle::is_silent;
+use crate::support::{Client, Server};
+use crate::talk::frame;
+
+impl<S: Read + Write> Client<S> {
+    /// Whether TCP ends now, without a further frame.
+    pub fn ends(&mut self) -> bool {
+        self.frame().is_none()
+    }
+}
 
 #[test]
 fn the_clients_code_is_echoed() {
@@ -81,7 +92,7 @@ fn a_message_under_way_is_no_reason_to_stay() {
     client.send(0x01, b"{");
     client.send(0x88, &3000_u16.to_be_bytes());
     // Whoever says goodbye and ends its side of TCP gets its answer all the same.
-    client.shutdown_write();
+    client.stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.close_code(), Some(3000));
     assert!(client.ends());
 }
@@ -119,7 +130,7 @@ fn who_is_refused_has_a_second_to_read_why() {
 fn a_connection_that_breaks_off_is_1006() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.shutdown_write();
+    client.stream.shutdown(Shutdown::Write).unwrap();
     assert!(client.ends());
     let line = server.log.wait_for("close 1006 by nobody");
     assert!(line.contains("disconnected: 127.0.0.1 (client 1, "), "{line}");

@@ -7,8 +7,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::fetch::get;
 use crate::metrics::promtool;
-use crate::support::{Server, get};
+use crate::support::Server;
 
 /// The words of PromQL that stand where a metric could.
 const WORDS: [&str; 13] = [

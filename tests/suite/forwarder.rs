@@ -10,9 +10,12 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
+
+use crate::listener;
 
 /// Passes connections on for as long as it lives.
 pub struct Forwarder {
@@ -42,42 +45,32 @@ impl Forwarder {
     }
 
     fn start(server: u16, tls: Option<TlsAcceptor>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let server = Arc::new(AtomicU16::new(server));
-        let (alive, ended) = oneshot::channel();
         let leads_to = Arc::clone(&server);
+        let (alive, ended) = oneshot::channel();
+        let (say, said) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.unwrap();
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = accept(listener, leads_to, tls) => {}
-                    _ = ended => {}
-                }
+                let pass =
+                    move |client| forward(client, leads_to.load(Ordering::SeqCst), tls.clone());
+                say.send(listener::each(pass).await).unwrap();
+                let _ = ended.await;
             });
         });
-        Self { port, server, _alive: alive }
+        Self { port: said.recv().unwrap(), server, _alive: alive }
     }
 }
 
-async fn accept(listener: TcpListener, server: Arc<AtomicU16>, tls: Option<TlsAcceptor>) {
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        let (server, tls) = (server.load(Ordering::SeqCst), tls.clone());
-        tokio::spawn(async move {
-            match tls {
-                None => pass(client, server).await,
-                Some(tls) => {
-                    // A client that does not trust the certificate does not come this far.
-                    if let Ok(client) = tls.accept(client).await {
-                        pass(client, server).await;
-                    }
-                }
+async fn forward(client: TcpStream, server: u16, tls: Option<TlsAcceptor>) {
+    match tls {
+        None => pass(client, server).await,
+        Some(tls) => {
+            // A client that does not trust the certificate does not come this far.
+            if let Ok(client) = tls.accept(client).await {
+                pass(client, server).await;
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::support::{Client, Server, frame};
+use crate::support::{Client, Server};
+use crate::talk::frame;
 
 const PING: &str = r#"{"type":"ping"}"#;
 

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 
+use crate::fetch::{get, request};
 use crate::paused;
-use crate::support::{
-    Answer, Client, Server, UPGRADE, WELCOME, frame, get, head, is_silent, request,
-};
+use crate::settle::is_silent;
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, head};
+use crate::talk::frame;
 
 /// The good handshake with the line of one header replaced, or taken out for an empty line.
 fn with<'a>(name: &str, line: &'a str) -> Vec<&'a str> {

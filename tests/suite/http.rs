@@ -4,7 +4,15 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::path::Path;
 
-use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, get, head, request};
+use crate::fetch::{get, request};
+use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, head};
+
+impl Answer {
+    /// Whether it has this line in its head.
+    pub fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+}
 
 fn has_security_headers(answer: &Answer) -> bool {
     answer.has("x-content-type-options: nosniff")

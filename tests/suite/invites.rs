@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::peers::{A, B, C, error, peer};
-use crate::support::{Client, Server, binary};
+use crate::peers::{A, peer};
+use crate::process::binary;
+use crate::rooms::{B, C, error};
+use crate::support::{Client, Server};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 

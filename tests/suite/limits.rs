@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::{Client, Server, UPGRADE, connect, request};
+use crate::fetch::request;
+use crate::support::{Client, Server, UPGRADE, connect};
 
 #[test]
 fn full_is_503_until_somebody_leaves() {

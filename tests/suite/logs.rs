@@ -5,8 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::pipe::PipeFlags;
 
+use crate::fetch::request;
 use crate::peers::{A, peer};
-use crate::support::{Log, Server, UPGRADE, binary, request};
+use crate::process::binary;
+use crate::support::{Log, Server, UPGRADE};
 
 #[test]
 fn the_story_of_a_client() {

@@ -6,26 +6,23 @@ mod asyncapi;
 mod check;
 mod cli;
 mod closing;
-mod coturn;
 mod dashboard;
 mod forwarder;
 mod frames;
 mod handshake;
 mod http;
 mod invites;
+mod keys;
 mod limits;
 mod logs;
 mod messages;
 mod metrics;
 mod packaging;
-mod paused;
-mod peers;
 mod proxies;
-mod secure;
+mod rooms;
 mod shutdown;
 mod station;
 mod studio;
-mod support;
 mod systemd;
 mod tls;
 mod trust;
@@ -33,3 +30,32 @@ mod turn;
 mod utf8;
 mod watch;
 mod web;
+
+#[path = "../support/coturn.rs"]
+mod coturn;
+#[path = "../support/count.rs"]
+mod count;
+#[path = "../support/fetch.rs"]
+mod fetch;
+#[path = "../support/listener.rs"]
+mod listener;
+#[path = "../support/paused.rs"]
+mod paused;
+#[path = "../support/peers.rs"]
+mod peers;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/running.rs"]
+mod running;
+#[path = "../support/secure.rs"]
+mod secure;
+#[path = "../support/settle.rs"]
+mod settle;
+#[path = "../support/shown.rs"]
+mod shown;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/system.rs"]
+mod system;
+#[path = "../support/talk.rs"]
+mod talk;

@@ -9,8 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use openstudio_signaling::telemetry::metrics::CONTENT_TYPE;
 
+use crate::fetch::{get, request};
 use crate::paused;
-use crate::support::{Client, PATIENCE, Server, UPGRADE, get, request};
+use crate::support::{Client, PATIENCE, Server, UPGRADE};
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";

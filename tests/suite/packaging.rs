@@ -148,7 +148,7 @@ fn the_shipped_settings_file_is_read_by_the_real_binary() {
     let path = directory.path().join("in-force");
     fs::write(&path, in_force).unwrap();
     let config = |file: &Path| {
-        let output = crate::support::binary()
+        let output = crate::process::binary()
             .args(["config", "--settings-file"])
             .arg(file)
             .output()

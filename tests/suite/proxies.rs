@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{Answer, PATIENCE, Server, UPGRADE, WELCOME, get, head, request};
+use crate::fetch::{get, request};
+use crate::support::{Answer, PATIENCE, Server, UPGRADE, WELCOME, head};
 use running::{Kind, NAME, Proxy};
 
 /// An address that is nobody's here (RFC 5737), and the ways in which a client may claim that it has it.

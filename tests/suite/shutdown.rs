@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::paused;
-use crate::peers::{A, B, peer};
-use crate::support::{
-    Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, connect, head, is_silent,
-};
+use crate::peers::{A, peer};
+use crate::rooms::B;
+use crate::settle::is_silent;
+use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, WELCOME, connect, head};
 
 #[test]
 fn an_idle_server_stops_at_once() {
@@ -28,7 +28,7 @@ fn an_idle_server_stops_at_once() {
 
 #[test]
 fn two_thousand_clients_get_their_close_frame() {
-    crate::support::raise_file_limit();
+    crate::system::raise_file_limit();
     // However long it takes all of them to answer, the grace period is not over.
     let (mut server, _clock) = paused::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
     let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();

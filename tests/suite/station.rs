@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+use crate::fetch::{get, request};
 use crate::paused;
 use crate::peers::{A, peer};
-use crate::support::{Answer, Log, PATIENCE, Server, binary, get, request};
+use crate::process::binary;
+use crate::support::{Answer, Log, PATIENCE, Server};
 
 const MANIFEST: &str = r#"{
   "stationId": "radio-north", "name": "Radio North", "colour": "red",
@@ -70,7 +72,7 @@ fn pages_and_peers_get_what_the_manifest_says() {
 fn a_reload_reads_it_again_and_a_bad_one_changes_nothing() {
     let manifest = Manifest::new(MANIFEST);
     let server = manifest.server();
-    let mut client = peer(&server, crate::peers::B);
+    let mut client = peer(&server, crate::rooms::B);
     fs::write(&manifest.path, MANIFEST.replace("north", "south").replace("turn:a", "turn:b"))
         .unwrap();
     server.signal(Signal::HUP);

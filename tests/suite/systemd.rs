@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
+use crate::fetch::get;
 use crate::paused;
-use crate::support::{Log, PATIENCE, Server, binary, connect, get};
+use crate::process::binary;
+use crate::support::{Log, PATIENCE, Server, connect};
 
 /// A notification socket, and the datagrams that came to it.
 struct Notifications {

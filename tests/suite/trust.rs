@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::check::{check, run};
 use crate::forwarder::Forwarder;
-use crate::support::{PATIENCE, Server, binary};
+use crate::process::binary;
+use crate::support::{PATIENCE, Server};
 
 /// Certificates made with openssl(1), in a directory of their own: `root`, and what it has issued. Each name is a
 /// `.pem` and a `.key`.
@@ -246,7 +247,10 @@ fn a_server_says_why_browsers_refuse_its_certificate() {
         let before = server.log.count("[WARN] The certificate in ");
         let reloads = server.log.count("Reloaded: ");
         server.signal(Signal::HUP);
-        server.log.wait_for_another("Reloaded: ", reloads);
+        server.log.find("further reload", |lines| {
+            (lines.iter().filter(|line| line.contains("Reloaded: ")).count() > reloads)
+                .then_some(())
+        });
         for line in &lines {
             server.log.wait_for(&format!("[WARN] {line}"));
         }

@@ -6,14 +6,17 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::coturn::{Coturn, Running};
-use crate::support::{PATIENCE, Server, binary, libfaketime};
+use crate::coturn::Coturn;
+use crate::process::binary;
+use crate::running::Running;
+use crate::support::{Server, wait_until};
+use crate::system::libfaketime;
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -80,12 +83,18 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Running::start(command);
     child.0.stdin.take().unwrap().write_all(input).unwrap();
-    let start = Instant::now();
-    while child.0.try_wait().unwrap().is_none() {
-        assert!(start.elapsed() < PATIENCE, "{command:?} does not end");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.output()
+    wait_until(|| child.0.try_wait().unwrap().is_some(), || format!("{command:?} does not end"));
+    output(child)
+}
+
+/// What a process said that has ended.
+fn output(mut process: Running) -> Output {
+    let status = process.0.wait().unwrap();
+    let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+    let (stdout, stderr) = (process.0.stdout.take(), process.0.stderr.take());
+    std::io::copy(&mut stdout.unwrap(), &mut output.stdout).unwrap();
+    std::io::copy(&mut stderr.unwrap(), &mut output.stderr).unwrap();
+    output
 }
 
 /// The flags that packaging/compose.yaml gives coturn, with what its operator fills in.

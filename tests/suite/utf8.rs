@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use crate::support::{Server, frame};
+use crate::support::Server;
+use crate::talk::frame;
 
 /// The shortest and the longest character of each length, and some that look suspicious: a byte order mark,
 /// code points that are no characters, the last one before the surrogates and the first one behind.

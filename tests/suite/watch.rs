@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,7 +9,8 @@ use serde_json::Value;
 
 use crate::check::{check, ever_longer};
 use crate::forwarder::Forwarder;
-use crate::support::{Log, PATIENCE, Server, binary};
+use crate::process::binary;
+use crate::support::{Log, PATIENCE, Server, wait_until};
 
 /// A watch under way, and what it says.
 struct Watching {
@@ -45,14 +45,8 @@ impl Drop for Watching {
 
 /// Waits for the end of a process.
 fn exit_code(child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(start.elapsed() < PATIENCE, "it does not end");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_until(|| child.try_wait().unwrap().is_some(), || "it does not end".into());
+    child.wait().unwrap().code()
 }
 
 #[test]
@@ -154,7 +148,7 @@ fn a_watch_answers_the_pings_of_the_server() {
     let (code, stdout) =
         check(&format!("localhost:{}", server.port), &["--watch", "--count=2", "--interval=1"]);
     assert_eq!(code, Some(0), "{stdout}");
-    let metrics = crate::support::get(server.port, "/metrics").body;
+    let metrics = crate::fetch::get(server.port, "/metrics").body;
     let answered =
         metrics.lines().find(|line| line.contains("heartbeat") && line.contains("_count"));
     let answered = answered.unwrap().rsplit(' ').next().unwrap().parse::<u32>().unwrap();

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::{Answer, Server, UPGRADE, binary, get, head, request};
+use crate::fetch::{get, request};
+use crate::process::binary;
+use crate::support::{Answer, Server, UPGRADE, head};
 
 /// A web studio with things around it that nobody may see.
 fn studio() -> tempfile::TempDir {

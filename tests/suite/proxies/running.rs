@@ -8,12 +8,14 @@ use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::running::Running;
+use crate::secure::certificate_for;
 use crate::support::{Answer, Client, PATIENCE, UPGRADE, connect, head};
 
 /// The name in the shipped files.
@@ -161,15 +163,7 @@ impl Port {
 
 /// A certificate for the name in the files, under the names that certbot gives, and both parts in one file.
 fn certificate(dir: &Path) {
-    let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=studio.example.org"])
-        .args(["-addext", "subjectAltName=DNS:studio.example.org"])
-        .args(["-keyout", "privkey.pem", "-out", "fullchain.pem"])
-        .current_dir(dir)
-        .output()
-        .expect("it is installed by tests/run");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    certificate_for(NAME, dir, "fullchain.pem", "privkey.pem");
     let part = |name| fs::read(dir.join(name)).unwrap();
     fs::write(dir.join("both.pem"), [part("fullchain.pem"), part("privkey.pem")].concat()).unwrap();
 }
@@ -177,7 +171,7 @@ fn certificate(dir: &Path) {
 /// A running proxy on ports of its own.
 pub struct Proxy {
     kind: Kind,
-    child: Child,
+    process: Running,
     http: Port,
     https: Port,
     dir: TempDir,
@@ -193,12 +187,12 @@ impl Proxy {
         let mut command = kind.command(dir.path(), false);
         let said = dir.path().join("said");
         command.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
-        let child = command.spawn().expect("it is installed by tests/run");
-        let mut proxy = Self { kind, child, http, https, dir };
+        let process = Running::start(&mut command);
+        let mut proxy = Self { kind, process, http, https, dir };
         // Each try is a process and a handshake, so this does not spin.
         let start = Instant::now();
         while !proxy.openssl("127.0.0.1").stdin(Stdio::null()).output().unwrap().status.success() {
-            let ended = proxy.child.try_wait().unwrap().is_some();
+            let ended = proxy.process.0.try_wait().unwrap().is_some();
             let said = fs::read_to_string(&said).unwrap();
             assert!(!ended && start.elapsed() < PATIENCE, "{kind:?} does not serve: {said}");
         }
@@ -231,7 +225,7 @@ impl Proxy {
         let far = OwnedFd::from(listener.accept().unwrap().0);
         let mut command = self.openssl(source);
         command.arg("-quiet").stdin(far.try_clone().unwrap()).stdout(far).stderr(Stdio::null());
-        Tunnel { client: Client { stream }, openssl: command.spawn().unwrap() }
+        Tunnel { client: Client { stream }, _openssl: Running::start(&mut command) }
     }
 
     /// A WebSocket client that has sent `headers` with its handshake. The welcome is left to be read.
@@ -252,22 +246,8 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A client at the end of a TLS connection.
 pub struct Tunnel {
     pub client: Client,
-    openssl: Child,
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let _ = self.openssl.kill();
-        let _ = self.openssl.wait();
-    }
+    _openssl: Running,
 }

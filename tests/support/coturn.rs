@@ -3,38 +3,10 @@
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::running::Running;
 use crate::support::Log;
-
-/// A process that is ended and waited for, whatever the test comes to.
-pub struct Running(pub Child);
-
-impl Running {
-    pub fn start(command: &mut Command) -> Self {
-        let child = command.spawn();
-        Self(
-            child.unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is needed")),
-        )
-    }
-
-    /// What the process said, once it has ended.
-    pub fn output(mut self) -> Output {
-        let mut output =
-            Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
-        let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
-        std::io::copy(&mut stdout.unwrap(), &mut output.stdout).unwrap();
-        std::io::copy(&mut stderr.unwrap(), &mut output.stderr).unwrap();
-        output
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A coturn that knows a secret.
 pub struct Coturn {
