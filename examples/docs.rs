@@ -14,7 +14,8 @@ use openstudio_signaling::config::cli::command;
 use openstudio_signaling::config::table::{SETTINGS, Setting};
 
 fn main() -> io::Result<()> {
-    let directory = std::env::args_os().nth(1).map(PathBuf::from);
+    let directory = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
+    let directory = directory.map(PathBuf::from);
     let directory = directory.ok_or_else(|| io::Error::other("usage: docs DIRECTORY"))?;
     fs::create_dir_all(&directory)?;
     let mut command = command();
