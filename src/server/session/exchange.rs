@@ -157,6 +157,16 @@ impl<C: Conversation> Exchange<C> {
         })
     }
 
+    /// Gives the client what others have said to it up to now. What the socket does not take is pending.
+    pub fn deliver(&mut self) {
+        with_scratch(|scratch| {
+            // Where it has too much waiting, or its connection is broken, there is nothing more to be done for it.
+            if self.collect(&mut scratch.out.frames, usize::MAX).is_none() {
+                let _ = self.flush(&mut scratch.out.frames);
+            }
+        });
+    }
+
     /// Where somebody wants to know whether the client lives, it is asked.
     fn take_challenge(&mut self) -> Option<End> {
         if !self.conversation.outbox()?.is_challenged() {

@@ -91,7 +91,10 @@ impl<C: Conversation> Session<C> {
             // The heartbeat comes last: bytes that wait to be read are an answer.
             tokio::select! {
                 biased;
-                () = &mut draining => return End::Going(self.parting_code()),
+                () = &mut draining => {
+                    self.exchange.deliver();
+                    return End::Going(self.parting_code());
+                }
                 ready = poll_fn(|cx| self.exchange.poll_ready(cx)) => {
                     match ready.map_or(Turn::End(End::Gone), |ready| self.exchange.turn(ready)) {
                         Turn::End(end) => return end,
@@ -196,7 +199,9 @@ mod tests {
     use crate::signaling::conversation::{Message, Replies};
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
-    use crate::wire::ids::ClientId;
+    use crate::wire::frame::{Opcode, encode};
+    use crate::wire::ids::{ClientId, PeerId};
+    use crate::wire::reply::ServerMessage;
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
@@ -224,6 +229,33 @@ mod tests {
         flooded.await.unwrap();
         other.await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["other", "flooded"]);
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_keep_back_what_waits_for_a_client() {
+        let (mut client, socket) = connected().await;
+        let mut session = session::<Signaling>(socket);
+        let state = Arc::clone(&session.exchange.state);
+        let id = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
+        let mut early = Vec::new();
+        let register = format!(r#"{{"type":"register","peerId":"{id}"}}"#);
+        encode(&mut early, Opcode::Text, register.as_bytes(), Some([0; 4]));
+        assert_eq!(session.exchange.greet(&mut early), None);
+        // Somebody says something in the moment in which the server is told to stop.
+        let peer = PeerId::parse(id).unwrap();
+        state.studio.hub.create_room(peer).unwrap();
+        let recording = ServerMessage::RecordingState { recording: true, from: peer };
+        state.studio.hub.tell_room(peer, &recording).unwrap();
+        state.shutdown.enter(Phase::Draining);
+        assert_eq!(session.talk(&mut []).await, End::Going(CloseCode::GOING_AWAY));
+        session.leave(End::Refused(CloseCode::GOING_AWAY)).await;
+        let mut heard = Vec::new();
+        std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(
+            heard.contains("recording-state") && heard.ends_with("Server is stopping"),
+            "{heard}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
