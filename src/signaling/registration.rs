@@ -272,6 +272,6 @@ impl Drop for Client {
 fn taken(id: PeerId) -> Refusal {
     Refusal::new(
         ErrorCode::AlreadyRegistered,
-        format_args!(r#"Client ID "{id}" is already registered"#),
+        format_args!(r#"Peer ID "{id}" is already registered"#),
     )
 }
