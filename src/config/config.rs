@@ -58,6 +58,25 @@ pub enum MetricsAccess {
     Networks(Vec<IpNet>),
 }
 
+/// Who may make and enter rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomAccess {
+    /// Everybody.
+    Open,
+    /// Those who bring an invite.
+    Invited,
+}
+
+impl RoomAccess {
+    /// Its name, in the settings and in tokens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Invited => "invited",
+        }
+    }
+}
+
 /// The configuration of the service. Every value in it is one that can be.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -89,6 +108,8 @@ pub struct Config {
     pub turn_secret: Option<Secret>,
     /// How long a TURN credential is valid.
     pub turn_ttl: Duration,
+    /// Who may make and enter rooms.
+    pub room_access: RoomAccess,
     /// The age at which a room ends, or `None` for no such age.
     pub room_ttl: Option<Duration>,
     /// Peers of a room, or `None` for any number.
@@ -129,7 +150,7 @@ impl Config {
             log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
             station_manifest: parser.set("STATION_MANIFEST"),
             web_root: parser.set("WEB_ROOT"),
-            check_page: parser.switch("CHECK_PAGE"),
+            check_page: parser.word("CHECK_PAGE") == "on",
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
             metrics: metrics(&mut parser, &trusted_proxies),
             trusted_proxies,
@@ -137,6 +158,10 @@ impl Config {
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: parser.time("TURN_TTL_MS"),
+            room_access: match parser.word("ROOM_ACCESS") {
+                "invited" => RoomAccess::Invited,
+                _ => RoomAccess::Open,
+            },
             room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),
             max_room_peers: parser.limit("MAX_ROOM_PEERS"),
             heartbeat: parser.time("HEARTBEAT_MS"),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::settings::Settings;
+use crate::config::table::Allowed;
 
 /// A value that can't be used; why is among the errors of [`Config::new`](crate::config::config::Config::new).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +59,16 @@ impl Parser<'_> {
         Duration::from_millis(self.number(name))
     }
 
-    /// `on` or `off`.
-    pub fn switch(&mut self, name: &str) -> bool {
-        match self.settings.get(name).1.as_str() {
-            "on" => true,
-            "off" => false,
-            _ => {
-                self.refuse(name);
-                false
-            }
-        }
+    /// One of the words that the table has; the first where it is another.
+    pub fn word(&mut self, name: &str) -> &'static str {
+        let (setting, value, _) = self.settings.get(name);
+        let Allowed::OneOf(words) = setting.allowed else {
+            unreachable!("only words of the table are read as words");
+        };
+        words.iter().find(|word| **word == value.as_str()).copied().unwrap_or_else(|| {
+            self.refuse(name);
+            words[0]
+        })
     }
 
     /// What `parse` makes of each part between commas, or `None` where nobody set it.

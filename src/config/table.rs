@@ -204,6 +204,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long in ms a TURN credential is valid",
     ),
     setting(
+        "ROOM_ACCESS",
+        "open",
+        Allowed::OneOf(&["open", "invited"]),
+        "Who may make and enter rooms: open (everybody), or invited (who brings an invite)",
+    ),
+    setting(
         "ROOM_TTL_MS",
         "0",
         Allowed::Number(0, 2_592_000_000),

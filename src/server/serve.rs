@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::config::config::Config;
+use crate::config::config::{Config, RoomAccess};
 use crate::config::settings::Settings;
 use crate::config::source::Source;
 use crate::server::accept::{Admission, accept};
@@ -95,7 +95,11 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let check_page = config.check_page;
     let studio = Arc::new(Studio {
         hub: Hub::new(
-            RoomLimits { ttl: config.room_ttl, peers: config.max_room_peers },
+            RoomLimits {
+                ttl: config.room_ttl,
+                peers: config.max_room_peers,
+                relays_in_rooms: config.room_access == RoomAccess::Invited,
+            },
             Arc::clone(&metrics),
         ),
         manifest: CurrentManifest::new(station),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use crate::config::config::{Config, Secret, TlsFiles};
+use crate::config::config::{Config, RoomAccess, Secret, TlsFiles};
 use crate::config::settings::Settings;
 use crate::config::table::Setting;
 use crate::server::http::static_files;
@@ -99,7 +99,6 @@ pub fn signing_secret(
     secret
 }
 
-/// Logs which station it is, and what in its manifest does not work. The secret is the one in force.
 /// Logs which station this is, and what has no effect in its manifest.
 pub fn log_station(journal: &Journal, station: &Manifest, config: &Config, settings: &Settings) {
     let Manifest { station_id, name, place, ice_value, .. } = station;
@@ -120,7 +119,7 @@ pub fn log_station(journal: &Journal, station: &Manifest, config: &Config, setti
     }
 }
 
-/// What in a manifest has no effect, and what has none because of it.
+/// What in a manifest has no effect, what has none because of it, and who may use its TURN servers.
 fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) -> Vec<Event> {
     let Manifest { place, ice_value, misspelt, .. } = station;
     let (Place::File(path) | Place::Sample(path)) = place;
@@ -137,7 +136,10 @@ fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) ->
     let is_unused = config.turn_secret.is_some() && !wants_credentials(ice_value);
     let origin = settings.origin("TURN_SECRET").to_string();
     let unused = is_unused.then_some(Event::TurnSecretUnused { origin, manifest });
-    misspelt.chain(unused).collect()
+    let is_open = config.room_access == RoomAccess::Open && config.turn_secret.is_some();
+    let open = (is_open && !is_unused)
+        .then(|| Event::TurnForEverybody { origin: settings.origin("ROOM_ACCESS").to_string() });
+    misspelt.chain(unused).chain(open).collect()
 }
 
 /// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret

@@ -15,6 +15,8 @@ pub struct RoomLimits {
     pub ttl: Option<Duration>,
     /// How many peers may be in a room, or `None` for any number.
     pub peers: Option<u32>,
+    /// Whether relays are for peers in rooms only.
+    pub relays_in_rooms: bool,
 }
 
 /// Why a room is not entered.
@@ -44,8 +46,6 @@ pub enum EntryError {
     InvalidRole(String),
     /// The peer is in this room.
     AlreadyIn(RoomId),
-    /// No room can be called that.
-    InvalidRoom,
     /// As many peers as may be in a room are in it.
     Full,
 }

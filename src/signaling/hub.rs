@@ -121,11 +121,12 @@ impl Hub {
         let metrics = &self.inner.metrics;
         let route = self.registry().route(from, to);
         let (outbox, room) = route.inspect_err(|error| {
-            let outcome = match error {
-                RelayError::NotConnected => Relay::NotConnected,
-                RelayError::DifferentRoom => Relay::DifferentRoom,
-            };
-            metrics.relayed(kind, outcome);
+            match error {
+                RelayError::NotConnected => metrics.relayed(kind, Relay::NotConnected),
+                RelayError::DifferentRoom => metrics.relayed(kind, Relay::DifferentRoom),
+                // It counts with the other refusals.
+                RelayError::NoRoom => {}
+            }
         })?;
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
@@ -155,16 +156,15 @@ impl Hub {
         self.registry().join_room(peer, room, Instant::now())
     }
 
-    /// Takes `peer` into a room, which is made where it is not there. `room` is `None` where no room can be
-    /// called what it asked for.
+    /// Takes `peer` into a room, which is made where it is not there.
     ///
     /// # Errors
     ///
-    /// When the role or the room is invalid, the room is full, or the peer is in a room already.
+    /// When the role is invalid, the room is full, or the peer is in a room already.
     pub fn create_or_join_room(
         &self,
         peer: PeerId,
-        room: Option<RoomId>,
+        room: RoomId,
         entry: Entry,
     ) -> Result<Entered, EntryError> {
         let mut registry = self.registry();
@@ -207,6 +207,11 @@ impl Hub {
         let (room, others) = left.ok_or(NotInRoom)?;
         self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
         Ok(room)
+    }
+
+    /// Where `peer` is, as what, and who is there with it; nobody hears of it.
+    pub fn present(&self, peer: PeerId) -> Option<Entered> {
+        self.registry().present(peer)
     }
 
     /// Where `peer` is, and as what.
@@ -280,7 +285,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rooms_end_at_their_age() {
-        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), peers: None }, Arc::default());
+        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), ..RoomLimits::default() }, Arc::default());
         let (first, second) = (peer(&hub, 1), peer(&hub, 2));
         assert_eq!(hub.expire(Instant::now()), (vec![], None));
         let old = hub.create_room(first).unwrap();
@@ -298,7 +303,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rooms_that_end_leave_nothing_behind() {
-        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), peers: None }, Arc::default());
+        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), ..RoomLimits::default() }, Arc::default());
         let (first, second) = (peer(&hub, 1), peer(&hub, 2));
         hub.create_room(first).unwrap();
         tokio::time::advance(HOUR / 2).await;
@@ -313,13 +318,12 @@ mod tests {
 
     #[test]
     fn a_room_has_its_limit() {
-        let hub = Hub::new(RoomLimits { ttl: None, peers: Some(2) }, Arc::default());
+        let hub = Hub::new(RoomLimits { peers: Some(2), ..RoomLimits::default() }, Arc::default());
         let peers = [1, 2, 3].map(|number| peer(&hub, number));
         let room = hub.create_room(peers[0]).unwrap();
         assert!(hub.join_room(peers[1], &room).is_ok());
         assert_eq!(hub.join_room(peers[2], &room).unwrap_err(), JoinError::Full);
-        let invited =
-            hub.create_or_join_room(peers[2], Some(room.clone()), Entry::Invited(Role::Ops));
+        let invited = hub.create_or_join_room(peers[2], room.clone(), Entry::Invited(Role::Ops));
         assert_eq!(invited.unwrap_err(), EntryError::Full);
         hub.leave_room(peers[0]).unwrap();
         assert!(hub.join_room(peers[2], &room).is_ok());

@@ -8,12 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::config::config::RoomAccess;
 use crate::signaling::broadcast::News;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError};
 use crate::signaling::registry::{NotInRoom, RelayError};
 use crate::signaling::room::MuteError;
 use crate::signaling::studio::Studio;
-use crate::station::tokens::Invite;
+use crate::station::tokens::{INVITE_TIME, Invite};
 use crate::station::turn_credentials::{wants_credentials, with_credentials};
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Relay;
@@ -66,6 +67,7 @@ impl Member<'_> {
             RelayError::DifferentRoom => {
                 Refusal::new(ErrorCode::DifferentRoom, "Target peer is in a different room")
             }
+            RelayError::NoRoom => not_in_room(NotInRoom),
         })
     }
 
@@ -73,12 +75,13 @@ impl Member<'_> {
     ///
     /// # Errors
     ///
-    /// When it is in one already.
+    /// When it needs an invite, or is in a room already.
     pub fn create_room(
         &self,
         request_id: Option<&str>,
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<(), Refusal> {
+        self.may_come_in()?;
         let room_id = &self.studio.hub.create_room(self.id).map_err(already_in)?;
         self.log_entered(room_id, Role::Host);
         say(&ServerMessage::RoomCreated { room_id, host_id: self.id, access: None, request_id });
@@ -89,33 +92,58 @@ impl Member<'_> {
     ///
     /// # Errors
     ///
-    /// When there is no such room, or it is in one already.
+    /// When it needs an invite, there is no such room, or it is in one already.
     pub fn join_room(
         &self,
         envelope: &Envelope,
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
+        self.may_come_in()?;
         let room = envelope.room_id()?;
         let joined = self.studio.hub.join_room(self.id, &room).map_err(|error| match error {
             JoinError::AlreadyIn(room) => already_in(room),
             JoinError::NoSuchRoom => no_such_room(room.as_ref()),
             JoinError::Full => room_full(),
         })?;
+        self.log_entered(&joined.room_id, joined.role);
         Ok(self.entered(joined, None, envelope.request_id(), say))
     }
 
-    /// Takes the member into a room, which is made where it is not there. Returns what the others are to hear
-    /// then.
+    /// Takes the member into a room, which is made where it is not there, or tells it again how its own room is. Returns
+    /// what the others are to hear then.
     ///
     /// # Errors
     ///
-    /// When the invite, the role or the room is invalid, or the peer is in a room already.
+    /// When the room, the invite or the role is invalid, an invite is missing, or the peer is in another room.
     pub fn create_or_join_room(
         &self,
         envelope: &Envelope,
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
-        let entered = self.enter(envelope)?;
+        let room = envelope.chosen_room();
+        if room.as_ref().is_some_and(Option::is_none) {
+            return Err(invalid_room());
+        }
+        let room = room.flatten();
+        // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
+        let present = self.studio.hub.present(self.id);
+        let entered = match (present, room) {
+            (Some(present), Some(room)) if present.room_id == room => present,
+            (Some(present), Some(_)) => return Err(already_in(present.room_id)),
+            (present, room) => {
+                let invite = self.invite_of(envelope)?;
+                match present {
+                    // Without a name of a room, an invite has one.
+                    Some(present) if leads_into(invite.as_ref(), &present.room_id) => present,
+                    Some(present) => return Err(already_in(present.room_id)),
+                    None => {
+                        let entered = self.enter(envelope, room, invite)?;
+                        self.log_entered(&entered.room_id, entered.role);
+                        entered
+                    }
+                }
+            }
+        };
         let role = entered.role;
         let token = self.studio.tokens.room(self.id, &entered.room_id, role, unix_s());
         let ice = self.ice();
@@ -123,34 +151,54 @@ impl Member<'_> {
         Ok(self.entered(entered, Some(access), envelope.request_id(), say))
     }
 
-    fn enter(&self, envelope: &Envelope) -> Result<Entered, Refusal> {
-        let invite =
-            envelope.invite_token().map(|token| self.studio.tokens.check(&token, unix_s()));
-        let invite = invite.transpose();
+    /// The invite that a message brings, with its room.
+    fn invite_of(&self, envelope: &Envelope) -> Result<Option<(Invite, RoomId)>, Refusal> {
+        let Some(token) = envelope.invite_token() else {
+            return Ok(None);
+        };
+        let invite = self.studio.tokens.check(&token, unix_s());
         let invite = invite.map_err(|why| Refusal::new(ErrorCode::InvalidInvite, why))?;
-        let room = envelope.chosen_room();
+        if !invite.counts(self.studio.config.room_access) {
+            return Err(invite_required());
+        }
+        let room = RoomId::parse(&invite.room_id).ok_or_else(invalid_room)?;
+        Ok(Some((invite, room)))
+    }
+
+    /// Takes the member into `room`, into that of its invite where it names none, or into a new one.
+    fn enter(
+        &self,
+        envelope: &Envelope,
+        room: Option<RoomId>,
+        invite: Option<(Invite, RoomId)>,
+    ) -> Result<Entered, Refusal> {
         let (room, entry) = match invite {
-            None => {
-                let room = room.unwrap_or_else(|| Some(RoomId::random()));
-                (room, Entry::Asked(envelope.role()))
-            }
-            Some(Invite { room_id, role }) => {
-                // Who names no room is led into the one of the invite.
-                let own = RoomId::parse(&room_id).ok_or_else(invalid_room)?;
-                if room.is_some_and(|room| room.as_ref() != Some(&own)) {
+            Some((Invite { role, .. }, own)) => {
+                if room.is_some_and(|room| room != own) {
                     let why = "Invite token is for a different room";
                     return Err(Refusal::new(ErrorCode::InvalidInvite, why));
                 }
                 let role = Role::from_name(&role).ok_or_else(|| invalid_role(&quoted(&role)))?;
-                (Some(own), Entry::Invited(role))
+                (own, Entry::Invited(role))
+            }
+            None => {
+                self.may_come_in()?;
+                (room.unwrap_or_else(RoomId::random), Entry::Asked(envelope.role()))
             }
         };
         self.studio.hub.create_or_join_room(self.id, room, entry).map_err(|error| match error {
             EntryError::InvalidRole(role) => invalid_role(&role),
             EntryError::AlreadyIn(room) => already_in(room),
-            EntryError::InvalidRoom => invalid_room(),
             EntryError::Full => room_full(),
         })
+    }
+
+    /// Whether somebody without an invite makes and enters rooms.
+    fn may_come_in(&self) -> Result<(), Refusal> {
+        match self.studio.config.room_access {
+            RoomAccess::Open => Ok(()),
+            RoomAccess::Invited => Err(invite_required()),
+        }
     }
 
     /// Tells the member where it is now: what the others are to hear then.
@@ -162,7 +210,6 @@ impl Member<'_> {
         mut say: impl FnMut(&ServerMessage),
     ) -> News {
         let room_id = &entered.room_id;
-        self.log_entered(room_id, entered.role);
         say(&match &entered.joined {
             Some(participants) => {
                 ServerMessage::RoomJoined { room_id, participants, access, request_id }
@@ -170,6 +217,21 @@ impl Member<'_> {
             None => ServerMessage::RoomCreated { room_id, host_id: self.id, access, request_id },
         });
         entered.news
+    }
+
+    /// Tells the member where STUN and TURN servers are, with credentials that are valid from now.
+    ///
+    /// # Errors
+    ///
+    /// When it is in no room.
+    pub fn request_ice(
+        &self,
+        request_id: Option<&str>,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<(), Refusal> {
+        self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
+        say(&ServerMessage::Ice { ice: &self.ice(), request_id });
+        Ok(())
     }
 
     /// The `ice` object for the member.
@@ -207,7 +269,13 @@ impl Member<'_> {
             Role::Host => return Err(invalid(Role::Host.to_string())),
             role => role,
         };
-        let invite_token = &self.studio.tokens.invite(&room_id, role, unix_s());
+        let invite_token = &self.studio.tokens.invite(
+            &room_id,
+            role,
+            self.studio.config.room_access,
+            unix_s(),
+            INVITE_TIME,
+        );
         let (client_ip, client_id, peer_id) = (self.ip, self.client, self.id);
         let request_id = envelope.request_id();
         say(&ServerMessage::InviteToken { invite_token, room_id: &room_id, role, request_id });
@@ -289,6 +357,15 @@ impl Member<'_> {
 
 fn invalid_room() -> Refusal {
     Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
+}
+
+/// Whether an invite is for this room.
+fn leads_into(invite: Option<&(Invite, RoomId)>, room: &RoomId) -> bool {
+    invite.is_some_and(|(_, own)| own == room)
+}
+
+fn invite_required() -> Refusal {
+    Refusal::new(ErrorCode::InviteRequired, "Invite required")
 }
 
 fn room_full() -> Refusal {

@@ -132,6 +132,9 @@ impl Client {
             MessageType::RequestInvite => {
                 self.member("Must register first")?.invite(envelope, say)?;
             }
+            MessageType::RequestIce => {
+                self.member("Must register first")?.request_ice(request_id, say)?;
+            }
             MessageType::LeaveRoom => {
                 let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
                 me.leave_room(request_id, say)?;

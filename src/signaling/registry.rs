@@ -35,6 +35,8 @@ pub enum RelayError {
     NotConnected,
     /// They are not in the same room, nor both in none.
     DifferentRoom,
+    /// The sender is in no room, and relays are for those in one.
+    NoRoom,
 }
 
 /// The peer is in no room.
@@ -148,6 +150,10 @@ impl Registry {
         from: PeerId,
         to: PeerId,
     ) -> Result<(Arc<Outbox>, Option<RoomNumber>), RelayError> {
+        let in_room = |peer: &Peer| peer.room.is_some();
+        if self.limits.relays_in_rooms && !self.peers.get(&from).is_some_and(in_room) {
+            return Err(RelayError::NoRoom);
+        }
         let receiver = self.peers.get(&to).ok_or(RelayError::NotConnected)?;
         let sender = self.peers.get(&from).ok_or(RelayError::NotConnected)?;
         if sender.room != receiver.room {
@@ -195,20 +201,19 @@ impl Registry {
         self.join(peer, room.clone(), Role::Caller, now).map_err(|Full| JoinError::Full)
     }
 
-    /// Takes `peer` into a room, which is made where it is not there. `room` is `None` where no room can be
-    /// called what it asked for.
+    /// Takes `peer` into a room, which is made where it is not there.
     ///
     /// # Errors
     ///
-    /// When the role or the room is invalid, the room is full, or the peer is in a room already.
+    /// When the role is invalid, the room is full, or the peer is in a room already.
     pub(super) fn create_or_join_room(
         &mut self,
         peer: PeerId,
-        room: Option<RoomId>,
+        room_id: RoomId,
         entry: Entry,
         now: Instant,
     ) -> Result<Entered, EntryError> {
-        let is_there = room.as_ref().is_some_and(|room| self.rooms.contains_key(room));
+        let is_there = self.rooms.contains_key(&room_id);
         let role = match entry {
             Entry::Invited(role) => role,
             // Whoever comes without an invite is a guest, whatever it asks for.
@@ -218,7 +223,6 @@ impl Registry {
         if let Some(room) = self.room_of(peer) {
             return Err(EntryError::AlreadyIn(room));
         }
-        let room_id = room.ok_or(EntryError::InvalidRoom)?;
         if is_there {
             return self.join(peer, room_id, role, now).map_err(|Full| EntryError::Full);
         }
@@ -282,6 +286,14 @@ impl Registry {
             self.end(&id);
         }
         Some((id, others))
+    }
+
+    /// Where `peer` is, as what, and who is there with it, as if it entered now; nobody hears of it.
+    pub(super) fn present(&self, peer: PeerId) -> Option<Entered> {
+        let room_id = self.room_of(peer)?;
+        let room = &self.rooms.get(&room_id)?.room;
+        let (role, participants) = (room.role(peer)?, room.participants().collect());
+        Some(Entered { room_id, role, joined: Some(participants), news: News::default() })
     }
 
     /// Where `peer` is, and as what.

@@ -13,15 +13,15 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::config::config::Secret;
+use crate::config::config::{RoomAccess, Secret};
 use crate::wire::ids::{PeerId, RoomId};
 use crate::wire::role::Role;
 
 /// How long a room token holds, in seconds: a day.
 const ROOM_TIME: u64 = 24 * 3600;
 
-/// How long an invite holds, in seconds: a show and its rehearsal.
-const INVITE_TIME: u64 = 4 * 3600;
+/// How long an invite that a host makes holds, in seconds: a show and its rehearsal.
+pub const INVITE_TIME: u64 = 4 * 3600;
 
 /// Makes and checks tokens with one secret.
 pub struct Tokens {
@@ -37,6 +37,18 @@ pub struct Invite {
     pub room_id: String,
     /// As what, by name.
     pub role: String,
+    /// When its time is over, in seconds since 1970.
+    pub end: u64,
+    /// Who could make rooms in the server that made it, by name; invites of before have none.
+    access: Option<String>,
+}
+
+impl Invite {
+    /// Whether it counts in a server with this access: where only the invited come in, what everybody could have had is
+    /// no invite.
+    pub fn counts(&self, access: RoomAccess) -> bool {
+        access == RoomAccess::Open || self.access.as_deref() == Some(access.name())
+    }
 }
 
 /// Why a token is no invite.
@@ -75,6 +87,8 @@ struct Claims<'a> {
     role: Role,
     r#type: &'static str,
     iat: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<&'static str>,
     exp: u64,
 }
 
@@ -85,6 +99,7 @@ struct Said {
     room_id: Option<String>,
     role: Option<String>,
     r#type: Option<String>,
+    access: Option<String>,
     exp: f64,
     nbf: Option<f64>,
 }
@@ -115,19 +130,28 @@ impl Tokens {
             role,
             r#type: "room",
             iat: now,
+            access: None,
             exp: now + ROOM_TIME,
         })
     }
 
-    /// What lets somebody into a room for four hours.
-    pub fn invite(&self, room_id: &RoomId, role: Role, now: u64) -> String {
+    /// What lets somebody into a room for `time` seconds, made by a server with this access.
+    pub fn invite(
+        &self,
+        room_id: &RoomId,
+        role: Role,
+        access: RoomAccess,
+        now: u64,
+        time: u64,
+    ) -> String {
         self.sign(&Claims {
             peer_id: None,
             room_id: room_id.as_ref(),
             role,
             r#type: "invite",
             iat: now,
-            exp: now + INVITE_TIME,
+            access: Some(access.name()),
+            exp: now.saturating_add(time),
         })
     }
 
@@ -142,7 +166,9 @@ impl Tokens {
     ///
     /// Why it is no invite, or none now.
     pub fn check(&self, token: &str, now: u64) -> Result<Invite, TokenError> {
-        let said = decode::<Said>(token, &self.decoding, &self.validation);
+        // It may have been pasted, with what was around it or a line break in it.
+        let token: String = token.split_whitespace().collect();
+        let said = decode::<Said>(&token, &self.decoding, &self.validation);
         let said = said.map_err(|error| refusal(&error))?.claims;
         let now = now as f64;
         if said.nbf.is_some_and(|nbf| nbf > now) {
@@ -154,8 +180,10 @@ impl Tokens {
         if said.r#type.as_deref() != Some("invite") {
             return Err(TokenError::NotAnInvite);
         }
-        let invite = said.room_id.zip(said.role);
-        invite.map(|(room_id, role)| Invite { room_id, role }).ok_or(TokenError::Malformed)
+        let Said { room_id: Some(room_id), role: Some(role), access, exp, .. } = said else {
+            return Err(TokenError::Malformed);
+        };
+        Ok(Invite { room_id, role, access, end: exp as u64 })
     }
 }
 
@@ -259,12 +287,17 @@ mod tests {
             part(&token, 1),
             r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","roomId":"show","role":"host","type":"room","iat":1760804444,"exp":1760890844}"#
         );
-        let invite = tokens.invite(&room, Role::Ops, NOW);
+        let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, INVITE_TIME);
         assert_eq!(
             part(&invite, 1),
-            r#"{"roomId":"show","role":"ops","type":"invite","iat":1760804444,"exp":1760818844}"#
+            r#"{"roomId":"show","role":"ops","type":"invite","iat":1760804444,"access":"open","exp":1760818844}"#
         );
-        let expected = Invite { room_id: "show".into(), role: "ops".into() };
+        let expected = Invite {
+            room_id: "show".into(),
+            role: "ops".into(),
+            end: NOW + INVITE_TIME,
+            access: Some("open".into()),
+        };
         assert_eq!(tokens.check(&invite, NOW), Ok(expected));
         assert_eq!(tokens.check(&token, NOW), Err(TokenError::NotAnInvite));
     }
@@ -283,7 +316,8 @@ mod tests {
     #[test]
     fn a_token_has_its_time() {
         let tokens = tokens();
-        let invite = tokens.invite(&RoomId::from("show"), Role::Guest, NOW);
+        let invite =
+            tokens.invite(&RoomId::from("show"), Role::Guest, RoomAccess::Open, NOW, INVITE_TIME);
         assert!(tokens.check(&invite, NOW + INVITE_TIME - 1).is_ok());
         assert_eq!(tokens.check(&invite, NOW + INVITE_TIME), Err(TokenError::Expired));
         let header = r#"{"alg":"HS256"}"#;
@@ -295,9 +329,37 @@ mod tests {
     }
 
     #[test]
+    fn an_invite_of_an_open_server_does_not_count_where_only_the_invited_come_in() {
+        let tokens = tokens();
+        let made = |access| {
+            let room = RoomId::from("show");
+            tokens.check(&tokens.invite(&room, Role::Host, access, NOW, 60), NOW).unwrap()
+        };
+        assert!(made(RoomAccess::Open).counts(RoomAccess::Open));
+        assert!(made(RoomAccess::Invited).counts(RoomAccess::Open));
+        assert!(made(RoomAccess::Invited).counts(RoomAccess::Invited));
+        assert!(!made(RoomAccess::Open).counts(RoomAccess::Invited));
+        // Version 0.1.0 made them without a word about access.
+        let claims = r#"{"roomId":"a","role":"ops","type":"invite","exp":2e9}"#;
+        let old = forge(&tokens, r#"{"alg":"HS256"}"#, claims);
+        let old = tokens.check(&old, NOW).unwrap();
+        assert!(old.counts(RoomAccess::Open) && !old.counts(RoomAccess::Invited));
+    }
+
+    #[test]
+    fn blanks_and_line_breaks_in_a_pasted_token_do_not_matter() {
+        let tokens = tokens();
+        let room = RoomId::from("show");
+        let invite = tokens.invite(&room, Role::Guest, RoomAccess::Open, NOW, INVITE_TIME);
+        let (begin, end) = invite.split_at(invite.len() / 2);
+        assert!(tokens.check(&format!(" \t{begin}\r\n  {end}\n"), NOW).is_ok());
+    }
+
+    #[test]
     fn forgeries_are_refused() {
         let tokens = tokens();
-        let invite = tokens.invite(&RoomId::from("show"), Role::Guest, NOW);
+        let invite =
+            tokens.invite(&RoomId::from("show"), Role::Guest, RoomAccess::Open, NOW, INVITE_TIME);
         let other = Tokens::new(&Secret::new("another secret"));
         assert_eq!(other.check(&invite, NOW), Err(TokenError::Signature));
         let (text, signature) = invite.rsplit_once('.').unwrap();

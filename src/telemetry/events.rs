@@ -227,6 +227,10 @@ events! {
     /// There is a secret for the TURN server, and no entry that it would be for.
     TurnSecretUnused { origin: String, manifest: String } Warn "5cd2bca41611e05153c77111d86c82e6"
     "TURN_SECRET (from {origin}) is not used: {manifest} has no TURN server without a credential of its own; add one to its ice.turn ({{\"urls\": \"turn:HOST\"}}), or take TURN_SECRET out"
+    /// Everybody who reaches the port gets TURN credentials.
+    TurnForEverybody { origin: String } Warn "ec07a3d41c764b42aeb4edcdd52cc938"
+    "ROOM_ACCESS=open (from {origin}): everybody who reaches this server can make rooms and gets TURN credentials; set ROOM_ACCESS=invited, and make invites with `openstudio-signaling invite`"
+
     /// A key of the manifest is a letter off a known one.
     StationKeyUnknown { key: String, known: String, path: String } Warn "a60f3e87bb5010941be89cc39b8ca9a4"
     "The key {key} in {path} is unknown: did you mean {known}? Rename it and reload"

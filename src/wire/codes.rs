@@ -91,6 +91,8 @@ pub enum ErrorCode {
     InvalidRole,
     /// The room has `MAX_ROOM_PEERS` peers.
     RoomFull,
+    /// Only those who bring an invite make and enter rooms.
+    InviteRequired,
 }
 
 impl ErrorCode {

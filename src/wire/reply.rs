@@ -85,6 +85,14 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,
     },
+    /// The answer to `request-ice`.
+    Ice {
+        /// Where STUN and TURN servers are.
+        ice: &'a RawValue,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
     /// The answer to `request-invite`.
     InviteToken {
         /// What lets somebody in.

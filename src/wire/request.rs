@@ -40,6 +40,8 @@ pub enum MessageType {
     CreateOrJoinRoom,
     /// Asks for a token that lets somebody into the room.
     RequestInvite,
+    /// Asks for the STUN and TURN servers, with credentials that are valid from now.
+    RequestIce,
     /// Leaves the room.
     LeaveRoom,
     /// Mutes somebody in the room, or ends that.
