@@ -75,9 +75,15 @@ impl Trust {
         let now = now();
         let soon = self.end_before(stream, now + SOON);
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let own = leaf.and_then(Certificate::read).and_then(|certificate| certificate.end());
-        let Some(end) = soon.or(own) else {
-            return format!("{version}, the certificate is valid without an end").into();
+        let end = match (soon, leaf.and_then(Certificate::read).map(|leaf| leaf.end())) {
+            (Some(end), _) | (None, Some(Some(end))) => end,
+            (None, Some(None)) => {
+                return format!("{version}, the certificate is valid without an end").into();
+            }
+            (None, None) => {
+                return format!("{version}, the certificate is trusted; its end is not readable")
+                    .into();
+            }
         };
         let detail = format!("{version}, the certificate {}", remaining(end, now));
         Finding { detail, warning: soon.map(|_| RENEW.into()) }

@@ -12,17 +12,6 @@ use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::settings::Settings;
 use crate::config::table::Allowed;
 
-/// A value that can't be used; why is among the errors of [`Config::new`](crate::config::config::Config::new).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unusable;
-
-/// What `parse` makes of a setting, if it found nothing wrong.
-pub fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
-    let mut parser = Parser { settings, errors: Vec::new() };
-    let value = parse(&mut parser);
-    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
-}
-
 /// Parses values and collects what is wrong with them.
 pub struct Parser<'a> {
     /// The texts.

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 
 use crate::config::config::{Config, TlsFiles, tls};
 use crate::config::origin::Invalid;
-use crate::config::parser::{Unusable, alone};
+use crate::config::parser::Parser;
 use crate::config::settings::Settings;
 use crate::telemetry::level::Level;
 
@@ -33,6 +33,17 @@ impl Reloadable {
             tls: alone(settings, tls),
         }
     }
+}
+
+/// An invalid value; what is wrong is among the errors of [`Config::new`](crate::config::config::Config::new).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable;
+
+/// What `parse` makes of a setting, if it found nothing wrong.
+fn alone<T>(settings: &Settings, parse: impl FnOnce(&mut Parser) -> T) -> Result<T, Unusable> {
+    let mut parser = Parser { settings, errors: Vec::new() };
+    let value = parse(&mut parser);
+    if parser.errors.is_empty() { Ok(value) } else { Err(Unusable) }
 }
 
 /// Where settings are read from, at the start and again at each reload.

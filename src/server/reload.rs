@@ -15,9 +15,8 @@ use tokio::time::timeout;
 
 use crate::config::config::{Config, TlsFiles};
 use crate::config::origin::Invalid;
-use crate::config::parser::Unusable;
 use crate::config::settings::Settings;
-use crate::config::source::{Reloadable, Source};
+use crate::config::source::{Reloadable, Source, Unusable};
 use crate::server::drain::status;
 use crate::server::http::static_files;
 use crate::server::shutdown::Phase;

@@ -148,7 +148,10 @@ pub fn warnings(config: &Config, settings: &Settings, found: &LoadedFiles) -> Ve
     let mut warnings = station_warnings(&found.station, config, settings);
     if let Some((cert, certificate)) = certificate(config.tls.as_ref(), found.certified.as_deref())
     {
-        warnings.extend(certificate_warnings(cert, &certificate));
+        match certificate {
+            Some(certificate) => warnings.extend(certificate_warnings(cert, &certificate)),
+            None => warnings.push(Event::CertificateUnread { cert }),
+        }
     }
     warnings
 }
@@ -158,6 +161,9 @@ pub fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&C
     let Some((cert, certificate)) = certificate(files, certified) else {
         return;
     };
+    let Some(certificate) = certificate else {
+        return journal.log(Event::CertificateUnread { cert });
+    };
     let (names, until) = (certificate.names.clone(), certificate.until());
     journal.log(Event::TlsLoaded { cert: cert.clone(), names, until });
     for event in certificate_warnings(cert, &certificate) {
@@ -165,14 +171,13 @@ pub fn log_tls(journal: &Journal, files: Option<&TlsFiles>, certified: Option<&C
     }
 }
 
-/// Where the certificate for TLS is, and what it says.
+/// Where the certificate for TLS is, and what it says, if that is readable: TLS itself needs less of it.
 fn certificate(
     files: Option<&TlsFiles>,
     certified: Option<&CertifiedKey>,
-) -> Option<(String, Certificate)> {
+) -> Option<(String, Option<Certificate>)> {
     let cert = files?.cert.display().to_string();
-    // What has been loaded has a first certificate, and that could be read.
-    Some((cert, certified?.cert.first().and_then(Certificate::read)?))
+    Some((cert, certified?.cert.first().and_then(Certificate::read)))
 }
 
 /// Why browsers refuse a certificate, or will soon.

@@ -58,8 +58,8 @@ pub trait Conversation: Send + 'static {
     /// Ends the contest, and gives the answer.
     fn settle(&mut self, _holder_lives: bool, _replies: &mut Replies<'_>) {}
 
-    /// The client has gone: nothing more is heard or said.
-    fn leave(&mut self) {}
+    /// The client has gone: nothing more is heard or said. At a stop, in which everybody goes, the others are not told.
+    fn leave(&mut self, _others_are_told: bool) {}
 }
 
 /// The largest buffer for output that a thread keeps, in bytes.

@@ -1,7 +1,7 @@
 //! The conversation that the server is for: messages of the protocol in, replies and refusals out.
 //!
 //! Owns how often a client may speak, and what the log says of its messages. It deliberately knows no
-//! rooms: what a message asks for is the peer's business.
+//! rooms: what a message asks for is the client's business.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -114,8 +114,8 @@ impl Conversation for Signaling {
         }
     }
 
-    fn leave(&mut self) {
-        self.client.leave();
+    fn leave(&mut self, others_are_told: bool) {
+        self.client.leave(others_are_told);
     }
 }
 

@@ -98,11 +98,19 @@ impl Hub {
         outcome
     }
 
-    /// Takes `peer` out, and out of its room, if it is still `client` that has the id. Returns the room.
-    pub fn unregister(&self, peer: PeerId, client: ClientId) -> Option<RoomId> {
+    /// Takes `peer` out, and out of its room, if it is still `client` that has the id. Returns the room, in which the
+    /// others are told, or not.
+    pub fn unregister(
+        &self,
+        peer: PeerId,
+        client: ClientId,
+        others_are_told: bool,
+    ) -> Option<RoomId> {
         let left = self.registry().unregister(peer, client);
         let (room, others) = left?;
-        self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
+        if others_are_told {
+            self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
+        }
         Some(room)
     }
 
@@ -340,7 +348,7 @@ mod tests {
         assert_eq!(relay(b), Ok(()), "it does not fit");
         assert_eq!(relay(b), Ok(()), "the receiver is being ended");
         assert_eq!(relay(c), Err(RelayError::DifferentRoom));
-        hub.unregister(c, ClientId(3));
+        hub.unregister(c, ClientId(3), true);
         assert_eq!(relay(c), Err(RelayError::NotConnected));
         let outcomes = Relay::VARIANTS.iter().map(|outcome| metrics.relays(*outcome));
         assert_eq!(outcomes.collect::<Vec<_>>(), [1, 1, 1, 2, 0]);

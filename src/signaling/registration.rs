@@ -157,10 +157,10 @@ impl Client {
         Ok(News::default())
     }
 
-    /// Gives the id back: the others see the client leave. It can say nothing after that.
-    pub fn leave(&mut self) {
+    /// Gives the id back; the others see the client leave, if they are told. It can say nothing after that.
+    pub fn leave(&mut self, others_are_told: bool) {
         if let Some(Registered { id, .. }) = self.registered.take() {
-            if let Some(room) = self.studio.hub.unregister(id, self.client) {
+            if let Some(room) = self.studio.hub.unregister(id, self.client, others_are_told) {
                 let studio = &self.studio;
                 Member { studio, client: self.client, ip: self.ip, id }.log_left(&room);
             }
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the seat. Returns
+    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the place in the room. Returns
     /// the id or the refusal, for the reply to the `register`, and the `requestId` of that.
     pub fn settle(
         &mut self,
@@ -268,7 +268,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.leave();
+        self.leave(true);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which peers and rooms there are, and who is where.
 //!
-//! Owns the rules that peers and rooms together have. It is pure: it deliberately knows no clock, no lock and no socket.
+//! Owns the rules that peers and rooms together have. The time is an argument: it deliberately knows no clock and no
+//! socket.
 //! What somebody is to hear of a change is part of what the change returns.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,7 @@ use crate::wire::role::{Authority, Participant, Role};
 pub enum TakeOver {
     /// The holder had gone by itself: the id is the client's.
     Free,
-    /// The holder was replaced: the id is the client's, with the seat in the room.
+    /// The holder was replaced: the id is the client's, with the place in the room.
     Replaced,
     /// Somebody else has it meanwhile.
     Held,

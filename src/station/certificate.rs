@@ -36,6 +36,12 @@ const NAMELESS: Flaw = Flaw {
     fix: "have it issued with the names that browsers use; `openssl req -x509` takes `-addext subjectAltName=DNS:NAME`",
 };
 
+/// Names are ASCII in a certificate (RFC 5280 section 7.2).
+const GARBLED: Flaw = Flaw {
+    problem: "has a subjectAltName that is not readable: browsers refuse it",
+    fix: "have it issued with names in ASCII (a name with other letters begins with xn--)",
+};
+
 /// Firefox refuses an authority's certificate as a server's. Chromium does not, where that very certificate is trusted.
 pub const AUTHORITY: Flaw = Flaw {
     problem: "is an authority's (CA:TRUE), as `openssl req -x509` makes them: Firefox refuses it as a server's",
@@ -92,16 +98,21 @@ impl Certificate {
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate;
         let validity = certificate.validity;
-        let alternatives = certificate.get::<SubjectAltName>().ok()?;
-        let alternatives = alternatives.map(|(_, names)| names.0).unwrap_or_default();
         let is_host = |name: &GeneralName| {
             matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_))
         };
-        let nameless = (!alternatives.iter().any(is_host)).then_some(NAMELESS);
+        let (names, nameless) = match certificate.get::<SubjectAltName>() {
+            Ok(alternatives) => {
+                let alternatives = alternatives.map(|(_, names)| names.0).unwrap_or_default();
+                let nameless = (!alternatives.iter().any(is_host)).then_some(NAMELESS);
+                (names(&alternatives.iter().filter_map(name).collect::<Vec<_>>()), nameless)
+            }
+            Err(_) => ("names that are not readable".into(), Some(GARBLED)),
+        };
         let is_ed25519 = certificate.subject_public_key_info.algorithm.oid == ID_ED_25519;
         let ed25519 = is_ed25519.then_some(ED25519);
         Some(Self {
-            names: names(&alternatives.iter().filter_map(name).collect::<Vec<_>>()),
+            names,
             begin: validity.not_before.to_unix_duration(),
             end: validity.not_after.to_unix_duration(),
             flaws: nameless.into_iter().chain(misuse(&certificate)).chain(ed25519).collect(),

@@ -66,7 +66,9 @@ impl KeyKind {
                 let curve = in_sequence(der, |fields| {
                     u8::decode(fields)?;
                     OctetStringRef::decode(fields)?;
-                    fields.context_specific(TagNumber::N0, TagMode::Explicit)
+                    // Without a name of the curve, its numbers may be there.
+                    let named = fields.context_specific(TagNumber::N0, TagMode::Explicit);
+                    Ok(named.unwrap_or_default())
                 })?;
                 Some(Self::of_curve(curve))
             }

@@ -255,6 +255,10 @@ events! {
     /// Browsers refuse the certificate in force, whatever the time.
     CertificateRefused { cert: String, problem: &'static str, fix: &'static str } Warn "42282ef32f85394c8996cde4b57ce02f"
     "The certificate in {cert} {problem}; {fix}, then `systemctl reload openstudio-signaling`"
+    /// The certificate in force is not readable as a whole.
+    CertificateUnread { cert: String } Warn "ae9f1e6b6d2f4f0aa2fd9f7d4f0c6e15"
+    "The certificate in {cert} is not readable as a whole, so its names and its end are not watched: get it issued anew"
+
     /// A client and the server did not agree upon TLS.
     TlsFailed { client_ip: IpAddr, error: String } Info One "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"
     "TLS handshake with {client_ip} failed: {error}"

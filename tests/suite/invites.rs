@@ -70,7 +70,10 @@ fn a_room_is_made_and_joined() {
     }
     let already = error(r#"Peer is already in room "Show 7""#, "already-in-room");
     assert_eq!(c.ask(r#"{"type":"create-or-join-room"}"#), already);
-    assert_eq!(c.ask(r#"{"type":"create-or-join-room","roomId":""}"#), already, "checked before");
+    let other = r#"{"type":"create-or-join-room","roomId":"b","inviteToken":"x"}"#;
+    assert_eq!(c.ask(other), already, "before the invite is looked at");
+    let invalid = error(r#"Invalid "roomId" field"#, "invalid-message");
+    assert_eq!(c.ask(r#"{"type":"create-or-join-room","roomId":""}"#), invalid, "checked before");
 }
 
 #[test]
@@ -97,7 +100,9 @@ fn a_room_is_chosen_or_made_up() {
     };
     for (role, shown) in [(r#""caller""#, "caller"), (r#""king""#, "king"), ("7", "7")] {
         let text = format!(r#"{{"type":"create-or-join-room","role":{role},"roomId":7}}"#);
-        assert_eq!(a.ask(&text), invalid(shown), "before the room is looked at");
+        let room = error(r#"Invalid "roomId" field"#, "invalid-message");
+        assert_eq!(a.ask(&text), room, "the room is looked at first");
+        assert_eq!(a.ask(&text.replace(r#","roomId":7"#, "")), invalid(shown));
     }
     let longest = "ü".repeat(128);
     assert_eq!(enter(&mut a, &format!(r#","roomId":"{longest}""#))["roomId"], longest.as_str());
@@ -196,8 +201,8 @@ fn tokens_that_fail_are_refused() {
     let text = format!(r#"{{"type":"create-or-join-room","roomId":"b","inviteToken":"{good}"}}"#);
     let different = error("Invite token is for a different room", "invalid-invite");
     assert_eq!(b.ask(&text), different);
-    // The check of the token comes before the one of the seat.
-    assert_eq!(a.ask(&text), different);
+    let already = error(r#"Peer is already in room "show""#, "already-in-room");
+    assert_eq!(a.ask(&text), already, "before the token is looked at");
     for room in ["", r"a\nb", &"x".repeat(129)] {
         let token = sign(&format!(
             r#"{{"roomId":"{room}","role":"ops","type":"invite","exp":4102444800}}"#
@@ -208,6 +213,99 @@ fn tokens_that_fail_are_refused() {
     let hand_made =
         sign(r#"{"roomId":"show","role":"guest","type":"invite","iat":1,"exp":4102444800}"#);
     assert_eq!(enter(&mut b, &format!(r#","inviteToken":"{hand_made}""#))["role"], "guest");
+}
+
+#[test]
+fn a_join_of_the_own_room_tells_how_it_is() {
+    let server = Server::start(&[("JWT_SECRET", SECRET)]);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    enter(&mut a, r#","roomId":"show","role":"host""#);
+    let invite = invite(&mut a, "ops");
+    enter(&mut b, r#","roomId":"show""#);
+    assert!(a.text().contains("peer-joined"));
+    let present = |answer: &Value| {
+        assert_eq!(answer["type"], "room-joined", "{answer}");
+        let ids: Vec<_> = answer["participants"].as_array().unwrap().iter().collect();
+        assert_eq!((&ids[0]["peerId"], &ids[1]["peerId"]), (&A.into(), &B.into()), "as they came");
+        assert!(answer["ice"].is_object());
+    };
+    // What it brings for the way in is not looked at: neither the role, nor a token, whatever that is.
+    for fields in [
+        r#","roomId":"show""#.to_owned(),
+        r#","roomId":" show ","role":"king","inviteToken":"x""#.to_owned(),
+        format!(r#","inviteToken":"{invite}""#),
+    ] {
+        let answer = enter(&mut b, &fields);
+        present(&answer);
+        assert_eq!(answer["role"], "guest", "{fields}");
+        assert_eq!(claims(answer["token"].as_str().unwrap())["role"], "guest");
+    }
+    let answer = enter(&mut a, r#","roomId":"show","role":"guest","requestId":"r""#);
+    present(&answer);
+    assert_eq!((&answer["role"], &answer["requestId"]), (&"host".into(), &"r".into()));
+    // Nobody else has heard of it.
+    assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"));
+    assert_eq!(server.log.count("Room entered"), 2);
+}
+
+#[test]
+fn ice_servers_can_be_asked_for_in_a_room() {
+    let server = Server::start(&[]);
+    let mut nobody = server.client();
+    let ask = r#"{"type":"request-ice","requestId":"r"}"#;
+    let with_id = |text: &str, code: &str| error(text, code).replace('}', r#","requestId":"r"}"#);
+    assert_eq!(nobody.ask(ask), with_id("Must register first", "not-registered"));
+    let mut a = peer(&server, A);
+    assert_eq!(a.ask(ask), with_id("Not in a room", "not-in-room"));
+    enter(&mut a, "");
+    let answer = json(&a.ask(ask));
+    let expected = serde_json::json!({
+        "type": "ice", "ice": {"stun": ["stun:localhost:3478"]}, "requestId": "r",
+    });
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn where_only_the_invited_come_in_nobody_else_does() {
+    let open = Server::start(&[("JWT_SECRET", SECRET)]);
+    let mut host = peer(&open, A);
+    enter(&mut host, r#","roomId":"show","role":"host""#);
+    let of_open = invite(&mut host, "ops");
+
+    let server = Server::start(&[("JWT_SECRET", SECRET), ("ROOM_ACCESS", "invited")]);
+    let required = error("Invite required", "invite-required");
+    let mut nobody = server.client();
+    let create = r#"{"type":"create-room"}"#;
+    let first = error("Must register before creating a room", "not-registered");
+    assert_eq!(nobody.ask(create), first);
+    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+    // Nothing tells a stranger which rooms there are, or whether a peer is there.
+    for text in [
+        create,
+        r#"{"type":"join-room"}"#,
+        r#"{"type":"join-room","roomId":"show"}"#,
+        r#"{"type":"create-or-join-room"}"#,
+        r#"{"type":"create-or-join-room","roomId":"show","role":"king"}"#,
+        &format!(r#"{{"type":"create-or-join-room","inviteToken":"{of_open}"}}"#),
+    ] {
+        assert_eq!(a.ask(text), required, "{text}");
+    }
+    let offer = |to: &str| format!(r#"{{"type":"offer","from":"{A}","to":"{to}","sdp":"x"}}"#);
+    let outside = error("Not in a room", "not-in-room");
+    assert_eq!(a.ask(&offer(B)), outside);
+    assert_eq!(a.ask(&offer(C)), outside);
+    let host = sign(
+        r#"{"roomId":"show","role":"host","type":"invite","access":"invited","iat":1,"exp":4102444800}"#,
+    );
+    let created = enter(&mut a, &format!(r#","roomId":"show","inviteToken":"{host}""#));
+    assert_eq!((&created["type"], &created["role"]), (&"room-created".into(), &"host".into()));
+    assert_eq!(b.ask(r#"{"type":"create-or-join-room","roomId":"show"}"#), required);
+    let guest = invite(&mut a, "guest");
+    assert_eq!(claims(&guest)["access"], "invited");
+    assert_eq!(enter(&mut b, &format!(r#","inviteToken":"{guest}""#))["role"], "guest");
+    assert!(a.text().contains("peer-joined"));
+    a.say(&offer(B));
+    assert_eq!(b.text(), offer(B));
 }
 
 /// A token with these claims, signed by openssl.

@@ -95,6 +95,9 @@ fn a_key_that_cannot_be_used_is_called_what_it_is() {
         openssl(dir, &format!("ecparam -name {curve} -genkey -noout -out {name}-sec1.pem"));
         openssl(dir, &format!("pkcs8 -topk8 -nocrypt -in {name}-sec1.pem -out {name}-pkcs8.pem"));
     }
+    let explicit = "ecparam -name prime256v1 -param_enc explicit -genkey -noout -out";
+    openssl(dir, &format!("{explicit} explicit-sec1.pem"));
+    openssl(dir, "pkcs8 -topk8 -nocrypt -in explicit-sec1.pem -out explicit-pkcs8.pem");
     openssl(dir, "ec -in key.pem -no_public -out half-key.pem");
     openssl(dir, "genrsa -out rsa1024-pkcs8.pem 1024");
     openssl(dir, "rsa -traditional -in rsa1024-pkcs8.pem -out rsa1024-pkcs1.pem");
@@ -117,6 +120,8 @@ fn a_key_that_cannot_be_used_is_called_what_it_is() {
         ("k1-pkcs8.pem", "a secp256k1 key"),
         ("bp-sec1.pem", "an elliptic-curve key of an unknown curve"),
         ("bp-pkcs8.pem", "an elliptic-curve key of an unknown curve"),
+        ("explicit-sec1.pem", "an elliptic-curve key of an unknown curve"),
+        ("explicit-pkcs8.pem", "an elliptic-curve key of an unknown curve"),
         ("rsa1024-pkcs1.pem", "an RSA key with 1024 bits"),
         ("rsa1024-pkcs8.pem", "an RSA key with 1024 bits"),
         ("large.pem", "an RSA key with 4352 bits"),

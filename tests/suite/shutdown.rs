@@ -211,3 +211,24 @@ fn what_a_client_says_during_the_drain_comes_too_late() {
     client.leave(1001);
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn nobody_hears_at_a_stop_that_the_others_leave() {
+    const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
+    let mut server = Server::start(&[]);
+    let mut peers = [peer(&server, A), peer(&server, B)];
+    for (number, client) in peers.iter_mut().enumerate() {
+        client.ask(&format!(
+            r#"{{"type":"create-or-join-room","roomId":"show","requestId":"{number}"}}"#
+        ));
+    }
+    assert!(peers[0].text().contains("peer-joined"));
+    server.signal(Signal::TERM);
+    // A page that is told so ends its call, which needs no server to go on.
+    for mut client in peers {
+        let frame = client.frame().unwrap();
+        assert_eq!(frame.opcode, 8, "{frame:?}");
+        client.leave(1001);
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}

@@ -218,7 +218,10 @@ fn a_secret_without_a_server_that_it_is_for_is_warned_of() {
     server.log.wait_for(&format!("[WARN] {}", warning(path)));
     assert_eq!(warned(&environment), format!("{}\n", warning(path)));
     fs::write(&manifest.path, MANIFEST.replace(r#", "credential": "c""#, "")).unwrap();
-    assert_eq!(warned(&environment), "");
+    // It makes credentials now: for everybody, or for the invited.
+    let open = "ROOM_ACCESS=open (from default): everybody who reaches this server can make rooms and gets TURN credentials; set ROOM_ACCESS=invited, and make invites with `openstudio-signaling invite`\n";
+    assert_eq!(warned(&environment), open);
+    assert_eq!(warned(&[environment[0], environment[1], ("ROOM_ACCESS", "invited")]), "");
     server.signal(Signal::HUP);
     server.log.wait_for("Reloaded");
     assert_eq!(server.log.count("is not used"), 1, "now it is");

@@ -1,7 +1,7 @@
 //! What goes back and forth between a client and the server.
 //!
 //! Owns the order in which a client is read, answered, told what others say, and asked whether it lives. It deliberately
-//! does not know how a connection begins or ends.
+//! does not know how a connection is closed.
 
 use std::io;
 use std::net::IpAddr;
@@ -43,7 +43,8 @@ pub struct Exchange<C> {
     /// What it says, and what is said to it.
     pub conversation: C,
     heartbeat: Heartbeat,
-    tally: Tally,
+    /// What has been said up to now.
+    pub tally: Tally,
 }
 
 /// What the log says when the client has gone, beside the bytes.
@@ -325,13 +326,6 @@ impl<C: Conversation> Exchange<C> {
                 Some(End::Refused(CloseCode::DEAD))
             }
         }
-    }
-}
-
-impl<C> Exchange<C> {
-    /// What has been said up to now.
-    pub fn tally(&self) -> Tally {
-        self.tally
     }
 }
 

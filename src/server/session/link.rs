@@ -1,7 +1,7 @@
 //! A client's WebSocket on its socket.
 //!
-//! Owns the bytes that wait on either side, how many have passed, and how the connection ends. It deliberately does not
-//! know what messages mean.
+//! Owns the bytes that wait on either side, how many have passed, and how both sides say goodbye. It deliberately does
+//! not know what messages mean, nor why it ends.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -117,12 +117,12 @@ impl Link {
         Ok(())
     }
 
-    /// What waits, which is somebody else's from here on.
+    /// Takes what waits.
     pub fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
 
-    /// So many bytes that were read are looked at now.
+    /// Counts bytes that were read, when they are decoded.
     pub fn count(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
     }

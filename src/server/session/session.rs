@@ -1,7 +1,7 @@
 //! One client, from its welcome to its close frame.
 //!
-//! Owns what the client said, what it is owed, and how its connection ends. It deliberately does not know
-//! how the WebSocket came about.
+//! Owns the order of its life: welcome, exchange, goodbye, and the line about it in the log. It deliberately does not
+//! know how the WebSocket came about.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::codes::CloseCode;
 
-/// A connected client. Between two turns it is plain data.
+/// A connected client.
 #[derive(Debug)]
 pub struct Session<C> {
     exchange: Exchange<C>,
@@ -72,8 +72,8 @@ impl<C: Conversation> Session<C> {
     async fn serve(&mut self, early: &mut Vec<u8>) {
         let end = self.talk(early).await;
         *early = Vec::new();
-        // The others need not wait for the goodbye.
-        self.exchange.conversation.leave();
+        // The others need not wait for the goodbye. At a stop they go as well: no call has to end for it.
+        self.exchange.conversation.leave(!matches!(end, End::Going(_)));
         self.leave(end).await;
     }
 
@@ -171,7 +171,7 @@ impl<C> Drop for Session<C> {
         if self.crowded {
             return;
         }
-        let tally = &self.exchange.tally();
+        let tally = self.exchange.tally;
         let (bytes_in, bytes_out) = self.exchange.link.bytes();
         self.exchange.state.studio.journal.log(Event::ClientDisconnected {
             client_ip: self.exchange.ip,
