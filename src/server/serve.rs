@@ -26,6 +26,7 @@ use crate::server::shutdown::{Phase, Shutdown};
 use crate::server::startup::{LoadedFiles, log_station, log_tls, signing_secret};
 use crate::server::state::State;
 use crate::server::systemd::{Notifier, Probe, Watchdog};
+use crate::signaling::budget::AddressBudgets;
 use crate::signaling::conversation::Conversation;
 use crate::signaling::entry::RoomLimits;
 use crate::signaling::hub::Hub;
@@ -94,6 +95,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let metrics = Arc::new(Metrics::default());
     let check_page = config.check_page;
     let studio = Arc::new(Studio {
+        budgets: AddressBudgets::new(config.rate_limit, &config.trusted_proxies),
         hub: Hub::new(
             RoomLimits {
                 ttl: config.room_ttl,

@@ -59,6 +59,7 @@ impl State {
                 .unwrap();
         let studio = Studio {
             config: crate::config::config::Config::new(&settings).unwrap(),
+            budgets: crate::signaling::budget::AddressBudgets::new(None, &[]),
             hub: crate::signaling::hub::Hub::new(Default::default(), Arc::default()),
             tokens: crate::station::tokens::Tokens::new(&crate::config::config::Secret::new(
                 "secret",

@@ -1,16 +1,16 @@
 //! The conversation that the server is for: messages of the protocol in, replies and refusals out.
 //!
-//! Owns how often a client may speak, and what the log says of its messages. It deliberately knows no
+//! Owns what a message counts as, and what the log says of it. It deliberately knows no
 //! rooms: what a message asks for is the client's business.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
+use crate::signaling::budget::{Class, ClientBudget, Exceeded};
 use crate::signaling::conversation::{Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registration::Client;
@@ -23,18 +23,12 @@ use crate::wire::ids::ClientId;
 use crate::wire::reply::{ServerMessage, WELCOME};
 use crate::wire::request::{Envelope, MessageType};
 
-/// How many `stream-chunk` a client may send in the window of `RATE_LIMIT`.
-const MAX_CHUNKS: u32 = 500;
-
-/// The window of `RATE_LIMIT`.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
-
 /// What a client says and hears.
 #[derive(Debug)]
 pub struct Signaling {
     /// What it may say, and what others say to it.
     client: Client,
-    rate: RateWindow,
+    budget: ClientBudget,
     /// Bit sets of the types and the error codes that have been logged once; the last bit of the codes is for
     /// pieces of a stream.
     seen_types: u32,
@@ -44,7 +38,7 @@ pub struct Signaling {
 impl Conversation for Signaling {
     fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
         Self {
-            rate: RateWindow::new(studio.config.rate_limit, Instant::now()),
+            budget: ClientBudget::new(studio.config.rate_limit, Instant::now()),
             client: Client::new(studio, client, ip),
             seen_types: 0,
             seen_errors: 0,
@@ -69,13 +63,13 @@ impl Conversation for Signaling {
         let request_id = envelope.request_id();
         let kind = envelope.kind();
         self.client.studio().metrics.received(kind.as_ref().ok().copied());
-        let is_chunk = envelope.is_stream_chunk();
-        if !self.rate.allows(is_chunk, heard) {
-            if is_chunk {
-                self.log_chunks();
-            } else {
-                self.log_refusal(&Refusal::RATE_LIMIT);
-            }
+        let class = match &kind {
+            _ if envelope.is_stream_chunk() => Class::Chunk,
+            Ok(kind) if kind.is_relayed() => Class::Relay,
+            _ => Class::Counted,
+        };
+        if let Err(exceeded) = self.take(class, heard) {
+            self.log_exceeded(class, exceeded);
             self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
             self.answer_refusal(&Refusal::RATE_LIMIT, request_id, replies);
             return News::default();
@@ -87,7 +81,16 @@ impl Conversation for Signaling {
         });
         said.unwrap_or_else(|refusal| {
             self.count_refused_relay(relayed, &refusal);
-            self.refuse(&refusal, request_id, replies);
+            if refusal.code == ErrorCode::RateLimitExceeded {
+                // Of what an address may do, it is the one that this message is about.
+                let is_registration = relayed == Some(MessageType::Register);
+                let exceeded =
+                    if is_registration { Exceeded::REGISTRATIONS } else { Exceeded::ROOMS };
+                self.log_exceeded(class, exceeded);
+                self.answer_refusal(&refusal, request_id, replies);
+            } else {
+                self.refuse(&refusal, request_id, replies);
+            }
             News::default()
         })
     }
@@ -120,6 +123,15 @@ impl Conversation for Signaling {
 }
 
 impl Signaling {
+    /// Counts a message against what the client and its address may send.
+    fn take(&mut self, class: Class, now: Instant) -> Result<(), Exceeded> {
+        self.budget.take(class, now, || self.client.others_in_room())?;
+        match self.client.address_budget() {
+            Some(address) if class == Class::Counted => address.take_message(now),
+            _ => Ok(()),
+        }
+    }
+
     fn refuse(&mut self, refusal: &Refusal, request_id: Option<&str>, replies: &mut Replies<'_>) {
         self.log_refusal(refusal);
         self.answer_refusal(refusal, request_id, replies);
@@ -159,11 +171,23 @@ impl Signaling {
         }
     }
 
-    /// Pieces of a stream have a limit that no setting raises.
-    fn log_chunks(&mut self) {
-        if first_time(&mut self.seen_errors, u32::BITS - 1) {
-            let ((client_ip, client_id), limit) = (self.client.address(), MAX_CHUNKS);
-            self.client.studio().journal.log(Event::StreamLimited { client_ip, client_id, limit });
+    fn log_exceeded(&mut self, class: Class, Exceeded { limit, what }: Exceeded) {
+        // Pieces of a stream have a line of their own.
+        let (bit, is_chunk) = match class {
+            Class::Chunk => (u32::BITS - 1, true),
+            _ => (ErrorCode::RateLimitExceeded as u32, false),
+        };
+        let first = first_time(&mut self.seen_errors, bit);
+        let journal = &self.client.studio().journal;
+        let (client_ip, client_id) = self.client.address();
+        if first && is_chunk {
+            journal.log(Event::StreamLimited { client_ip, client_id, limit });
+        } else if first {
+            journal.log(Event::RateLimited { client_ip, client_id, limit, what });
+        } else if !is_chunk && journal.logs(Level::Debug) {
+            let (error_code, reason) =
+                (ErrorCode::RateLimitExceeded, Refusal::RATE_LIMIT.message.to_string());
+            journal.log(Event::Rejected { client_ip, client_id, error_code, reason });
         }
     }
 
@@ -172,10 +196,7 @@ impl Signaling {
         let studio = self.client.studio();
         let journal = &studio.journal;
         let ((client_ip, client_id), error_code) = (self.client.address(), refusal.code);
-        if first && error_code == ErrorCode::RateLimitExceeded {
-            let limit = studio.config.rate_limit.unwrap_or_default();
-            journal.log(Event::RateLimited { client_ip, client_id, limit });
-        } else if first {
+        if first {
             let reason = refusal.message.to_string();
             journal.log(Event::FirstRejected { client_ip, client_id, error_code, reason });
         } else if journal.logs(Level::Debug) {
@@ -185,59 +206,9 @@ impl Signaling {
     }
 }
 
-/// Counts messages in windows that start with the first message behind the last window.
-#[derive(Debug)]
-struct RateWindow {
-    limit: Option<u32>,
-    start: Instant,
-    count: u32,
-    /// Pieces of streams, which are many by nature.
-    chunks: u32,
-}
-
-impl RateWindow {
-    fn new(limit: Option<u32>, now: Instant) -> Self {
-        Self { limit, start: now, count: 0, chunks: 0 }
-    }
-
-    fn allows(&mut self, is_chunk: bool, now: Instant) -> bool {
-        let Some(limit) = self.limit else {
-            return true;
-        };
-        if now - self.start >= RATE_WINDOW {
-            self.start = now;
-            self.count = 0;
-            self.chunks = 0;
-        }
-        let (count, limit) =
-            if is_chunk { (&mut self.chunks, MAX_CHUNKS) } else { (&mut self.count, limit) };
-        *count = count.saturating_add(1);
-        *count <= limit
-    }
-}
-
 /// Whether `bit` was not yet in `set`; it is now.
 fn first_time(set: &mut u32, bit: u32) -> bool {
     let first = *set & (1 << bit) == 0;
     *set |= 1 << bit;
     first
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_limit_counts_in_windows_of_ten_seconds() {
-        let start = Instant::now();
-        let mut rate = RateWindow::new(Some(2), start);
-        let late = start + Duration::from_millis(9_999);
-        assert!(rate.allows(false, start) && rate.allows(false, late) && !rate.allows(false, late));
-        let next = start + RATE_WINDOW;
-        assert!(rate.allows(false, next) && rate.allows(false, next) && !rate.allows(false, next));
-        // Pieces of streams are counted apart.
-        assert!((0..500).all(|_| rate.allows(true, next)) && !rate.allows(true, next));
-        let mut unlimited = RateWindow::new(None, start);
-        assert!((0..1_000).all(|_| unlimited.allows(false, start)));
-    }
 }

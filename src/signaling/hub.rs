@@ -217,6 +217,16 @@ impl Hub {
         Ok(room)
     }
 
+    /// Whether there is such a room.
+    pub fn has_room(&self, room: &RoomId) -> bool {
+        self.registry().has_room(room)
+    }
+
+    /// How many other peers are in the room of `peer`.
+    pub fn others(&self, peer: PeerId) -> usize {
+        self.registry().others(peer)
+    }
+
     /// Where `peer` is, as what, and who is there with it; nobody hears of it.
     pub fn present(&self, peer: PeerId) -> Option<Entered> {
         self.registry().present(peer)

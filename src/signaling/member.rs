@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
 
 use crate::config::config::RoomAccess;
 use crate::signaling::broadcast::News;
+use crate::signaling::budget::AddressBudget;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError};
 use crate::signaling::registry::{NotInRoom, RelayError};
 use crate::signaling::room::MuteError;
@@ -36,6 +38,8 @@ pub struct Member<'a> {
     pub ip: IpAddr,
     /// Who it is.
     pub id: PeerId,
+    /// What all clients of its address may do, if that is bounded.
+    pub budget: Option<&'a AddressBudget>,
 }
 
 impl Member<'_> {
@@ -82,6 +86,7 @@ impl Member<'_> {
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<(), Refusal> {
         self.may_come_in()?;
+        self.may_make_a_room()?;
         let room_id = &self.studio.hub.create_room(self.id).map_err(already_in)?;
         self.log_entered(room_id, Role::Host);
         say(&ServerMessage::RoomCreated { room_id, host_id: self.id, access: None, request_id });
@@ -186,11 +191,22 @@ impl Member<'_> {
                 (room.unwrap_or_else(RoomId::random), Entry::Asked(envelope.role()))
             }
         };
+        if !self.studio.hub.has_room(&room) {
+            self.may_make_a_room()?;
+        }
         self.studio.hub.create_or_join_room(self.id, room, entry).map_err(|error| match error {
             EntryError::InvalidRole(role) => invalid_role(&role),
             EntryError::AlreadyIn(room) => already_in(room),
             EntryError::Full => room_full(),
         })
+    }
+
+    /// Whether the member's address has not made too many rooms. It counts this one.
+    fn may_make_a_room(&self) -> Result<(), Refusal> {
+        match self.budget {
+            Some(budget) if !budget.take_room(Instant::now()) => Err(Refusal::RATE_LIMIT),
+            _ => Ok(()),
+        }
     }
 
     /// Whether somebody without an invite makes and enters rooms.

@@ -3,6 +3,7 @@
 //! Owns the rules of the protocol. It deliberately knows neither frames nor sockets.
 
 pub mod broadcast;
+pub mod budget;
 pub mod conversation;
 pub mod entry;
 pub mod handler;

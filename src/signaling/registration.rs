@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::signaling::broadcast::News;
+use crate::signaling::budget::AddressBudget;
 use crate::signaling::hub::Registration;
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
@@ -38,6 +39,8 @@ pub struct Client {
     studio: Arc<Studio>,
     client: ClientId,
     ip: IpAddr,
+    /// What all clients of its address may do, if that is bounded.
+    address_budget: Option<Arc<AddressBudget>>,
     /// When it was welcomed.
     since: Instant,
     /// From `register` on.
@@ -70,7 +73,20 @@ struct Registered {
 impl Client {
     /// A client that has not registered.
     pub fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
-        Self { studio, client, ip, since: Instant::now(), registered: None, contest: None }
+        let since = Instant::now();
+        let address_budget = studio.budgets.of(ip, since);
+        Self { studio, client, ip, address_budget, since, registered: None, contest: None }
+    }
+
+    /// What all clients of its address may do, if that is bounded.
+    pub fn address_budget(&self) -> Option<&AddressBudget> {
+        self.address_budget.as_deref()
+    }
+
+    /// How many other peers are in its room.
+    pub fn others_in_room(&self) -> usize {
+        let registered = self.registered.as_ref();
+        registered.map_or(0, |registered| self.studio.hub.others(registered.id))
     }
 
     /// What all clients share.
@@ -162,7 +178,8 @@ impl Client {
         if let Some(Registered { id, .. }) = self.registered.take() {
             if let Some(room) = self.studio.hub.unregister(id, self.client, others_are_told) {
                 let studio = &self.studio;
-                Member { studio, client: self.client, ip: self.ip, id }.log_left(&room);
+                let budget = None;
+                Member { studio, client: self.client, ip: self.ip, id, budget }.log_left(&room);
             }
         }
     }
@@ -182,7 +199,8 @@ impl Client {
         let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
         let id = registered.map(|registered| registered.id);
         let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
-        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id })
+        let budget = self.address_budget();
+        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id, budget })
     }
 
     /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its
@@ -234,6 +252,9 @@ impl Client {
         // A second id would strand the first.
         if self.registered.is_some() {
             return Err(taken(id));
+        }
+        if self.address_budget().is_some_and(|budget| !budget.take_registration(Instant::now())) {
+            return Err(Refusal::RATE_LIMIT);
         }
         let outbox = self.new_outbox();
         match self.studio.hub.register(id, self.client, Arc::clone(&outbox)) {

@@ -289,6 +289,17 @@ impl Registry {
         Some((id, others))
     }
 
+    /// Whether there is such a room.
+    pub(super) fn has_room(&self, room: &RoomId) -> bool {
+        self.rooms.contains_key(room)
+    }
+
+    /// How many other peers are in the room of `peer`.
+    pub(super) fn others(&self, peer: PeerId) -> usize {
+        let room = self.peers.get(&peer).and_then(|peer| self.rooms.get(peer.room.as_ref()?));
+        room.map_or(0, |held| held.room.participants().count().saturating_sub(1))
+    }
+
     /// Where `peer` is, as what, and who is there with it, as if it entered now; nobody hears of it.
     pub(super) fn present(&self, peer: PeerId) -> Option<Entered> {
         let room_id = self.room_of(peer)?;

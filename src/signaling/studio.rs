@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::config::Config;
+use crate::signaling::budget::AddressBudgets;
 use crate::signaling::hub::Hub;
 use crate::station::manifest::CurrentManifest;
 use crate::station::tokens::Tokens;
@@ -19,6 +20,8 @@ pub struct Studio {
     pub config: Config,
     /// Who is connected, and who is in a room with whom.
     pub hub: Hub,
+    /// What the clients of each address may do.
+    pub budgets: AddressBudgets,
     /// Makes and checks tokens.
     pub tokens: Tokens,
     /// What the station is, by the manifest in force.

@@ -185,9 +185,9 @@ events! {
     /// More waits for a client than may.
     ReadsTooSlowly { client_ip: IpAddr, client_id: ClientId, limit: usize } Warn Few "f1d4fffe7b9949ee9b58973a0ec704d1"
     "Client {client_id}, {client_ip} reads too slowly: more than {limit} bytes wait for it (MAX_OUTBOX_BYTES)"
-    /// A client sent more messages than `RATE_LIMIT` for the first time.
-    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Warn One "7a96a54d769742c5954e67ae682fc529"
-    "Rate limit hit by client {client_id}, {client_ip}: more than {limit} messages in 10 s (RATE_LIMIT); the surplus is dropped"
+    /// A client, or its address, sent more than it may for the first time.
+    RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32, what: &'static str } Warn One "7a96a54d769742c5954e67ae682fc529"
+    "Rate limit hit by client {client_id}, {client_ip}: more than {limit} {what}; the surplus is dropped"
     /// A client sent more pieces of a stream than anybody may, for the first time.
     StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info One "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
     "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"

@@ -309,7 +309,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.received(Some(MessageType::StopStream));
         metrics.received(None);
-        metrics.sent(14, 2);
+        let error = ServerMessage::NAMES.iter().position(|name| *name == "error").unwrap();
+        metrics.sent(error, 2);
         metrics.relayed(MessageType::IceCandidate, Relay::Delivered);
         metrics.relayed(MessageType::Offer, Relay::DifferentRoom);
         metrics.refused(ErrorCode::InvalidRole);

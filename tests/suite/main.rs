@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
 mod asyncapi;
+mod budgets;
 mod check;
 mod cli;
 mod closing;
