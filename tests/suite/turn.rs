@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::coturn::Coturn;
+use crate::peers::peer;
 use crate::process::binary;
 use crate::running::Running;
 use crate::support::{Server, wait_until};
@@ -213,6 +214,31 @@ fn coturn_takes_a_credential_until_it_expires() {
     let forged = (username.clone(), hmac(&old.0));
     assert!(!lets_in(&coturn, &forged), "somebody else's hash");
     assert!(lets_in(&coturn, &lasting), "a credential before its expiry");
+}
+
+#[test]
+fn a_credential_is_renewed_in_the_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let coturn = Coturn::start(directory.path(), SECRET);
+    let manifest = manifest(directory.path(), coturn.port);
+    // A server whose time of day is a minute late at first, and right afterwards.
+    let clock = directory.path().join("clock");
+    fs::write(&clock, "-60s").unwrap();
+    let mut late = binary();
+    late.envs([("STATION_MANIFEST", manifest.as_str()), ("TURN_SECRET", SECRET)]);
+    late.envs([("PORT", "0"), ("TURN_TTL_MS", "30000"), ("FAKETIME_NO_CACHE", "1")]);
+    late.env("FAKETIME_TIMESTAMP_FILE", &clock);
+    late.env("LD_PRELOAD", libfaketime()).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let server = Server::spawn(&mut late);
+    let mut client = peer(&server, A);
+    let ice = |answer: String| login(&serde_json::from_str::<Value>(&answer).unwrap()["ice"]);
+    let old = ice(client.ask(r#"{"type":"create-or-join-room","roomId":"show"}"#));
+    assert!(!lets_in(&coturn, &old), "it has expired");
+    fs::write(&clock, "+0").unwrap();
+    let new = ice(client.ask(r#"{"type":"request-ice"}"#));
+    assert!(expiry(&new.0) > now().as_secs() && lets_in(&coturn, &new));
+    let again = ice(client.ask(r#"{"type":"create-or-join-room","roomId":"show"}"#));
+    assert!(lets_in(&coturn, &again));
 }
 
 #[test]
