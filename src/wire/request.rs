@@ -206,6 +206,21 @@ impl<'a> Envelope<'a> {
         result
     }
 
+    /// What proves in a `register` who is behind the client: `resume`, and a room's `token`.
+    ///
+    /// # Errors
+    ///
+    /// One that is no string.
+    pub fn proofs(&self) -> Result<(Option<Cow<'a, str>>, Option<Cow<'a, str>>), Refusal> {
+        let proof = |key: Key| match self.chosen(key) {
+            None => Ok(None),
+            Some(value) => string(value).map(Some).ok_or_else(|| {
+                Refusal::invalid(format_args!(r#"Field "{}" must be a string"#, key.name()))
+            }),
+        };
+        Ok((proof(Key::Resume)?, proof(Key::Token)?))
+    }
+
     /// The room that `join-room` names.
     ///
     /// # Errors
