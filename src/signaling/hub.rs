@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
 use crate::signaling::outbox::{Frame, Outbox};
-use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError, TakeOver};
+use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError, Replaced, TakeOver};
 use crate::signaling::room::MuteError;
 use crate::telemetry::metrics::{Metrics, Relay};
 use crate::wire::codes::CloseCode;
@@ -117,8 +117,8 @@ impl Hub {
         let now = Instant::now();
         let (outcome, replaced) =
             self.registry().take_over(peer, holder, client, identity, outbox, now);
-        if let Some((old, others)) = replaced {
-            old.close(CloseCode::REPLACED);
+        if let Some(Replaced { outbox, others }) = replaced {
+            outbox.close(CloseCode::REPLACED);
             if let Some(others) = others {
                 self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
             }

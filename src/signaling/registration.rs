@@ -23,7 +23,7 @@ use crate::telemetry::events::Event;
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::ids::{ClientId, Identity, PeerId};
 use crate::wire::reply::ServerMessage;
-use crate::wire::request::{Envelope, MessageType};
+use crate::wire::request::{Envelope, MessageType, RegisterProofs};
 
 /// What `start-stream` is told: feeding Icecast is another service's work.
 const NO_STREAMING: &str = "Streaming is not available on this server";
@@ -262,7 +262,7 @@ impl Client {
     /// The id, or nothing where it has to be found out first whether its holder lives.
     fn register(&mut self, envelope: &Envelope) -> Result<Option<PeerId>, Refusal> {
         let id = envelope.peer_id()?;
-        let (resume, token) = envelope.proofs()?;
+        let RegisterProofs { resume, token } = envelope.proofs()?;
         // A second id would strand the first.
         if self.registered.is_some() {
             return Err(taken(id));

@@ -45,6 +45,15 @@ pub enum RelayError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotInRoom;
 
+/// A holder that was silent.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    /// Its outbox.
+    pub(super) outbox: Arc<Outbox>,
+    /// Whom to tell that it has left its room.
+    pub(super) others: Option<Audience>,
+}
+
 /// All peers and rooms.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -146,7 +155,7 @@ impl Registry {
         identity: Identity,
         outbox: Arc<Outbox>,
         now: Instant,
-    ) -> (TakeOver, Option<(Arc<Outbox>, Option<Audience>)>) {
+    ) -> (TakeOver, Option<Replaced>) {
         let Some(found) = self.peers.get(&peer) else {
             self.hold(peer, client, identity, outbox);
             return (TakeOver::Free, None);
@@ -157,7 +166,7 @@ impl Registry {
         let old = Arc::clone(&found.outbox);
         let left = self.release(peer, now);
         self.hold(peer, client, identity, outbox);
-        (TakeOver::Replaced, Some((old, left.map(|(_, others)| others))))
+        (TakeOver::Replaced, Some(Replaced { outbox: old, others: left.map(|(_, others)| others) }))
     }
 
     /// Takes `peer` out, if it is still `client` that has the id: the room that it was in, and whom to tell.
