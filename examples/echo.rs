@@ -9,7 +9,7 @@
 //! target/release/examples/echo --port 9001 --max-message-bytes 16777216
 //! ```
 
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,10 @@ use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::load_files;
 use openstudio_signaling::signaling::broadcast::News;
-use openstudio_signaling::signaling::conversation::{Conversation, Message, Replies};
+use openstudio_signaling::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
 use openstudio_signaling::signaling::studio::Studio;
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::telemetry::level::Level;
-use openstudio_signaling::wire::ids::ClientId;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
@@ -41,7 +40,7 @@ const LOG_TIME: Duration = Duration::from_secs(1);
 struct Echo;
 
 impl Conversation for Echo {
-    fn new(_studio: Arc<Studio>, _client: ClientId, _ip: IpAddr) -> Self {
+    fn new(_studio: Arc<Studio>, _info: ClientInfo) -> Self {
         Self
     }
 

@@ -32,6 +32,7 @@ use crate::signaling::entry::RoomLimits;
 use crate::signaling::hub::Hub;
 use crate::signaling::studio::Studio;
 use crate::station::manifest::CurrentManifest;
+use crate::station::proofs::Proofs;
 use crate::station::tls::Tls;
 use crate::station::tokens::Tokens;
 use crate::telemetry::events::Event;
@@ -86,12 +87,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     if let Some(index) = web_root.as_deref().and_then(static_files::missing_index) {
         journal.log(Event::WebRootEmpty { path: index.display().to_string() });
     }
-    let tokens = Tokens::new(&signing_secret(
-        &config,
-        &settings,
-        service.state_directory.as_deref(),
-        &journal,
-    ));
+    let secret = signing_secret(&config, &settings, service.state_directory.as_deref(), &journal);
+    let (tokens, proofs) = (Tokens::new(&secret), Proofs::new(&secret));
     let metrics = Arc::new(Metrics::default());
     let check_page = config.check_page;
     let studio = Arc::new(Studio {
@@ -106,6 +103,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         ),
         manifest: CurrentManifest::new(station),
         tokens,
+        proofs,
         metrics,
         journal: journal.clone(),
         config,

@@ -59,6 +59,9 @@ impl State {
                 .unwrap();
         let studio = Studio {
             config: crate::config::config::Config::new(&settings).unwrap(),
+            proofs: crate::station::proofs::Proofs::new(&crate::config::config::Secret::new(
+                "a secret",
+            )),
             budgets: crate::signaling::budget::AddressBudgets::new(None, &[]),
             hub: crate::signaling::hub::Hub::new(Default::default(), Arc::default()),
             tokens: crate::station::tokens::Tokens::new(&crate::config::config::Secret::new(

@@ -14,7 +14,7 @@ use crate::signaling::outbox::Outbox;
 use crate::signaling::studio::Studio;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::frame::{Opcode, encode};
-use crate::wire::ids::ClientId;
+use crate::wire::ids::{ClientId, Identity};
 use crate::wire::reply::{self, ServerMessage};
 
 /// A whole message from a client.
@@ -26,11 +26,22 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
+/// What is known of a client from its handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientInfo {
+    /// Its number.
+    pub client: ClientId,
+    /// Where it connects from.
+    pub ip: IpAddr,
+    /// Who is behind it, until it proves to be somebody else.
+    pub identity: Identity,
+}
+
 /// What a session does with the messages of its client. The session holds it as a type parameter, so there is no box
 /// and no dynamic call.
 pub trait Conversation: Send + 'static {
-    /// The conversation with a client that connects from `ip`.
-    fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self;
+    /// The conversation with a client.
+    fn new(studio: Arc<Studio>, info: ClientInfo) -> Self;
 
     /// Says what is said first.
     fn greet(&mut self, replies: &mut Replies<'_>);

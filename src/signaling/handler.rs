@@ -3,7 +3,6 @@
 //! Owns what a message counts as, and what the log says of it. It deliberately knows no
 //! rooms: what a message asks for is the client's business.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{Class, ClientBudget, Exceeded};
-use crate::signaling::conversation::{Conversation, Message, Replies};
+use crate::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registration::Client;
 use crate::signaling::studio::Studio;
@@ -19,7 +18,6 @@ use crate::telemetry::events::Event;
 use crate::telemetry::level::Level;
 use crate::telemetry::metrics::Relay;
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::ids::ClientId;
 use crate::wire::reply::{ServerMessage, WELCOME};
 use crate::wire::request::{Envelope, MessageType};
 
@@ -36,10 +34,10 @@ pub struct Signaling {
 }
 
 impl Conversation for Signaling {
-    fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
+    fn new(studio: Arc<Studio>, info: ClientInfo) -> Self {
         Self {
             budget: ClientBudget::new(studio.config.rate_limit, Instant::now()),
-            client: Client::new(studio, client, ip),
+            client: Client::new(studio, info),
             seen_types: 0,
             seen_errors: 0,
         }
@@ -111,7 +109,10 @@ impl Conversation for Signaling {
         if let Some((registered, request_id)) = self.client.settle(holder_lives) {
             let request_id = request_id.as_deref();
             match registered {
-                Ok(peer_id) => replies.say(&ServerMessage::Registered { peer_id, request_id }),
+                Ok(peer_id) => {
+                    let resume = &self.client.resume();
+                    replies.say(&ServerMessage::Registered { peer_id, resume, request_id });
+                }
                 Err(refusal) => self.refuse(&refusal, request_id, replies),
             }
         }

@@ -4,6 +4,7 @@
 //! no session: what it has to say to a client goes to that client's outbox.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -11,12 +12,12 @@ use tokio::time::Instant;
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
 use crate::signaling::outbox::{Frame, Outbox};
-use crate::signaling::registry::{NotInRoom, Registry, RelayError, TakeOver};
+use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError, Replaced, TakeOver};
 use crate::signaling::room::MuteError;
 use crate::telemetry::metrics::{Metrics, Relay};
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::{Opcode, encode};
-use crate::wire::ids::{ClientId, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::MessageType;
 use crate::wire::role::{Authority, Role};
@@ -42,15 +43,19 @@ struct Inner {
 pub enum Registration {
     /// The id is the client's.
     Done,
+    /// The id is the client's again, with its place in the room; this client had it.
+    Back(ClientId),
     /// Somebody has the id.
     Held {
         /// Who.
         by: ClientId,
         /// Resolves when the holder answers, and fails when its session ends.
         alive: oneshot::Receiver<()>,
+        /// How long the holder has to answer.
+        time: Duration,
     },
-    /// Somebody has the id, and somebody else is finding out whether they live.
-    Contested,
+    /// Somebody has the id, and keeps it.
+    Refused,
 }
 
 impl Hub {
@@ -70,30 +75,53 @@ impl Hub {
         self.registry().count()
     }
 
-    /// Gives `client` the id `peer` if it is free; else the server pings the client that holds it.
-    pub fn register(&self, peer: PeerId, client: ClientId, outbox: Arc<Outbox>) -> Registration {
-        let registered = self.registry().register(peer, client, outbox);
-        let Err((by, holder)) = registered else {
-            return Registration::Done;
-        };
-        match holder.challenge() {
-            Some(alive) => Registration::Held { by, alive },
-            None => Registration::Contested,
+    /// Whether a proof of this identity that is `age` old counts now.
+    pub fn counts(&self, identity: Identity, age: Duration) -> bool {
+        self.registry().counts(identity, age, Instant::now())
+    }
+
+    /// Gives `client`, with `identity` behind it, the id `peer` if it is free or its own; else the server pings the
+    /// client that holds it. Another connection of its own is ended with 4010.
+    pub fn register(
+        &self,
+        peer: PeerId,
+        client: ClientId,
+        identity: Identity,
+        outbox: Arc<Outbox>,
+    ) -> Registration {
+        let registered = self.registry().register(peer, client, identity, outbox, Instant::now());
+        match registered {
+            Registered::Done => Registration::Done,
+            Registered::Back(before, old) => {
+                old.close(CloseCode::REPLACED);
+                Registration::Back(before)
+            }
+            Registered::Held(by, holder, time) => match holder.challenge() {
+                Some(alive) => Registration::Held { by, alive, time },
+                None => Registration::Refused,
+            },
+            Registered::Refused => Registration::Refused,
         }
     }
 
-    /// Gives `client` the id `peer` with its place in the room, if `holder` still has it or nobody has. The others in
-    /// the room see nothing; the holder is ended with 4010.
+    /// Gives `client` the id `peer`, if `holder`, which was silent, still has it or nobody has. The holder is ended with
+    /// 4010, and has left its room.
     pub fn take_over(
         &self,
         peer: PeerId,
         holder: ClientId,
         client: ClientId,
+        identity: Identity,
         outbox: Arc<Outbox>,
     ) -> TakeOver {
-        let (outcome, replaced) = self.registry().take_over(peer, holder, client, outbox);
-        if let Some(replaced) = replaced {
-            replaced.close(CloseCode::REPLACED);
+        let now = Instant::now();
+        let (outcome, replaced) =
+            self.registry().take_over(peer, holder, client, identity, outbox, now);
+        if let Some(Replaced { outbox, others }) = replaced {
+            outbox.close(CloseCode::REPLACED);
+            if let Some(others) = others {
+                self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
+            }
         }
         outcome
     }
@@ -106,7 +134,7 @@ impl Hub {
         client: ClientId,
         others_are_told: bool,
     ) -> Option<RoomId> {
-        let left = self.registry().unregister(peer, client);
+        let left = self.registry().unregister(peer, client, Instant::now());
         let (room, others) = left?;
         if others_are_told {
             self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
@@ -284,8 +312,6 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use strum::VariantArray;
 
     use super::*;
@@ -296,7 +322,7 @@ mod tests {
         let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}");
         let id = PeerId::parse(&id).unwrap();
         let outbox = Arc::new(Outbox::new(1000));
-        let registration = hub.register(id, ClientId(number.into()), outbox);
+        let registration = hub.register(id, ClientId(number.into()), Identity::random(), outbox);
         assert!(matches!(registration, Registration::Done));
         id
     }

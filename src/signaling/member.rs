@@ -21,7 +21,7 @@ use crate::station::turn_credentials::{wants_credentials, with_credentials};
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Relay;
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::ids::{ClientId, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 use crate::wire::reply::{Access, ServerMessage};
 use crate::wire::request::{Envelope, MessageType, no_such_room};
 use crate::wire::role::Role;
@@ -38,6 +38,8 @@ pub struct Member<'a> {
     pub ip: IpAddr,
     /// Who it is.
     pub id: PeerId,
+    /// Who is behind it.
+    pub identity: Identity,
     /// What all clients of its address may do, if that is bounded.
     pub budget: Option<&'a AddressBudget>,
 }
@@ -150,7 +152,8 @@ impl Member<'_> {
             }
         };
         let role = entered.role;
-        let token = self.studio.tokens.room(self.id, &entered.room_id, role, unix_s());
+        let token =
+            self.studio.tokens.room(self.id, &entered.room_id, role, self.identity, unix_s());
         let ice = self.ice();
         let access = Access { role, token: &token, ice: &ice };
         Ok(self.entered(entered, Some(access), envelope.request_id(), say))
@@ -404,7 +407,8 @@ pub fn not_in_room(_: NotInRoom) -> Refusal {
     Refusal::new(ErrorCode::NotInRoom, "Not in a room")
 }
 
-fn unix_s() -> u64 {
+/// Seconds since 1970.
+pub fn unix_s() -> u64 {
     unix_ms() / 1000
 }
 

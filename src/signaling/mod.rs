@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod entry;
 pub mod handler;
 pub mod hub;
+pub mod identity;
 pub mod member;
 pub mod outbox;
 pub mod registration;

@@ -97,6 +97,16 @@ impl Outbox {
         queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum();
     }
 
+    /// Takes what waits in the outbox of a connection that this one follows, with where its client is.
+    pub fn follow(&self, before: &Self) {
+        let mut before = before.lock();
+        let (frames, room) = (std::mem::take(&mut before.frames), before.room);
+        let bytes = std::mem::take(&mut before.bytes);
+        drop(before);
+        let mut queue = self.lock();
+        (queue.frames, queue.bytes, queue.room) = (frames, bytes, room);
+    }
+
     /// How much waits, in bytes, in the queue or in the session's hands.
     pub fn bytes(&self) -> usize {
         let queue = self.lock();

@@ -13,19 +13,17 @@ use tokio::time::{Instant, timeout};
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::AddressBudget;
+use crate::signaling::conversation::ClientInfo;
 use crate::signaling::hub::Registration;
-use crate::signaling::member::{Member, not_in_room, unix_ms};
+use crate::signaling::member::{Member, not_in_room, unix_ms, unix_s};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::{NotInRoom, TakeOver};
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::ids::{ClientId, PeerId};
+use crate::wire::ids::{ClientId, Identity, PeerId};
 use crate::wire::reply::ServerMessage;
-use crate::wire::request::{Envelope, MessageType};
-
-/// How long the holder of an id has to show that it lives, when somebody else wants the id.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+use crate::wire::request::{Envelope, MessageType, RegisterProofs};
 
 /// What `start-stream` is told: feeding Icecast is another service's work.
 const NO_STREAMING: &str = "Streaming is not available on this server";
@@ -39,6 +37,8 @@ pub struct Client {
     studio: Arc<Studio>,
     client: ClientId,
     ip: IpAddr,
+    /// Who is behind it.
+    identity: Identity,
     /// What all clients of its address may do, if that is bounded.
     address_budget: Option<Arc<AddressBudget>>,
     /// When it was welcomed.
@@ -54,7 +54,7 @@ struct Contest {
     id: PeerId,
     holder: ClientId,
     request_id: Option<String>,
-    /// Whether the holder lives; ends within [`SIGN_OF_LIFE`].
+    /// Whether the holder lives; ends when its time to answer is over.
     alive: Pin<Box<dyn Future<Output = bool> + Send>>,
 }
 
@@ -72,10 +72,20 @@ struct Registered {
 
 impl Client {
     /// A client that has not registered.
-    pub fn new(studio: Arc<Studio>, client: ClientId, ip: IpAddr) -> Self {
+    pub fn new(studio: Arc<Studio>, info: ClientInfo) -> Self {
+        let ClientInfo { client, ip, identity } = info;
         let since = Instant::now();
         let address_budget = studio.budgets.of(ip, since);
-        Self { studio, client, ip, address_budget, since, registered: None, contest: None }
+        Self {
+            studio,
+            client,
+            ip,
+            identity,
+            address_budget,
+            since,
+            registered: None,
+            contest: None,
+        }
     }
 
     /// What all clients of its address may do, if that is bounded.
@@ -122,7 +132,8 @@ impl Client {
             MessageType::Ping => say(&ServerMessage::Pong { timestamp: unix_ms(), request_id }),
             MessageType::Register => {
                 if let Some(peer_id) = self.register(envelope)? {
-                    say(&ServerMessage::Registered { peer_id, request_id });
+                    let resume = &self.resume();
+                    say(&ServerMessage::Registered { peer_id, resume, request_id });
                 }
             }
             MessageType::Offer | MessageType::Answer => {
@@ -178,8 +189,9 @@ impl Client {
         if let Some(Registered { id, .. }) = self.registered.take() {
             if let Some(room) = self.studio.hub.unregister(id, self.client, others_are_told) {
                 let studio = &self.studio;
-                let budget = None;
-                Member { studio, client: self.client, ip: self.ip, id, budget }.log_left(&room);
+                let (identity, budget) = (self.identity, None);
+                Member { studio, client: self.client, ip: self.ip, id, identity, budget }
+                    .log_left(&room);
             }
         }
     }
@@ -200,7 +212,8 @@ impl Client {
         let id = registered.map(|registered| registered.id);
         let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
         let budget = self.address_budget();
-        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id, budget })
+        let identity = self.identity;
+        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id, identity, budget })
     }
 
     /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its
@@ -217,7 +230,7 @@ impl Client {
         }
     }
 
-    /// Ends the contest: a holder that lives keeps the id, else it is this client's, with the place in the room. Returns
+    /// Ends the contest: a holder that lives keeps the id, else it is this client's. Returns
     /// the id or the refusal, for the reply to the `register`, and the `requestId` of that.
     pub fn settle(
         &mut self,
@@ -229,7 +242,7 @@ impl Client {
         let taken_over = if holder_lives {
             TakeOver::Held
         } else {
-            hub.take_over(id, holder, self.client, Arc::clone(&outbox))
+            hub.take_over(id, holder, self.client, self.identity, Arc::clone(&outbox))
         };
         let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
         let event = match taken_over {
@@ -249,6 +262,7 @@ impl Client {
     /// The id, or nothing where it has to be found out first whether its holder lives.
     fn register(&mut self, envelope: &Envelope) -> Result<Option<PeerId>, Refusal> {
         let id = envelope.peer_id()?;
+        let RegisterProofs { resume, token } = envelope.proofs()?;
         // A second id would strand the first.
         if self.registered.is_some() {
             return Err(taken(id));
@@ -256,30 +270,51 @@ impl Client {
         if self.address_budget().is_some_and(|budget| !budget.take_registration(Instant::now())) {
             return Err(Refusal::RATE_LIMIT);
         }
+        // Either suffices, and a wrong one is as none.
+        let resume = resume.and_then(|resume| self.studio.proofs.check(&resume));
+        let token = token.and_then(|token| self.studio.tokens.check_room(&token, unix_s()));
+        if let Some(proved) =
+            [resume, token].into_iter().flatten().find_map(|said| self.proved(said))
+        {
+            self.identity = proved;
+        }
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
         let outbox = self.new_outbox();
-        match self.studio.hub.register(id, self.client, Arc::clone(&outbox)) {
-            Registration::Done => {}
-            Registration::Contested => return Err(taken(id)),
-            Registration::Held { by, alive } => {
+        match self.studio.hub.register(id, self.client, self.identity, Arc::clone(&outbox)) {
+            Registration::Done => {
+                self.studio.journal.log(Event::Registered { client_ip, client_id, peer_id });
+            }
+            Registration::Back(holder) => {
+                let event = Event::Resumed { client_ip, client_id, peer_id, holder };
+                self.studio.journal.log(event);
+            }
+            Registration::Refused => return Err(taken(id)),
+            Registration::Held { by, alive, time } => {
                 self.contest = Some(Contest {
                     id,
                     holder: by,
                     request_id: envelope.request_id().map(str::to_owned),
-                    alive: Box::pin(async move {
-                        matches!(timeout(SIGN_OF_LIFE, alive).await, Ok(Ok(())))
-                    }),
+                    alive: Box::pin(
+                        async move { matches!(timeout(time, alive).await, Ok(Ok(()))) },
+                    ),
                 });
                 return Ok(None);
             }
         }
         self.registered = Some(Registered { id, outbox });
         self.studio.metrics.registered(self.since.elapsed());
-        self.studio.journal.log(Event::Registered {
-            client_ip: self.ip,
-            client_id: self.client,
-            peer_id: id,
-        });
         Ok(Some(id))
+    }
+
+    /// The identity of a proof that was made then, in seconds since 1970, if it counts now.
+    fn proved(&self, (identity, made): (Identity, u64)) -> Option<Identity> {
+        let age = Duration::from_secs(unix_s().saturating_sub(made));
+        self.studio.hub.counts(identity, age).then_some(identity)
+    }
+
+    /// What proves later who is behind the client.
+    pub fn resume(&self) -> String {
+        self.studio.proofs.resume(self.identity, unix_s())
     }
 
     fn new_outbox(&self) -> Arc<Outbox> {

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
+use crate::signaling::identity::{Claim, Holding, Identities};
 use crate::signaling::outbox::{Outbox, RoomNumber};
 use crate::signaling::room::{MuteError, Muting, Room};
-use crate::wire::ids::{ClientId, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::role::{Authority, Participant, Role};
 
@@ -23,7 +24,7 @@ use crate::wire::role::{Authority, Participant, Role};
 pub enum TakeOver {
     /// The holder had gone by itself: the id is the client's.
     Free,
-    /// The holder was replaced: the id is the client's, with the place in the room.
+    /// The holder was silent: the id is the client's, and nothing else of the holder.
     Replaced,
     /// Somebody else has it meanwhile.
     Held,
@@ -44,6 +45,15 @@ pub enum RelayError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotInRoom;
 
+/// A holder that was silent.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    /// Its outbox.
+    pub(super) outbox: Arc<Outbox>,
+    /// Whom to tell that it has left its room.
+    pub(super) others: Option<Audience>,
+}
+
 /// All peers and rooms.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -55,6 +65,8 @@ pub(super) struct Registry {
     ages: BTreeMap<RoomNumber, RoomId>,
     /// How many rooms there have been.
     numbers: RoomNumber,
+    /// Who is behind the registered clients, and was.
+    identities: Identities,
 }
 
 /// A room, and since when it is held.
@@ -69,8 +81,22 @@ struct Held {
 #[derive(Debug)]
 struct Peer {
     client: ClientId,
+    holding: Holding,
     outbox: Arc<Outbox>,
     room: Option<RoomId>,
+}
+
+/// What `register` comes to.
+#[derive(Debug)]
+pub(super) enum Registered {
+    /// The id is the client's; nobody had it.
+    Done,
+    /// The id is the client's, with its place in the room: another connection of its identity had it, with this outbox.
+    Back(ClientId, Arc<Outbox>),
+    /// The client that has it, and the time that it has to show that it lives.
+    Held(ClientId, Arc<Outbox>, Duration),
+    /// Somebody has it, and keeps it.
+    Refused,
 }
 
 /// No place is left in a room.
@@ -88,45 +114,59 @@ impl Registry {
         (self.peers.len(), self.rooms.len(), waiting)
     }
 
-    /// Gives `client` the id `peer`.
-    ///
-    /// # Errors
-    ///
-    /// The client that has it, with its outbox.
+    /// Whether a proof of this identity that is `age` old counts at `now`.
+    pub(super) fn counts(&self, identity: Identity, age: Duration, now: Instant) -> bool {
+        self.identities.counts(identity, age, now)
+    }
+
+    /// Gives `client`, with `identity` behind it, the id `peer`, if that is free or its own.
     pub(super) fn register(
         &mut self,
         peer: PeerId,
         client: ClientId,
+        identity: Identity,
         outbox: Arc<Outbox>,
-    ) -> Result<(), (ClientId, Arc<Outbox>)> {
-        if let Some(holder) = self.peers.get(&peer) {
-            return Err((holder.client, Arc::clone(&holder.outbox)));
+        now: Instant,
+    ) -> Registered {
+        let Some(found) = self.peers.get_mut(&peer) else {
+            self.hold(peer, client, identity, outbox);
+            return Registered::Done;
+        };
+        match found.holding.claim(identity, found.room.is_some(), now) {
+            Claim::Own => {
+                outbox.follow(&found.outbox);
+                let before = std::mem::replace(&mut found.client, client);
+                Registered::Back(before, std::mem::replace(&mut found.outbox, outbox))
+            }
+            Claim::Challenge(time) => {
+                Registered::Held(found.client, Arc::clone(&found.outbox), time)
+            }
+            Claim::Refused => Registered::Refused,
         }
-        self.peers.insert(peer, Peer { client, outbox, room: None });
-        Ok(())
     }
 
-    /// Gives `client` the id `peer` with its place in the room, if `holder` still has it or nobody has. Returns the
-    /// outbox of a holder that was replaced, too.
+    /// Gives `client` the id `peer`, if `holder`, which was silent, still has it or nobody has. The place in a room was
+    /// the holder's. Returns the outbox of a holder that was replaced, and whom to tell that it has left.
     pub(super) fn take_over(
         &mut self,
         peer: PeerId,
         holder: ClientId,
         client: ClientId,
+        identity: Identity,
         outbox: Arc<Outbox>,
-    ) -> (TakeOver, Option<Arc<Outbox>>) {
-        let Some(found) = self.peers.get_mut(&peer) else {
-            self.peers.insert(peer, Peer { client, outbox, room: None });
+        now: Instant,
+    ) -> (TakeOver, Option<Replaced>) {
+        let Some(found) = self.peers.get(&peer) else {
+            self.hold(peer, client, identity, outbox);
             return (TakeOver::Free, None);
         };
         if found.client != holder {
             return (TakeOver::Held, None);
         }
-        found.client = client;
-        let old = std::mem::replace(&mut found.outbox, Arc::clone(&outbox));
-        let room = found.room.as_ref().and_then(|room| self.rooms.get(room));
-        outbox.enter(room.map(|held| held.number));
-        (TakeOver::Replaced, Some(old))
+        let old = Arc::clone(&found.outbox);
+        let left = self.release(peer, now);
+        self.hold(peer, client, identity, outbox);
+        (TakeOver::Replaced, Some(Replaced { outbox: old, others: left.map(|(_, others)| others) }))
     }
 
     /// Takes `peer` out, if it is still `client` that has the id: the room that it was in, and whom to tell.
@@ -134,10 +174,23 @@ impl Registry {
         &mut self,
         peer: PeerId,
         client: ClientId,
+        now: Instant,
     ) -> Option<(RoomId, Audience)> {
         self.peers.get(&peer).filter(|found| found.client == client)?;
+        self.release(peer, now)
+    }
+
+    fn hold(&mut self, peer: PeerId, client: ClientId, identity: Identity, outbox: Arc<Outbox>) {
+        self.identities.enter(identity);
+        let holding = Holding::new(identity);
+        self.peers.insert(peer, Peer { client, holding, outbox, room: None });
+    }
+
+    fn release(&mut self, peer: PeerId, now: Instant) -> Option<(RoomId, Audience)> {
         let left = self.leave(peer);
-        self.peers.remove(&peer);
+        if let Some(found) = self.peers.remove(&peer) {
+            self.identities.leave(found.holding.identity(), now);
+        }
         left
     }
 

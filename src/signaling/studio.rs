@@ -8,6 +8,7 @@ use crate::config::config::Config;
 use crate::signaling::budget::AddressBudgets;
 use crate::signaling::hub::Hub;
 use crate::station::manifest::CurrentManifest;
+use crate::station::proofs::Proofs;
 use crate::station::tokens::Tokens;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::Metrics;
@@ -22,6 +23,8 @@ pub struct Studio {
     pub hub: Hub,
     /// What the clients of each address may do.
     pub budgets: AddressBudgets,
+    /// Makes and checks proofs of who is behind a client.
+    pub proofs: Proofs,
     /// Makes and checks tokens.
     pub tokens: Tokens,
     /// What the station is, by the manifest in force.

@@ -8,6 +8,7 @@ pub mod key_kind;
 pub mod keyfile;
 pub mod manifest;
 pub mod manifest_rules;
+pub mod proofs;
 pub mod tls;
 pub mod tokens;
 pub mod turn_credentials;

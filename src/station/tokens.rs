@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
 use jsonwebtoken::errors::{Error, ErrorKind, Result as JwtResult, new_error};
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::config::config::{RoomAccess, Secret};
-use crate::wire::ids::{PeerId, RoomId};
+use crate::wire::ids::{Identity, PeerId, RoomId};
 use crate::wire::role::Role;
 
 /// How long a room token holds, in seconds: a day.
@@ -83,6 +85,8 @@ impl fmt::Display for TokenError {
 struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_id: Option<PeerId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     room_id: &'a str,
     role: Role,
     r#type: &'static str,
@@ -100,6 +104,8 @@ struct Said {
     role: Option<String>,
     r#type: Option<String>,
     access: Option<String>,
+    sid: Option<String>,
+    iat: Option<f64>,
     exp: f64,
     nbf: Option<f64>,
 }
@@ -123,8 +129,16 @@ impl Tokens {
     }
 
     /// What proves for a day who a peer is in a room.
-    pub fn room(&self, peer_id: PeerId, room_id: &RoomId, role: Role, now: u64) -> String {
+    pub fn room(
+        &self,
+        peer_id: PeerId,
+        room_id: &RoomId,
+        role: Role,
+        identity: Identity,
+        now: u64,
+    ) -> String {
         self.sign(&Claims {
+            sid: Some(URL_SAFE_NO_PAD.encode(identity.bytes())),
             peer_id: Some(peer_id),
             room_id: room_id.as_ref(),
             role,
@@ -146,6 +160,7 @@ impl Tokens {
     ) -> String {
         self.sign(&Claims {
             peer_id: None,
+            sid: None,
             room_id: room_id.as_ref(),
             role,
             r#type: "invite",
@@ -166,6 +181,29 @@ impl Tokens {
     ///
     /// Why it is no invite, or none now.
     pub fn check(&self, token: &str, now: u64) -> Result<Invite, TokenError> {
+        let said = self.read(token, now)?;
+        if said.r#type.as_deref() != Some("invite") {
+            return Err(TokenError::NotAnInvite);
+        }
+        let Said { room_id: Some(room_id), role: Some(role), access, exp, .. } = said else {
+            return Err(TokenError::Malformed);
+        };
+        Ok(Invite { room_id, role, access, end: exp as u64 })
+    }
+
+    /// Who is behind the client that a room token was made for, and when, in seconds since 1970; `None` where it is no
+    /// room token that holds now.
+    pub fn check_room(&self, token: &str, now: u64) -> Option<(Identity, u64)> {
+        let said = self.read(token, now).ok()?;
+        if said.r#type.as_deref() != Some("room") {
+            return None;
+        }
+        let identity = URL_SAFE_NO_PAD.decode(said.sid?).ok()?.try_into().ok()?;
+        Some((Identity::from_bytes(identity), said.iat? as u64))
+    }
+
+    /// What a token says that is signed, and whose time it is.
+    fn read(&self, token: &str, now: u64) -> Result<Said, TokenError> {
         // It may have been pasted, with what was around it or a line break in it.
         let token: String = token.split_whitespace().collect();
         let said = decode::<Said>(&token, &self.decoding, &self.validation);
@@ -177,13 +215,7 @@ impl Tokens {
         if said.exp <= now {
             return Err(TokenError::Expired);
         }
-        if said.r#type.as_deref() != Some("invite") {
-            return Err(TokenError::NotAnInvite);
-        }
-        let Said { room_id: Some(room_id), role: Some(role), access, exp, .. } = said else {
-            return Err(TokenError::Malformed);
-        };
-        Ok(Invite { room_id, role, access, end: exp as u64 })
+        Ok(said)
     }
 }
 
@@ -252,9 +284,6 @@ impl JwtVerifier for Hs256 {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
     use super::*;
 
     const NOW: u64 = 1_760_804_444;
@@ -281,11 +310,12 @@ mod tests {
         let tokens = tokens();
         let peer = PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap();
         let room = RoomId::from("show");
-        let token = tokens.room(peer, &room, Role::Host, NOW);
+        let identity = Identity::from_bytes(*b"0123456789abcdef");
+        let token = tokens.room(peer, &room, Role::Host, identity, NOW);
         assert_eq!(part(&token, 0), r#"{"typ":"JWT","alg":"HS256"}"#);
         assert_eq!(
             part(&token, 1),
-            r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","roomId":"show","role":"host","type":"room","iat":1760804444,"exp":1760890844}"#
+            r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","sid":"MDEyMzQ1Njc4OWFiY2RlZg","roomId":"show","role":"host","type":"room","iat":1760804444,"exp":1760890844}"#
         );
         let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, INVITE_TIME);
         assert_eq!(
@@ -300,6 +330,11 @@ mod tests {
         };
         assert_eq!(tokens.check(&invite, NOW), Ok(expected));
         assert_eq!(tokens.check(&token, NOW), Err(TokenError::NotAnInvite));
+        assert_eq!(tokens.check_room(&token, NOW), Some((identity, NOW)));
+        assert_eq!(tokens.check_room(&token, NOW + ROOM_TIME), None);
+        assert_eq!(tokens.check_room(&invite, NOW), None);
+        let other = Tokens::new(&Secret::new("another secret"));
+        assert_eq!(other.check_room(&token, NOW), None);
     }
 
     #[test]

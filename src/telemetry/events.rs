@@ -167,9 +167,17 @@ events! {
     /// A client took an id.
     Registered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId } Info Few "ac592088905546bfa3f092715aa45876"
     "Peer registered: {peer_id} (client {client_id}, {client_ip})"
+    /// A page of another origin connects, and its browser can't prove who it is.
+    OriginWithoutIdentity { client_ip: IpAddr, origin: String } Info One "3c1d9b7e8a5f4e2f9b6a0d4c7e1f2a38"
+    "A page of {origin} at {client_ip} has no cookie here: a client that reconnects does not get its place back; if it is the studio's page, name it in ALLOWED_ORIGINS"
+
     /// A client took the id of another that did not answer.
     TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "284ab99c68224aac9296ca34e79dc7fe"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} showed no sign of life and is replaced"
+    /// A client proved that the id is its own, and took it from another connection.
+    Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
+    "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
+
     /// A peer made a room or came into one.
     RoomEntered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info Few "0d88cfc16f414735b70fe3293e8e1afc"
     "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id}, {client_ip})"

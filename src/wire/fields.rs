@@ -27,6 +27,8 @@ pub(super) enum Key {
     Recording,
     Role,
     InviteToken,
+    Resume,
+    Token,
     InviteRole,
 }
 

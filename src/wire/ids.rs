@@ -23,6 +23,37 @@ impl fmt::Display for ClientId {
     }
 }
 
+/// Who is behind a client: 128 bits that nobody can guess. A client has a cookie that
+/// it is derived from, or a signature of it: by itself it proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity([u8; Self::BYTES]);
+
+impl Identity {
+    /// Its size, in bytes.
+    pub const BYTES: usize = 16;
+
+    /// An identity that nobody has.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().into_bytes())
+    }
+
+    /// The identity of these bytes.
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes, for a signature.
+    pub fn bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
 /// The id of a registered peer: a UUID v4, compared as such and written in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(Uuid);

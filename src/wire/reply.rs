@@ -47,6 +47,8 @@ pub enum ServerMessage<'a> {
     Registered {
         /// The id, in lower case.
         peer_id: PeerId,
+        /// What proves later who the client is.
+        resume: &'a str,
         /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<&'a str>,

@@ -84,6 +84,15 @@ pub struct Envelope<'a> {
     request_id: Option<Cow<'a, str>>,
 }
 
+/// What a `register` brings to prove who is behind the client.
+#[derive(Debug)]
+pub struct RegisterProofs<'a> {
+    /// What an earlier `registered` gave.
+    pub resume: Option<Cow<'a, str>>,
+    /// A room token.
+    pub token: Option<Cow<'a, str>>,
+}
+
 impl<'a> Envelope<'a> {
     /// Parses a text, or `None` where it is not exactly one JSON value (RFC 8259).
     pub fn parse(text: &'a str) -> Option<Self> {
@@ -204,6 +213,21 @@ impl<'a> Envelope<'a> {
             result.to_mut().replace_range(start..start + length, &format!(r#""{id}""#));
         }
         result
+    }
+
+    /// What proves in a `register` who is behind the client: `resume`, and a room's `token`.
+    ///
+    /// # Errors
+    ///
+    /// One that is no string.
+    pub fn proofs(&self) -> Result<RegisterProofs<'a>, Refusal> {
+        let proof = |key: Key| match self.chosen(key) {
+            None => Ok(None),
+            Some(value) => string(value).map(Some).ok_or_else(|| {
+                Refusal::invalid(format_args!(r#"Field "{}" must be a string"#, key.name()))
+            }),
+        };
+        Ok(RegisterProofs { resume: proof(Key::Resume)?, token: proof(Key::Token)? })
     }
 
     /// The room that `join-room` names.

@@ -12,6 +12,7 @@ mod forwarder;
 mod frames;
 mod handshake;
 mod http;
+mod identity;
 mod invites;
 mod keys;
 mod limits;

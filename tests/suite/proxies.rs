@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use crate::fetch::{get, request};
+use crate::identity::COOKIE;
 use crate::support::{Answer, PATIENCE, Server, UPGRADE, WELCOME, head};
 use running::{Kind, NAME, Proxy};
 
@@ -42,6 +43,11 @@ macro_rules! behind {
             #[test]
             fn clients_are_known_by_their_own_addresses() {
                 know_clients_by_their_own_addresses($kind);
+            }
+
+            #[test]
+            fn a_browser_has_its_cookie() {
+                pass_the_cookie_on($kind);
             }
 
             #[test]
@@ -96,6 +102,26 @@ fn know_clients_by_their_own_addresses(kind: Kind) {
     }
     assert_eq!(server.log.count(FORGED), 0);
     assert_eq!(server.log.count("WebSocket client connected: "), 4);
+}
+
+/// The page's own origin, its cookie, and that it came by TLS: the server sees all three.
+fn pass_the_cookie_on(kind: Kind) {
+    let server = Server::start(&[("TRUSTED_PROXIES", &trusted(kind))]);
+    let proxy = Proxy::start(kind, server.port, SHIPPED);
+    let port = proxy.https_port();
+    let name = "__host-openstudio-id";
+    let lines = [
+        &format!("Host: {NAME}:{port}"),
+        &format!("Origin: https://{NAME}:{port}"),
+        &format!("Cookie: __Host-openstudio-id={COOKIE}"),
+        "X-Forwarded-Proto: http",
+    ];
+    let rest = UPGRADE.iter().copied().filter(|line| !line.starts_with("Host: "));
+    let (answer, _tunnel) = proxy.ask("127.0.0.7", &rest.chain(lines).collect::<Vec<_>>());
+    let cookie = format!(
+        "set-cookie: {name}={COOKIE}; httponly; samesite=strict; path=/; max-age=86400; secure"
+    );
+    assert!(answer.has(&cookie), "{kind:?}: {answer:?}");
 }
 
 fn keep_an_idle_client(kind: Kind) {

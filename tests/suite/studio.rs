@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::paused;
-use crate::peers::{A, peer};
+use crate::peers::{A, peer, resume_of};
 use crate::rooms::{B, C, error, room};
 use crate::settle::is_silent;
 use crate::support::Server;
@@ -30,8 +30,9 @@ fn register_is_checked_in_order() {
     }
     // Any case is taken, and lower case is given; an escape is a letter like another.
     let text = r#"{"type":"register","peerId":"F47AC10B-58CC-4372-A567-0E02B2C3D4\u0041a","requestId":"1"}"#;
-    let expected = format!(r#"{{"type":"registered","peerId":"{A}","requestId":"1"}}"#);
-    assert_eq!(client.ask(text), expected);
+    let registered = client.ask(text);
+    resume_of(&registered, A);
+    assert!(registered.ends_with(r#"","requestId":"1"}"#), "{registered}");
     server.log.wait_for(&format!("Peer registered: {A} (client 1, 127.0.0.1)"));
     for id in [A, B] {
         let again = client.ask(&format!(r#"{{"type":"register","peerId":"{id}"}}"#));
@@ -240,36 +241,122 @@ fn who_stops_reading_is_closed_and_nobody_waits() {
 }
 
 #[test]
-fn a_peer_that_comes_back_takes_its_seat() {
-    let (server, mut clock) = paused::start(&[]);
-    let (mut a, mut b) = (peer(&server, A), peer(&server, B));
+fn a_peer_that_proves_itself_takes_its_place_back_at_once() {
+    // Nobody has to wait for anything.
+    let (server, _clock) = paused::start(&[]);
+    let mut a = peer(&server, A);
+    let mut b = server.client();
+    let resume = resume_of(&b.ask(&format!(r#"{{"type":"register","peerId":"{B}"}}"#)), B);
     room((&mut a, A), &mut [(&mut b, B)]);
     // B's network is gone: no FIN, no answer. It comes back on another connection, and says more than one
     // thing at once.
+    let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
     let mut back = server.client();
-    back.say(&format!(r#"{{"type":"register","peerId":"{B}","requestId":"r"}}"#));
+    let register =
+        format!(r#"{{"type":"register","peerId":"{B}","resume":"{resume}","requestId":"r"}}"#);
+    back.say(&register);
     back.say(&format!(r#"{{"type":"offer","from":"{B}","to":"{A}","sdp":"again"}}"#));
     back.say(r#"{"type":"ping"}"#);
-    clock.advance(2_999);
-    assert!(is_silent(&back.stream), "the holder has 3 s");
-    clock.advance(1);
-    assert_eq!(back.text(), format!(r#"{{"type":"registered","peerId":"{B}","requestId":"r"}}"#));
+    let registered = back.text();
+    let again = resume_of(&registered, B);
+    assert!(registered.ends_with(r#","requestId":"r"}"#), "{registered}");
     assert!(back.text().contains("pong"), "what came behind it was handled behind it");
     // The others saw nothing but what it said.
     assert!(a.text().contains(r#""sdp":"again""#));
-    let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
     a.say(&offer);
     assert_eq!(back.text(), offer);
-    assert_eq!(b.frame().unwrap().opcode, 9);
     assert_eq!(b.close_code(), Some(4010));
-    server
-        .log
-        .wait_for(&format!("Peer {B} is back as client 3, 127.0.0.1: client 2 showed no sign"));
+    server.log.wait_for(&format!(
+        "Peer {B} is back as client 3, 127.0.0.1: it takes the place of client 2, its earlier connection"
+    ));
     // The end of the old connection does not evict the new one.
     b.leave(4010);
     server.log.wait_for("close 4010 by server");
     a.say(&offer);
     assert_eq!(back.text(), offer);
+    // A room's token proves it as well, and the new resume.
+    let joined = back.ask(r#"{"type":"create-or-join-room","roomId":"other"}"#);
+    assert!(joined.contains("already-in-room"), "{joined}");
+    let mut third = server.client();
+    let register = format!(r#"{{"type":"register","peerId":"{B}","resume":"{again}"}}"#);
+    resume_of(&third.ask(&register), B);
+    assert_eq!(back.close_code(), Some(4010));
+    assert_eq!(server.log.count("Room left"), 0);
+}
+
+#[test]
+fn two_tabs_that_take_an_id_from_each_other_come_to_an_end() {
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "3600000")]);
+    let mut holder = server.client();
+    let register = |more: &str| format!(r#"{{"type":"register","peerId":"{A}"{more}}}"#);
+    let resume = resume_of(&holder.ask(&register("")), A);
+    let again = register(&format!(r#","resume":"{resume}""#));
+    for _ in 0..3 {
+        let mut next = server.client();
+        resume_of(&next.ask(&again), A);
+        assert_eq!(holder.close_code(), Some(4010));
+        holder = next;
+    }
+    let taken = error(&format!(r#"Peer ID "{A}" is already registered"#), "already-registered");
+    let mut late = server.client();
+    assert_eq!(late.ask(&again), taken);
+    clock.advance(60_000);
+    resume_of(&late.ask(&again), A);
+    assert_eq!(holder.close_code(), Some(4010));
+}
+
+#[test]
+fn a_stranger_gets_an_id_that_nobody_answers_for_and_nothing_else() {
+    let (server, mut clock) = paused::start(&[("HEARTBEAT_MS", "3600000")]);
+    let mut a = peer(&server, A);
+    let mut b = server.client();
+    let resume = resume_of(&b.ask(&format!(r#"{{"type":"register","peerId":"{B}"}}"#)), B);
+    // B leads the room, and is silent.
+    room((&mut b, B), &mut [(&mut a, A)]);
+    let other =
+        resume_of(&server.client().ask(&format!(r#"{{"type":"register","peerId":"{C}"}}"#)), C);
+    let mut stranger = server.client();
+    // Proofs of others, and none at all, are as none.
+    stranger
+        .say(&format!(r#"{{"type":"register","peerId":"{B}","resume":"{other}","token":"x"}}"#));
+    assert_eq!(b.frame().unwrap().opcode, 9);
+    clock.advance(9_999);
+    assert!(is_silent(&stranger.stream), "the holder has 10 s in a room");
+    clock.advance(1);
+    resume_of(&stranger.text(), B);
+    assert_eq!(b.close_code(), Some(4010));
+    // Neither the place in the room nor the rights.
+    assert_eq!(a.text(), format!(r#"{{"type":"peer-left","peerId":"{B}"}}"#));
+    let not_in = error("Not in a room", "not-in-room");
+    assert_eq!(stranger.ask(r#"{"type":"request-invite"}"#), not_in);
+    let mute = format!(r#"{{"type":"mute","peerId":"{A}","muted":true,"authority":"producer"}}"#);
+    assert_eq!(stranger.ask(&mute), not_in);
+    server.log.wait_for(&format!("Peer {B} is back as client "));
+    // One who answers keeps its id, and is not asked again and again.
+    let taken = error(&format!(r#"Peer ID "{A}" is already registered"#), "already-registered");
+    let register = format!(r#"{{"type":"register","peerId":"{A}","resume":"{resume}"}}"#);
+    let mut another = server.client();
+    another.say(&register);
+    assert_eq!(a.frame().unwrap().opcode, 9);
+    clock.advance(1);
+    a.send(0x8A, b"");
+    assert_eq!(another.text(), taken);
+    clock.advance(11_000);
+    assert_eq!(another.ask(&register), taken, "at once");
+    assert!(a.ask(r#"{"type":"ping"}"#).contains("pong"), "and without another question");
+}
+
+#[test]
+fn a_proof_is_a_string() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for (field, value) in [("resume", "7"), ("token", "{}")] {
+        let text = format!(r#"{{"type":"register","peerId":"{A}","{field}":{value}}}"#);
+        let message = format!(r#"Invalid message: Field "{field}" must be a string"#);
+        assert_eq!(client.ask(&text), error(&message, "invalid-message"));
+    }
+    let text = format!(r#"{{"type":"register","peerId":"{A}","resume":null,"token":null}}"#);
+    resume_of(&client.ask(&text), A);
 }
 
 #[test]
@@ -285,11 +372,11 @@ fn an_id_whose_holder_leaves_meanwhile_is_free() {
     assert_eq!(holder.frame().unwrap().opcode, 9);
     holder.send(0x88, &1000_u16.to_be_bytes());
     // One of both gets it, and lives: the other does not.
-    let registered = format!(r#"{{"type":"registered","peerId":"{A}"}}"#);
     let taken = error(&format!(r#"Peer ID "{A}" is already registered"#), "already-registered");
     let mut answers = [next.text(), late.text()];
     answers.sort();
-    assert_eq!(answers, [taken, registered]);
+    assert_eq!(answers[0], taken);
+    resume_of(&answers[1], A);
     server.log.wait_for(&format!("Peer registered: {A} (client "));
     assert_eq!(server.log.count("showed no sign of life"), 0, "it said goodbye");
 }
@@ -307,14 +394,11 @@ fn who_waits_for_an_id_and_goes_does_not_take_it() {
     drop(first);
     let mut second = server.client();
     second.say(&register);
-    clock.advance(3_000);
-    assert_eq!(second.text(), format!(r#"{{"type":"registered","peerId":"{B}"}}"#));
+    clock.advance(10_000);
+    resume_of(&second.text(), B);
     server.log.wait_for(&format!("Peer {B} is back as client 4"));
-    // With the seat, and the others saw nothing.
-    let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"v=0"}}"#);
-    a.say(&offer);
-    assert_eq!(second.text(), offer);
-    assert!(a.ask(r#"{"type":"ping"}"#).contains("pong"));
+    // It has proved nothing, so it has the id only.
+    assert_eq!(a.text(), format!(r#"{{"type":"peer-left","peerId":"{B}"}}"#));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod check_page;
 pub mod http1;
+pub mod identity_cookie;
 pub mod routes;
 pub mod static_files;
 pub mod upgrade;

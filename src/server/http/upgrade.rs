@@ -15,6 +15,7 @@ use warp::http::{Method, Response, StatusCode, Version};
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use crate::server::http::identity_cookie::{Identified, identify};
 use crate::server::limits::address;
 use crate::server::limits::clients::Full;
 use crate::server::progress::Tracked;
@@ -89,6 +90,15 @@ fn handshake<C: Conversation>(
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
+    let Identified { identity, set_cookie } = identify(state, headers, caller);
+    match set_cookie {
+        Some(set_cookie) => reply = reply.header(header::SET_COOKIE, set_cookie),
+        None => {
+            let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
+            let origin = quoted(&String::from_utf8_lossy(origin));
+            state.studio.journal.log(Event::OriginWithoutIdentity { client_ip, origin });
+        }
+    }
     if let Some(protocol) = first_protocol(headers) {
         reply = reply.header(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -98,7 +108,7 @@ fn handshake<C: Conversation>(
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the slot is given back.
         if let Ok((socket, mut early)) = upgrade.await.map(into_socket) {
-            Session::<C>::new(state, slot, client_ip, socket).run(&mut early).await;
+            Session::<C>::new(state, slot, client_ip, identity, socket).run(&mut early).await;
         }
     });
     let reply = reply.body(String::new());

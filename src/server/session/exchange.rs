@@ -18,7 +18,7 @@ use crate::server::session::link::Link;
 use crate::server::session::outcome::{End, Ready, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
-use crate::signaling::conversation::{Conversation, KEEP, Message, Output, Replies};
+use crate::signaling::conversation::{ClientInfo, Conversation, KEEP, Message, Output, Replies};
 use crate::telemetry::events::Event;
 use crate::wire::codes::CloseCode;
 use crate::wire::decoder::Received;
@@ -60,13 +60,14 @@ pub struct Tally {
 
 impl<C: Conversation> Exchange<C> {
     /// Nothing has been said.
-    pub fn new(state: Arc<State>, client: ClientId, ip: IpAddr, socket: Socket) -> Self {
+    pub fn new(state: Arc<State>, info: ClientInfo, socket: Socket) -> Self {
         let now = Instant::now();
+        let ClientInfo { client, ip, .. } = info;
         Self {
             client,
             ip,
             link: Link::new(socket, state.studio.config.max_message_bytes),
-            conversation: C::new(Arc::clone(&state.studio), client, ip),
+            conversation: C::new(Arc::clone(&state.studio), info),
             state,
             heartbeat: Heartbeat::new(now),
             tally: Tally { since: now, messages_in: 0, messages_out: 0 },
@@ -340,12 +341,17 @@ mod tests {
     use crate::signaling::broadcast::News;
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
+    use crate::wire::ids::Identity;
+
+    fn info() -> ClientInfo {
+        ClientInfo { client: ClientId(1), ip: [127, 0, 0, 1].into(), identity: Identity::random() }
+    }
 
     /// A conversation in which ten messages take as long as a turn.
     struct TakesItsTime;
 
     impl Conversation for TakesItsTime {
-        fn new(_studio: Arc<Studio>, _client: ClientId, _ip: IpAddr) -> Self {
+        fn new(_studio: Arc<Studio>, _info: ClientInfo) -> Self {
             Self
         }
 
@@ -364,8 +370,7 @@ mod tests {
         const MESSAGES: usize = 1_000;
         let (mut client, socket) = connected().await;
         let state = Arc::new(State::without_settings());
-        let ip = [127, 0, 0, 1].into();
-        let mut exchange = Exchange::<TakesItsTime>::new(state, ClientId(1), ip, socket);
+        let mut exchange = Exchange::<TakesItsTime>::new(state, info(), socket);
         let mut frames = Vec::new();
         for _ in 0..MESSAGES {
             encode(&mut frames, Opcode::Text, b"x", Some([0; 4]));
@@ -391,8 +396,7 @@ mod tests {
     async fn who_reads_slowly_is_alive_and_who_does_not_read_is_not() {
         let (mut client, socket) = connected().await;
         let state = Arc::new(State::without_settings());
-        let ip = [127, 0, 0, 1].into();
-        let mut exchange = Exchange::<Signaling>::new(state, ClientId(1), ip, socket);
+        let mut exchange = Exchange::<Signaling>::new(state, info(), socket);
         let long_ago = Instant::now() - Duration::from_secs(60);
         exchange.flush(&mut vec![0; 20_000_000]);
         let mut pending = usize::MAX;

@@ -18,10 +18,11 @@ use crate::server::session::outcome::{End, Goodbye, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::signaling::conversation::Conversation;
+use crate::signaling::conversation::{ClientInfo, Conversation};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::codes::CloseCode;
+use crate::wire::ids::Identity;
 
 /// A connected client.
 #[derive(Debug)]
@@ -36,8 +37,14 @@ pub struct Session<C> {
 }
 
 impl<C: Conversation> Session<C> {
-    /// A session for the client that sits on `slot` and connects from `ip` by `socket`.
-    pub fn new(state: Arc<State>, slot: Slot, ip: IpAddr, socket: Socket) -> Self {
+    /// A session for the client that sits on `slot` and connects from `ip` by `socket`, with `identity` behind it.
+    pub fn new(
+        state: Arc<State>,
+        slot: Slot,
+        ip: IpAddr,
+        identity: Identity,
+        socket: Socket,
+    ) -> Self {
         let (client_ip, client_id) = (ip, slot.client);
         match slot.crowded() {
             None => state.studio.journal.log(Event::ClientConnected { client_ip, client_id }),
@@ -47,7 +54,11 @@ impl<C: Conversation> Session<C> {
             }
         }
         Self {
-            exchange: Exchange::new(state, slot.client, ip, socket),
+            exchange: Exchange::new(
+                state,
+                ClientInfo { client: slot.client, ip, identity },
+                socket,
+            ),
             crowded: slot.crowded().is_some(),
             slot: Some(slot),
             ended: End::Gone.recorded(),
@@ -200,13 +211,13 @@ mod tests {
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
     use crate::wire::frame::{Opcode, encode};
-    use crate::wire::ids::{ClientId, PeerId};
+    use crate::wire::ids::PeerId;
     use crate::wire::reply::ServerMessage;
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
         let slot = state.clients.admit([127, 0, 0, 1].into()).unwrap();
-        Session::new(state, slot, [127, 0, 0, 1].into(), socket)
+        Session::new(state, slot, [127, 0, 0, 1].into(), Identity::random(), socket)
     }
 
     #[tokio::test]
@@ -285,7 +296,7 @@ mod tests {
     struct Panics;
 
     impl Conversation for Panics {
-        fn new(_studio: Arc<Studio>, _client: ClientId, _ip: IpAddr) -> Self {
+        fn new(_studio: Arc<Studio>, _info: ClientInfo) -> Self {
             Self
         }
 

@@ -203,6 +203,10 @@ impl Proxy {
         self.http.number
     }
 
+    pub fn https_port(&self) -> u16 {
+        self.https.number
+    }
+
     /// A TLS client that comes from `source` and accepts no other name and no other certificate.
     fn openssl(&self, source: &str) -> Command {
         let authority = match self.kind {

@@ -28,7 +28,7 @@ fn register(pool: &mut Pool, registered: usize, total: usize) -> Result<()> {
     pool.open(total)?;
     ask_each(pool, registered..total, |id| {
         let request = format!(r#"{{"type":"register","peerId":"{}"}}"#, peer_id(id));
-        (request, format!(r#"{{"type":"registered","peerId":"{}"}}"#, peer_id(id)))
+        (request, format!(r#"{{"type":"registered","peerId":"{}""#, peer_id(id)))
     })
 }
 
