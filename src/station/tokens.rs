@@ -51,6 +51,19 @@ impl Invite {
     }
 }
 
+/// What a token that this secret has signed says, whether it is an invite and whether it holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Where.
+    pub room_id: String,
+    /// As what, by name.
+    pub role: String,
+    /// When it was made, in seconds since 1970, where it says so.
+    pub made: Option<u64>,
+    /// When its time is over, in seconds since 1970.
+    pub end: u64,
+}
+
 /// Why a token is no invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
@@ -100,6 +113,8 @@ struct Said {
     role: Option<String>,
     r#type: Option<String>,
     access: Option<String>,
+    /// Nothing depends on it, so it may be anything.
+    iat: Option<serde_json::Value>,
     exp: f64,
     nbf: Option<f64>,
 }
@@ -166,10 +181,7 @@ impl Tokens {
     ///
     /// Why it is no invite, or none now.
     pub fn check(&self, token: &str, now: u64) -> Result<Invite, TokenError> {
-        // It may have been pasted, with what was around it or a line break in it.
-        let token: String = token.split_whitespace().collect();
-        let said = decode::<Said>(&token, &self.decoding, &self.validation);
-        let said = said.map_err(|error| refusal(&error))?.claims;
+        let said = self.said(token)?;
         let now = now as f64;
         if said.nbf.is_some_and(|nbf| nbf > now) {
             return Err(TokenError::NotActive);
@@ -184,6 +196,28 @@ impl Tokens {
             return Err(TokenError::Malformed);
         };
         Ok(Invite { room_id, role, access, end: exp as u64 })
+    }
+
+    /// What a token says, for whoever wants to know what it is: it may have expired, and may be no invite.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or somebody else's.
+    pub fn statement(&self, token: &str) -> Result<Statement, TokenError> {
+        let Said { room_id, role, iat, exp, .. } = self.said(token)?;
+        Ok(Statement {
+            room_id: room_id.unwrap_or_default(),
+            role: role.unwrap_or_default(),
+            made: iat.and_then(|iat| iat.as_f64()).map(|iat| iat as u64),
+            end: exp as u64,
+        })
+    }
+
+    fn said(&self, token: &str) -> Result<Said, TokenError> {
+        // It may have been pasted, with what was around it or a line break in it.
+        let token: String = token.split_whitespace().collect();
+        let said = decode::<Said>(&token, &self.decoding, &self.validation);
+        said.map(|said| said.claims).map_err(|error| refusal(&error))
     }
 }
 
@@ -344,6 +378,30 @@ mod tests {
         let old = forge(&tokens, r#"{"alg":"HS256"}"#, claims);
         let old = tokens.check(&old, NOW).unwrap();
         assert!(old.counts(RoomAccess::Open) && !old.counts(RoomAccess::Invited));
+    }
+
+    #[test]
+    fn what_a_token_says_can_be_read_whenever() {
+        let tokens = tokens();
+        let (room, peer) = (RoomId::from("show"), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+        let expected =
+            Statement { room_id: "show".into(), role: "ops".into(), made: Some(NOW), end: NOW + 1 };
+        let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, 1);
+        assert_eq!(tokens.check(&invite, NOW + 1), Err(TokenError::Expired));
+        assert_eq!(tokens.statement(&invite).as_ref(), Ok(&expected));
+        let token = tokens.room(PeerId::parse(peer).unwrap(), &room, Role::Ops, NOW);
+        let end = NOW + ROOM_TIME;
+        assert_eq!(tokens.statement(&token), Ok(Statement { end, ..expected }));
+        let other = Tokens::new(&Secret::new("another secret"));
+        assert_eq!(other.statement(&invite), Err(TokenError::Signature));
+        // It makes no difference to the server what an invite says of when it was made.
+        for iat in ["7.5", "\"x\"", "null", "{}"] {
+            let claims =
+                format!(r#"{{"roomId":"a","role":"ops","type":"invite","exp":2e9,"iat":{iat}}}"#);
+            let token = forge(&tokens, r#"{"alg":"HS256"}"#, &claims);
+            assert!(tokens.check(&token, NOW).is_ok(), "{iat}");
+            assert_eq!(tokens.statement(&token).unwrap().made, (iat == "7.5").then_some(7));
+        }
     }
 
     #[test]

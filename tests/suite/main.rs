@@ -11,6 +11,7 @@ mod forwarder;
 mod frames;
 mod handshake;
 mod http;
+mod invite_command;
 mod invites;
 mod keys;
 mod limits;
