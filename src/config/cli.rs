@@ -119,6 +119,14 @@ fn check_command() -> Command {
             "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
              between them; say which ICE servers they get",
         ))
+        .arg(
+            number("invite", "INVITE")
+                .requires("call")
+                .help(
+                    "Let both peers of --call enter the room of this invite, given as a token or as a link: for \
+                     servers with ROOM_ACCESS=invited; nobody else may be in the room",
+                ),
+        )
         .arg(flag("watch").help(
             "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
              min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \
