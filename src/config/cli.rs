@@ -81,12 +81,15 @@ fn invite_command() -> Command {
         .arg(option("url", "URL").help(
             "Where the web studio is: https://HOST/ [default: that of signaling.url in the station manifest]",
         ))
+        .arg(flag("link").conflicts_with_all(["json", "qr"]).help(
+            "Print nothing but the link to the studio",
+        ))
         .arg(flag("qr").conflicts_with("json").help(
             "Draw the link to the studio as a QR code, too",
         ))
         .arg(
             option("show", "INVITE")
-                .conflicts_with_all(["room", "role", "ttl", "url", "qr"])
+                .conflicts_with_all(["room", "role", "ttl", "url", "link", "qr"])
                 .help(
                     "Make none, but say what is in this one, given as a token or as a link, and whether it is \
                      valid now",

@@ -28,6 +28,8 @@ const MOST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Options {
     task: Task,
     json: bool,
+    /// Whether to print nothing but the studio's link.
+    link: bool,
     /// The flags, for the settings.
     flags: ArgMatches,
 }
@@ -74,7 +76,12 @@ impl Options {
                 qr: matches.get_flag("qr"),
             },
         };
-        Ok(Self { task, json: matches.get_flag("json"), flags: matches.clone() })
+        Ok(Self {
+            task,
+            json: matches.get_flag("json"),
+            link: matches.get_flag("link"),
+            flags: matches.clone(),
+        })
     }
 }
 
@@ -102,7 +109,7 @@ pub fn run(options: &Options) -> bool {
     }
 }
 
-fn answer(Options { task, json, flags }: &Options) -> Result<(bool, String), Vec<String>> {
+fn answer(Options { task, json, link, flags }: &Options) -> Result<(bool, String), Vec<String>> {
     let keys = keys::find(flags)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (room, role, ttl, address, qr) = match task {
@@ -128,6 +135,9 @@ fn answer(Options { task, json, flags }: &Options) -> Result<(bool, String), Vec
     let made = Made { room, role, token, until, until_seconds, studio, check };
     if *json {
         return Ok((true, as_json(&made)));
+    }
+    if *link {
+        return Ok((true, made.studio + "\n"));
     }
     let mut text = words(&made, ttl);
     if qr {

@@ -128,6 +128,9 @@ fn it_prints_links_and_how_to_keep_them() {
     };
     assert_eq!(seconds(&shown["until"]) - seconds(&shown["made"]), 4 * 3600);
     assert_eq!((&shown["valid"], &shown["until"]), (&true.into(), &json["until"]));
+    let (_, stdout, _) = invite(&["--room", "show", "--link"], &environment);
+    let start = "https://studio.example.org:8443/#show?token=eyJ";
+    assert!(stdout.starts_with(start) && stdout.lines().count() == 1, "{stdout}");
     let (_, stdout, _) = invite(&["--room", "show", "--qr"], &environment);
     assert!(stdout.contains("██") && !stdout.contains('\x1b'), "no colours in a file: {stdout}");
 
