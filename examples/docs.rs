@@ -62,6 +62,10 @@ fn sub_page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
         section(&mut page, "ENVIRONMENT", CHECK_ENVIRONMENT)?;
         section(&mut page, "EXAMPLES", CHECK_EXAMPLES)?;
     }
+    if command.get_name() == "invite" {
+        section(&mut page, "FILES", INVITE_FILES)?;
+        section(&mut page, "EXAMPLES", INVITE_EXAMPLES)?;
+    }
     section(&mut page, "SEE ALSO", &[("", "openstudio-signaling(8)")])?;
     Ok(page)
 }
@@ -191,11 +195,46 @@ const CHECK_EXAMPLES: &[(&str, &str)] = &[
     ),
 ];
 
+const INVITE_FILES: &[(&str, &str)] = &[
+    (
+        "/run/credentials/openstudio-signaling.service/jwt-secret",
+        "The secret of the running service, where its unit brings one. The sources that LoadCredential= and \
+         SetCredential= name are not looked at: the service has to run.",
+    ),
+    (
+        "/var/lib/openstudio-signaling/jwt-secret",
+        "The secret that the service has made for itself. This command makes none. Both files are for root.",
+    ),
+    (
+        "/etc/default/openstudio-signaling",
+        "JWT_SECRET, ROOM_ACCESS and STATION_MANIFEST. Environment= in drop-ins of the unit is not seen.",
+    ),
+];
+
+const INVITE_EXAMPLES: &[(&str, &str)] = &[
+    (
+        "openstudio-signaling invite --room morning-show --role host --ttl 12h",
+        "Invite the host of a show.",
+    ),
+    (
+        "openstudio-signaling invite --room morning-show --qr",
+        "Invite guests for four hours, with a code for the camera of a phone.",
+    ),
+    (
+        "openstudio-signaling invite --show 'https://studio.example.org/#morning-show?token=…'",
+        "Say what a link is worth. The quotes keep # and ? from the shell.",
+    ),
+];
+
 const EXAMPLES: &[(&str, &str)] = &[
     ("openstudio-signaling check", "Try the server on this machine."),
     (
         "openstudio-signaling check wss://studio.example.org/ --call",
         "Let two peers meet at a server behind TLS.",
+    ),
+    (
+        "openstudio-signaling invite --room morning-show --role host --ttl 12h",
+        "Make an invite for the host of a show.",
     ),
     ("openstudio-signaling config", "Show the settings of the service and where each came from."),
     ("journalctl -x -u openstudio-signaling -n 20", "The last 20 lines of the log, explained."),
@@ -207,8 +246,8 @@ const EXAMPLES: &[(&str, &str)] = &[
 
 const SEE_ALSO: &[(&str, &str)] = &[(
     "",
-    "openstudio-signaling-check(8), openstudio-signaling-config(8), openstudio-signaling-serve(8), \
-     journalctl(1), systemctl(1), systemd.socket(5)",
+    "openstudio-signaling-check(8), openstudio-signaling-config(8), openstudio-signaling-invite(8), \
+     openstudio-signaling-serve(8), journalctl(1), systemctl(1), systemd.socket(5)",
 )];
 
 /// `/etc/default/openstudio-signaling`: every setting, commented out, with its default.

@@ -10,6 +10,7 @@
 //! | [`station`] | the manifest, tokens, TURN credentials, the made secret, the certificate | clients |
 //! | [`signaling`] | peers, rooms, relays, roles, and the seam between a connection and what is said on it | frames and sockets |
 //! | [`server`] | the port and the process: accept, HTTP, sessions, limits, drain, systemd | what messages mean |
+//! | [`invite`] | the `invite` command | clients, and the server |
 //! | [`check`] | the `check` command | the server, but for its protocol |
 //!
 //! A start goes through `main.rs` (arguments, exit codes), [`server::startup`] (the files that settings lead to) and
@@ -21,6 +22,7 @@
 
 pub mod check;
 pub mod config;
+pub mod invite;
 pub mod server;
 pub mod signaling;
 pub mod station;

@@ -16,6 +16,7 @@ use openstudio_signaling::config::origin::Invalid;
 use openstudio_signaling::config::settings::Settings;
 use openstudio_signaling::config::source::Source;
 use openstudio_signaling::config::table::{SETTINGS_FILE, Setting};
+use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::listen::bind;
 use openstudio_signaling::server::panic::install_panic_hook;
@@ -25,6 +26,7 @@ use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::{LoadedFiles, load_files, warn_unknown, warnings};
 use openstudio_signaling::server::systemd;
 use openstudio_signaling::signaling::handler::Signaling;
+use openstudio_signaling::station::keyfile::state_directory;
 use openstudio_signaling::telemetry::events::Event;
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::telemetry::level::Level;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("check", matches)) => run_check(matches),
         Some(("config", matches)) => print_config(matches),
+        Some(("invite", matches)) => run_invite(matches),
         Some((_, matches)) => run_server(matches),
         None => run_server(&matches),
     }
@@ -132,9 +135,18 @@ fn reloadable(source: &Source) -> Result<Settings, Vec<String>> {
 }
 
 fn run_check(matches: &ArgMatches) -> ExitCode {
-    match check::Options::new(matches) {
-        Ok(options) if check::run(&options) => ExitCode::SUCCESS,
-        Ok(_) => FAILURE.into(),
+    verdict(check::Options::new(matches).map(|options| check::run(&options)))
+}
+
+fn run_invite(matches: &ArgMatches) -> ExitCode {
+    verdict(invite::Options::new(matches).map(|options| invite::run(&options)))
+}
+
+/// Whether a command found all well, or why its command line is wrong.
+fn verdict(result: Result<bool, String>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => FAILURE.into(),
         Err(why) => {
             eprintln!("{why}");
             2.into()
@@ -185,12 +197,6 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     };
     writer.finish(LOG_TIME);
     code
-}
-
-/// Where systemd lets the service keep something; several are separated by colons (systemd.exec(5)).
-fn state_directory() -> Option<PathBuf> {
-    let directories = std::env::var_os("STATE_DIRECTORY")?;
-    std::env::split_paths(&directories).next().filter(|path| path.is_absolute())
 }
 
 /// Serves on the passed sockets, or on one of its own, to the end, or says why it could not start.

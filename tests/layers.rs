@@ -72,6 +72,14 @@ fn imports_go_downward() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(!text.contains("crate::server"), "{} knows the server", file.display());
     }
+    // It signs, and asks nobody.
+    for file in files(&src().join("invite")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for module in ["server", "signaling"] {
+            let import = format!("crate::{module}");
+            assert!(!text.contains(&import), "{} knows the {module}", file.display());
+        }
+    }
     assert!(imports > 100, "{imports} imports were looked at");
 }
 

@@ -3,7 +3,7 @@
 //! Owns the call, from the second connection to the last goodbye. It deliberately has no media: the
 //! descriptions that it relays say so.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::check::connect::Client;
@@ -48,13 +48,22 @@ impl<'s> Side<'s> {
     }
 }
 
-/// Lets the client on `socket` meet a second one, in a room of their own that ends with them. `None` where a
+/// Lets the client on `socket` meet a second one, in a room of their own that ends with them, or in that of the invite
+/// that both bring. `None` where a
 /// step did not work: the server ends the room then as the connections end. A client sends six messages.
-pub async fn call(client: &Client, socket: &mut WebSocket, report: &mut Report) -> Option<()> {
+pub async fn call(
+    client: &Client,
+    socket: &mut WebSocket,
+    invite: Option<&str>,
+    report: &mut Report,
+) -> Option<()> {
     let mut second = report.step("second", "answer", connect(client)).await?;
     let (mut a, mut b) = (Side::new(socket), Side::new(&mut second));
     report.step("register", "answer", register(&mut a, &mut b)).await?;
-    let room = Uuid::new_v4().to_string();
+    let room = match invite {
+        Some(token) => ("inviteToken", token.to_owned()),
+        None => ("roomId", Uuid::new_v4().to_string()),
+    };
     report.step("room", "answer", create(&mut a, &room)).await?;
     report.step("join", "notice of the second peer", join(&mut a, &mut b, &room)).await?;
     let (offer, answer) = (("offer", "sdp", OFFER), ("answer", "sdp", ANSWER));
@@ -80,15 +89,28 @@ async fn register(a: &mut Side<'_>, b: &mut Side<'_>) -> Step {
     Ok(("both peers".into(), ()))
 }
 
-async fn create(a: &mut Side<'_>, room: &str) -> Step {
-    let create = format!(r#"{{"type":"create-or-join-room","roomId":"{room}","role":"host"}}"#);
-    let ice = a.ask(&create, "room-created").await?;
-    Ok((ice_servers(&ice), ()))
+/// How a room is named: by its id, or by an invite.
+type Room = (&'static str, String);
+
+/// Enters a room. Where an invite names it, its role counts.
+fn enter((key, value): &Room, role: &str) -> String {
+    json!({ "type": "create-or-join-room", *key: value, "role": role }).to_string()
 }
 
-async fn join(a: &mut Side<'_>, b: &mut Side<'_>, room: &str) -> Step {
-    let join = format!(r#"{{"type":"create-or-join-room","roomId":"{room}"}}"#);
-    b.ask(&join, "room-joined").await?;
+async fn create(a: &mut Side<'_>, room: &Room) -> Step {
+    a.socket.say(&enter(room, "host")).await?;
+    let answer = a.socket.expect_one_of(&["room-created", "room-joined"]).await?;
+    if answer.r#type == "room-joined" {
+        return Err(Problem::new(
+            "somebody is in the room of the invite",
+            "make an invite into a room of its own: `openstudio-signaling invite --room check`",
+        ));
+    }
+    Ok((ice_servers(&answer.ice.unwrap_or_default()), ()))
+}
+
+async fn join(a: &mut Side<'_>, b: &mut Side<'_>, room: &Room) -> Step {
+    b.ask(&enter(room, "guest"), "room-joined").await?;
     a.hear("peer-joined", &b.id).await?;
     Ok(("the second peer joined, and the first heard of it".into(), ()))
 }
@@ -155,8 +177,6 @@ fn ice_servers(ice: &Value) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

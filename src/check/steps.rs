@@ -17,6 +17,7 @@ use crate::check::report::{Finding, Problem, Report};
 use crate::check::url::Target;
 use crate::check::watch::{Watch, watch};
 use crate::check::websocket::{STRANGER, WebSocket};
+use crate::invite::link::token;
 use crate::wire::reply::WELCOME;
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
@@ -35,6 +36,8 @@ pub struct Options {
     ready: bool,
     /// Whether two peers have to meet.
     call: bool,
+    /// The token of the invite that they bring.
+    invite: Option<String>,
     /// How to go on pinging, if at all.
     watch: Option<Watch>,
 }
@@ -58,6 +61,7 @@ impl Options {
             json: matches.get_flag("json"),
             ready: matches.get_flag("ready"),
             call: matches.get_flag("call"),
+            invite: matches.get_one::<String>("invite").map(|text| token(text).to_owned()),
             watch: matches.get_flag("watch").then_some(watch),
         })
     }
@@ -157,7 +161,7 @@ async fn talk(
     report.step("welcome", "answer", welcome(socket)).await?;
     report.step("ping", "answer", ping(socket)).await?;
     if options.call {
-        call(client, socket, report).await?;
+        call(client, socket, options.invite.as_deref(), report).await?;
     }
     match &options.watch {
         Some(options) => Some(watch(client, held, options, report).await),

@@ -111,19 +111,28 @@ impl WebSocket {
     ///
     /// When it is another, an error reply, or none.
     pub async fn expect(&mut self, expected: &str) -> Result<Answer, Problem> {
+        self.expect_one_of(&[expected]).await
+    }
+
+    /// Waits for the next message, which has to be of one of these types.
+    ///
+    /// # Errors
+    ///
+    /// When it is another, an error reply, or none.
+    pub async fn expect_one_of(&mut self, expected: &[&str]) -> Result<Answer, Problem> {
         let text = self.text().await?;
         let answer: Answer = serde_json::from_str(&text).map_err(|error| {
             Problem::new(format!("the answer is not a message of the protocol ({error})"), STRANGER)
         })?;
         match answer {
-            answer if answer.r#type == expected => Ok(answer),
+            answer if expected.contains(&answer.r#type.as_str()) => Ok(answer),
             Answer { r#type, message: Some(message), code, .. } if r#type == "error" => {
                 Err(refused(&message, code.as_deref()))
             }
             Answer { r#type, .. } => {
                 let got = quoted(&r#type);
                 Err(Problem::new(
-                    format!("expected {expected}, got a message of type {got:?}"),
+                    format!("expected {}, got a message of type {got:?}", expected.join(" or ")),
                     STRANGER,
                 ))
             }
@@ -226,8 +235,13 @@ fn closed(code: Option<u16>) -> Problem {
 
 /// The server has answered with an error.
 fn refused(message: &str, code: Option<&str>) -> Problem {
-    let fix = if code == Some(ErrorCode::RateLimitExceeded.name()) {
+    let is = |known: ErrorCode| code == Some(known.name());
+    let fix = if is(ErrorCode::RateLimitExceeded) {
         "wait 10 s; if it stays, RATE_LIMIT is too low for any client"
+    } else if is(ErrorCode::InviteRequired) {
+        "this station lets only the invited in: make an invite with `openstudio-signaling invite --room check` and give it by --invite; one that was made while ROOM_ACCESS was open is none"
+    } else if is(ErrorCode::InvalidInvite) {
+        "`openstudio-signaling invite --show` says what is in the invite; make another one with `openstudio-signaling invite --room check`"
     } else {
         "look at `journalctl -u openstudio-signaling -n 20`"
     };

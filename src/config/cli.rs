@@ -9,16 +9,8 @@ use crate::config::table::args;
 
 /// The command line: the source of `--help`, the man pages and the completions.
 pub fn command() -> Command {
-    let settings = |command: Command, file: &'static str| {
-        command.args(args()).arg(
-            Arg::new("settings-file")
-                .long("settings-file")
-                .value_name("FILE")
-                .allow_hyphen_values(true)
-                .help(file)
-                .help_heading("Settings"),
-        )
-    };
+    let settings =
+        |command: Command, file: &'static str| command.args(args()).arg(settings_file(file));
     let file = "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first; -FILE \
                 may be absent";
     let root = Command::new("openstudio-signaling")
@@ -35,6 +27,7 @@ pub fn command() -> Command {
             file,
         ))
         .subcommand(check_command())
+        .subcommand(invite_command())
         .subcommand(settings(
             Command::new("config")
                 .about("Print the effective settings and where each came from")
@@ -42,9 +35,72 @@ pub fn command() -> Command {
                     "Look only at what a reload of the service would look at: the settings, the station \
                      manifest and the certificate",
                 )),
-            "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]",
+            PACKAGED_FILE,
         ));
     settings(root, file)
+}
+
+/// The help of `--settings-file` where the settings are those of the service.
+const PACKAGED_FILE: &str =
+    "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]";
+
+fn settings_file(help: &'static str) -> Arg {
+    Arg::new("settings-file")
+        .long("settings-file")
+        .value_name("FILE")
+        .allow_hyphen_values(true)
+        .help(help)
+        .help_heading("Settings")
+}
+
+/// The settings that an invite depends on.
+const INVITE_SETTINGS: [&str; 3] = ["STATION_MANIFEST", "JWT_SECRET", "ROOM_ACCESS"];
+
+fn invite_command() -> Command {
+    let option = |name: &'static str, value: &'static str| {
+        Arg::new(name).long(name).value_name(value).allow_hyphen_values(true)
+    };
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+    let settings = args().filter(|arg| INVITE_SETTINGS.contains(&arg.get_id().as_str()));
+    Command::new("invite")
+        .about("Make an invite into a room, or show what is in one")
+        .arg(option("room", "NAME").required_unless_present("show").help(
+            "The room, by its name: 1 to 128 characters, without ?, # and %",
+        ))
+        .arg(
+            option("role", "ROLE")
+                .default_value("guest")
+                .value_parser(["host", "ops", "guest"])
+                .help("What the invited one is: host and ops may mute others and invite"),
+        )
+        .arg(
+            option("ttl", "TIME")
+                .default_value("4h")
+                .help("How long the invite is valid, such as 90m, 12h or 7d: 1m to 365d"),
+        )
+        .arg(option("url", "URL").help(
+            "Where the web studio is: https://HOST/ [default: that of signaling.url in the station manifest]",
+        ))
+        .arg(flag("link").conflicts_with_all(["json", "qr"]).help(
+            "Print nothing but the link to the studio",
+        ))
+        .arg(flag("qr").conflicts_with("json").help(
+            "Draw the link to the studio as a QR code, too",
+        ))
+        .arg(
+            option("show", "INVITE")
+                .conflicts_with_all(["room", "role", "ttl", "url", "link", "qr"])
+                .help(
+                    "Make none, but say what is in this one, given as a token or as a link, and whether it is \
+                     valid now",
+                ),
+        )
+        .arg(flag("json").help("Print one JSON object"))
+        .args(settings)
+        .arg(settings_file(PACKAGED_FILE))
+        .after_help(
+            "Exit status: 0 when the invite was made or is valid, 1 when not, 2 for a bad command line.",
+        )
 }
 
 fn check_command() -> Command {
@@ -66,6 +122,14 @@ fn check_command() -> Command {
             "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
              between them; say which ICE servers they get",
         ))
+        .arg(
+            number("invite", "INVITE")
+                .requires("call")
+                .help(
+                    "Let both peers of --call enter the room of this invite, given as a token or as a link: for \
+                     servers with ROOM_ACCESS=invited; nobody else may be in the room",
+                ),
+        )
         .arg(flag("watch").help(
             "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
              min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \

@@ -158,10 +158,7 @@ impl Config {
             jwt_secret: parser.set("JWT_SECRET").map(Secret),
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: parser.time("TURN_TTL_MS"),
-            room_access: match parser.word("ROOM_ACCESS") {
-                "invited" => RoomAccess::Invited,
-                _ => RoomAccess::Open,
-            },
+            room_access: room_access(&mut parser),
             room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),
             max_room_peers: parser.limit("MAX_ROOM_PEERS"),
             heartbeat: parser.time("HEARTBEAT_MS"),
@@ -192,6 +189,14 @@ fn metrics(parser: &mut Parser, proxies: &[IpNet]) -> MetricsAccess {
         "on" => MetricsAccess::Everybody,
         "off" => MetricsAccess::Nobody,
         _ => MetricsAccess::Networks(parser.list("METRICS", network).unwrap_or_default()),
+    }
+}
+
+/// Who may make and enter rooms.
+pub fn room_access(parser: &mut Parser) -> RoomAccess {
+    match parser.word("ROOM_ACCESS") {
+        "invited" => RoomAccess::Invited,
+        _ => RoomAccess::Open,
     }
 }
 

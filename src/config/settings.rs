@@ -43,7 +43,8 @@ impl Settings {
         let mut values = Vec::new();
         let mut errors = Vec::new();
         for setting in SETTINGS {
-            let flag = flags.get_one::<String>(setting.name).cloned();
+            // A command may have flags for some settings only.
+            let flag = flags.try_get_one::<String>(setting.name).ok().flatten().cloned();
             let line = lines.iter().rev().find(|line| line.name == setting.name);
             let set = [
                 credential(setting, credentials.as_deref())?,

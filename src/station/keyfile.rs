@@ -2,6 +2,7 @@
 //!
 //! Owns the file in the state directory. It deliberately does not know what the secret signs.
 
+use std::env;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -39,7 +40,7 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
     let Some(directory) = directory else {
         return (random(), Kept::Not("there is no state directory".into()));
     };
-    let path = directory.join(NAME);
+    let path = place(directory);
     match find(&path) {
         Ok(Some(secret)) if protect(&path).is_ok() => (secret, Kept::Found),
         Ok(Some(secret)) => (secret, Kept::Exposed(path)),
@@ -56,7 +57,23 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
     }
 }
 
-fn find(path: &Path) -> io::Result<Option<Secret>> {
+/// Where systemd lets the service keep something; several are separated by colons (systemd.exec(5)).
+pub fn state_directory() -> Option<PathBuf> {
+    let directories = env::var_os("STATE_DIRECTORY")?;
+    env::split_paths(&directories).next().filter(|path| path.is_absolute())
+}
+
+/// Where the service keeps its secret in a state directory.
+pub fn place(directory: &Path) -> PathBuf {
+    directory.join(NAME)
+}
+
+/// The secret that the service keeps at `path`, where it has made one. None is made here.
+///
+/// # Errors
+///
+/// When it can't be read, or is no secret.
+pub fn find(path: &Path) -> io::Result<Option<Secret>> {
     match fs::read_to_string(path) {
         Ok(text) => {
             // Somebody has looked at it in an editor that writes a byte order mark.

@@ -3,6 +3,7 @@
 //! Owns what an operator gave to the station. It deliberately knows no client.
 
 pub mod certificate;
+pub mod hs256;
 pub mod ice_url;
 pub mod key_kind;
 pub mod keyfile;

@@ -7,15 +7,12 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
-use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtSigner, JwtVerifier};
-use jsonwebtoken::errors::{Error, ErrorKind, Result as JwtResult, new_error};
-use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
+use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 
 use crate::config::config::{RoomAccess, Secret};
+use crate::station::hs256::HS256_ONLY;
 use crate::wire::ids::{Identity, PeerId, RoomId};
 use crate::wire::role::Role;
 
@@ -51,6 +48,19 @@ impl Invite {
     pub fn counts(&self, access: RoomAccess) -> bool {
         access == RoomAccess::Open || self.access.as_deref() == Some(access.name())
     }
+}
+
+/// What a token that this secret has signed says, whether it is an invite and whether it holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Where.
+    pub room_id: String,
+    /// As what, by name.
+    pub role: String,
+    /// When it was made, in seconds since 1970, where it says so.
+    pub made: Option<u64>,
+    /// When its time is over, in seconds since 1970.
+    pub end: u64,
 }
 
 /// Why a token is no invite.
@@ -105,7 +115,8 @@ struct Said {
     r#type: Option<String>,
     access: Option<String>,
     sid: Option<String>,
-    iat: Option<f64>,
+    /// No invite depends on it, so it may be anything.
+    iat: Option<serde_json::Value>,
     exp: f64,
     nbf: Option<f64>,
 }
@@ -199,15 +210,12 @@ impl Tokens {
             return None;
         }
         let identity = URL_SAFE_NO_PAD.decode(said.sid?).ok()?.try_into().ok()?;
-        Some((Identity::from_bytes(identity), said.iat? as u64))
+        Some((Identity::from_bytes(identity), said.iat?.as_f64()? as u64))
     }
 
     /// What a token says that is signed, and whose time it is.
     fn read(&self, token: &str, now: u64) -> Result<Said, TokenError> {
-        // It may have been pasted, with what was around it or a line break in it.
-        let token: String = token.split_whitespace().collect();
-        let said = decode::<Said>(&token, &self.decoding, &self.validation);
-        let said = said.map_err(|error| refusal(&error))?.claims;
+        let said = self.said(token)?;
         let now = now as f64;
         if said.nbf.is_some_and(|nbf| nbf > now) {
             return Err(TokenError::NotActive);
@@ -216,6 +224,28 @@ impl Tokens {
             return Err(TokenError::Expired);
         }
         Ok(said)
+    }
+
+    /// What a token says, for whoever wants to know what it is: it may have expired, and may be no invite.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, or somebody else's.
+    pub fn statement(&self, token: &str) -> Result<Statement, TokenError> {
+        let Said { room_id, role, iat, exp, .. } = self.said(token)?;
+        Ok(Statement {
+            room_id: room_id.unwrap_or_default(),
+            role: role.unwrap_or_default(),
+            made: iat.and_then(|iat| iat.as_f64()).map(|iat| iat as u64),
+            end: exp as u64,
+        })
+    }
+
+    fn said(&self, token: &str) -> Result<Said, TokenError> {
+        // It may have been pasted, with what was around it or a line break in it.
+        let token: String = token.split_whitespace().collect();
+        let said = decode::<Said>(&token, &self.decoding, &self.validation);
+        said.map(|said| said.claims).map_err(|error| refusal(&error))
     }
 }
 
@@ -230,55 +260,6 @@ fn refusal(error: &Error) -> TokenError {
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens")
-    }
-}
-
-/// The library's cryptography as far as it is used here: no other algorithm exists in this process.
-static HS256_ONLY: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| {
-        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
-    },
-    verifier_factory: |algorithm, key| {
-        Ok(Box::new(Hs256::new(*algorithm, key.try_get_hmac_secret()?)?))
-    },
-    jwk_utils: JwkUtils::new_unimplemented(),
-};
-
-struct Hs256(Hmac<Sha256>);
-
-impl Hs256 {
-    fn new(algorithm: Algorithm, key: &[u8]) -> JwtResult<Self> {
-        if algorithm != Algorithm::HS256 {
-            return Err(new_error(ErrorKind::InvalidAlgorithm));
-        }
-        let hmac = Hmac::new_from_slice(key).expect("HMAC takes a key of any length");
-        Ok(Self(hmac))
-    }
-}
-
-impl Signer<Vec<u8>> for Hs256 {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
-        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
-    }
-}
-
-impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl Verifier<Vec<u8>> for Hs256 {
-    /// Takes the same time wherever the difference is.
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
-        let checked = self.0.clone().chain_update(message).verify_slice(signature);
-        checked.map_err(|_| SignatureError::new())
-    }
-}
-
-impl JwtVerifier for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
     }
 }
 
@@ -379,6 +360,31 @@ mod tests {
         let old = forge(&tokens, r#"{"alg":"HS256"}"#, claims);
         let old = tokens.check(&old, NOW).unwrap();
         assert!(old.counts(RoomAccess::Open) && !old.counts(RoomAccess::Invited));
+    }
+
+    #[test]
+    fn what_a_token_says_can_be_read_whenever() {
+        let tokens = tokens();
+        let (room, peer) = (RoomId::from("show"), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+        let expected =
+            Statement { room_id: "show".into(), role: "ops".into(), made: Some(NOW), end: NOW + 1 };
+        let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, 1);
+        assert_eq!(tokens.check(&invite, NOW + 1), Err(TokenError::Expired));
+        assert_eq!(tokens.statement(&invite).as_ref(), Ok(&expected));
+        let token =
+            tokens.room(PeerId::parse(peer).unwrap(), &room, Role::Ops, Identity::random(), NOW);
+        let end = NOW + ROOM_TIME;
+        assert_eq!(tokens.statement(&token), Ok(Statement { end, ..expected }));
+        let other = Tokens::new(&Secret::new("another secret"));
+        assert_eq!(other.statement(&invite), Err(TokenError::Signature));
+        // It makes no difference to the server what an invite says of when it was made.
+        for iat in ["7.5", "\"x\"", "null", "{}"] {
+            let claims =
+                format!(r#"{{"roomId":"a","role":"ops","type":"invite","exp":2e9,"iat":{iat}}}"#);
+            let token = forge(&tokens, r#"{"alg":"HS256"}"#, &claims);
+            assert!(tokens.check(&token, NOW).is_ok(), "{iat}");
+            assert_eq!(tokens.statement(&token).unwrap().made, (iat == "7.5").then_some(7));
+        }
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::time::Duration;
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
+use crate::coturn::Coturn;
+use crate::network::translation;
+use crate::process::binary;
 use crate::visit::{Visit, pictures};
-use crate::{SECRET, check_page, station, with_browser};
+use crate::{SECRET, check_page, serve, station, with_browser};
 
 #[test]
 #[ignore = "drives Chromium"]
@@ -87,6 +90,67 @@ fn everything_works() {
             assert!(blocked.contains(directive), "{directive} in {blocked}");
         }
         assert!(!visit.0.console().is_empty());
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn it_comes_in_by_an_invite() {
+    with_browser(async |driver| {
+        let directory = tempfile::tempdir().unwrap();
+        let coturn = Coturn::start(directory.path(), SECRET);
+        let stun = translation(coturn.port).await;
+        let invited = [("JWT_SECRET", SECRET), ("ROOM_ACCESS", "invited")];
+        let settings = [&[("TURN_SECRET", SECRET)][..], &invited].concat();
+        let server = serve(directory.path(), stun, &[coturn.port], &settings);
+        let visit = Visit::to(driver, &check_page(server.port), &[]).await;
+        visit.wait_for("headline", "Only the invited get in here.").await;
+        assert!(visit.text("advice").await.contains("openstudio-signaling invite --room check"));
+        assert!(visit.text("call-state").await.starts_with("failed"));
+        visit.wait_for("ice-state", "not tried").await;
+
+        let url = format!("--url=http://localhost:{}", server.port);
+        let made = binary()
+            .args(["invite", "--json", "--room", "Käse & Brot", &url])
+            .envs(invited)
+            .output()
+            .unwrap();
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let link = made["check"].as_str().unwrap();
+        // Only what follows the # changes: the page runs again by itself.
+        visit.0.goto(link).await;
+        let verdict = visit.verdict().await;
+        assert!(verdict.starts_with("Everything works."), "{verdict}");
+        server.log.wait_for("Käse & Brot");
+        let report = visit.report().await;
+        assert!(!report.contains("eyJ"), "{report}");
+
+        // What somebody else in the room says to everybody who comes is no part of the call.
+        let (mut other, _) = tungstenite::client("ws://localhost/", server.connect()).unwrap();
+        let mut talk = |say: Option<Value>| -> Value {
+            if let Some(say) = say {
+                other.send(say.to_string().into()).unwrap();
+            }
+            serde_json::from_str(other.read().unwrap().to_text().unwrap()).unwrap()
+        };
+        let id = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
+        assert_eq!(talk(None)["type"], "welcome");
+        assert_eq!(talk(Some(json!({ "type": "register", "peerId": id })))["type"], "registered");
+        let enter = json!({ "type": "create-or-join-room", "inviteToken": made["token"] });
+        assert_eq!(talk(Some(enter))["type"], "room-created");
+        visit.0.run("document.getElementById('rerun').click()", Vec::new()).await;
+        let mut joined = talk(None);
+        for _ in 0..2 {
+            let to = &joined["peerId"];
+            // What is heard next is the other peer, or the first one's leave.
+            joined = talk(Some(json!({ "type": "offer", "from": id, "to": to, "sdp": "v=0" })));
+        }
+        let verdict = visit.verdict().await;
+        assert!(verdict.starts_with("Everything works."), "{verdict}");
+
+        visit.0.goto(&format!("{link}x")).await;
+        visit.wait_for("headline", "The invite does not let anybody in.").await;
+        assert!(visit.text("advice").await.contains("invalid signature"));
     });
 }
 

@@ -148,14 +148,23 @@ pub fn ten_minutes_lead_on_air(suite: &str) {
         assert!(command.args(arguments.split(' ')).status().unwrap().success(), "{arguments}");
     }
     let trusting = format!("export SSL_CERT_FILE={lineage}/fullchain.pem");
-    let mut said = String::new();
-    for command in
-        ["Install", TEN_MINUTES].into_iter().flat_map(|name| commands(part(README, name)))
-    {
-        let script = format!("export DEBIAN_FRONTEND=noninteractive; {trusting}\n{command}");
-        said = run(&machine, &script);
-    }
-    // The last block is the check.
+    let commands =
+        ["Install", TEN_MINUTES].into_iter().flat_map(|name| commands(part(README, name)));
+    let follow = |command: String| {
+        run(&machine, &format!("export DEBIAN_FRONTEND=noninteractive; {trusting}\n{command}"))
+    };
+    let mut said: Vec<_> = commands.map(follow).collect();
+    // The last two blocks are the check and the invite for the host.
+    let (invite, said) = (said.pop().unwrap(), said.pop().unwrap());
+    let link = invite.lines().find_map(|line| line.strip_prefix("Studio: ")).unwrap();
+    assert!(link.starts_with("https://studio.example.org/#morning-show?token="), "{invite}");
+    let check = "openstudio-signaling check wss://studio.example.org/ --call";
+    let checked = follow(format!("{check} --invite '{link}'"));
+    assert!(checked.contains("✓ room ") && checked.contains("✓ close "), "{checked}");
+    let strange = format!("{trusting}; {check}");
+    let strange = machine.run(&["sh", "-c", &strange]);
+    let strange = String::from_utf8_lossy(&strange.stdout).into_owned();
+    assert!(strange.contains("✗ room ") && strange.contains("Invite required"), "{strange}");
     for line in ["✓ tls ", "ICE servers: 1 STUN, 1 TURN, 1 of them with a credential", "✓ close "]
     {
         assert!(said.contains(line), "no {line:?} in {said}");

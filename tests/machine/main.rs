@@ -54,7 +54,7 @@ use service::{
     memory_that_runs_out_is_a_restart, restarts_and_reloads_refuse_nobody,
     stop_says_goodbye_to_clients,
 };
-use station::{invites_survive_a_restart, secrets_and_the_manifest_are_set};
+use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
 use surroundings::{
     it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
     the_drop_in_examples_work,
@@ -86,6 +86,7 @@ on_both_releases! {
     a_stopped_journal_holds_nobody_up
     the_drop_in_examples_work
     invites_survive_a_restart
+    root_makes_invites
     secrets_and_the_manifest_are_set
     a_renewed_certificate_drops_nobody
     every_source_of_a_certificate_reloads

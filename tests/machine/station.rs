@@ -112,3 +112,90 @@ pub fn secrets_and_the_manifest_are_set(suite: &str) {
         machine.ok(&["sh", "-c", "openstudio-signaling config; journalctl --no-pager -o export"]);
     assert!(!all.contains("thirty-two bytes"), "a secret is in the journal");
 }
+
+/// As root and without an option, the command signs with what the service signs with.
+pub fn root_makes_invites(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let sh = |script: &str| machine.ok(&["sh", "-ec", script]);
+    let make = |more: &str| {
+        let json =
+            sh(&format!("openstudio-signaling invite --room 'Käse' --role host --json {more}"));
+        let made: Value = serde_json::from_str(&json).unwrap();
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let comes_in = |token: &str| {
+        let (client, entered) = enter(&machine, HOST, &format!(r#","inviteToken":"{token}""#));
+        client.leave(1000);
+        assert_eq!((&entered["role"], &entered["roomId"]), (&"host".into(), &"Käse".into()));
+    };
+    comes_in(&make(""));
+    let said = machine.run(&["openstudio-signaling", "invite", "--room", "show"]);
+    let (words, notes) =
+        (String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap());
+    assert!(words.contains("\nStudio: http://localhost:3000/#show?token=eyJ"), "{words}");
+    assert!(
+        notes.contains("There is no /etc/openstudio-signaling/station-manifest.json"),
+        "{notes}"
+    );
+    assert!(!notes.contains("does not run"), "{notes}");
+    // Nobody else makes one.
+    let su = "setpriv --reuid=65534 --regid=65534 --clear-groups openstudio-signaling invite --room show";
+    let refused = machine.run(&["sh", "-c", su]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("permission denied; run this as root: sudo"), "{why}");
+    sh("echo ROOM_ACCESS=invited >> /etc/default/openstudio-signaling");
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    let made = make("");
+    comes_in(&made);
+    sh(&format!("openstudio-signaling invite --show {made}"));
+    machine.ok(&["openstudio-signaling", "check", "--call", "--invite", &make("")]);
+
+    // A credential of the running unit goes before what was made at the first start.
+    let drop_ins = "/etc/systemd/system/openstudio-signaling.service.d";
+    sh(&format!(
+        "mkdir -p {drop_ins}; install -d -m 700 /etc/openstudio-signaling/secrets
+        cd /etc/openstudio-signaling/secrets; umask 077
+        echo a key of thirty-two bytes and more > jwt-secret"
+    ));
+    for line in [
+        "SetCredential=jwt-secret:another key of thirty-two bytes and more",
+        "LoadCredential=jwt-secret:/etc/openstudio-signaling/secrets/jwt-secret",
+    ] {
+        sh(&format!("printf '[Service]\\n{line}\\n' > {drop_ins}/secret.conf"));
+        machine.ok(&["systemctl", "daemon-reload"]);
+        machine.ok(&["systemctl", "restart", SERVICE]);
+        comes_in(&make(""));
+        assert!(
+            !machine.run(&["openstudio-signaling", "invite", "--show", &made]).status.success()
+        );
+        let why = String::from_utf8(machine.run(&["sh", "-c", su]).stderr).unwrap();
+        assert!(why.contains("permission denied; run this as root: sudo"), "{why}");
+    }
+    // While the unit does not run, nothing of it is known.
+    sh("systemctl stop openstudio-signaling.socket openstudio-signaling.service");
+    let stopped = machine.run(&["openstudio-signaling", "invite", "--room", "show"]);
+    let notes = String::from_utf8(stopped.stderr).unwrap();
+    assert!(notes.contains("The service does not run."), "{notes}");
+    sh("rm /var/lib/openstudio-signaling/jwt-secret");
+    let stopped = machine.run(&["openstudio-signaling", "invite", "--room", "show"]);
+    let why = String::from_utf8(stopped.stderr).unwrap();
+    assert_eq!(stopped.status.code(), Some(1), "{why}");
+    for part in [
+        "/run/credentials/openstudio-signaling.service/jwt-secret (the unit's are there while it runs)",
+        "there is no /var/lib/openstudio-signaling/jwt-secret",
+        "systemctl start openstudio-signaling",
+    ] {
+        assert!(why.contains(part), "{part} in {why}");
+    }
+    assert!(
+        !machine.run(&["test", "-e", "/var/lib/openstudio-signaling/jwt-secret"]).status.success()
+    );
+    // What the operator was told brings a secret back: the credential's, or one that is made.
+    sh(&format!(
+        "rm {drop_ins}/secret.conf; systemctl daemon-reload; systemctl start openstudio-signaling"
+    ));
+    comes_in(&make(""));
+    let log = machine.ok(&["journalctl", "--no-pager", "-o", "export"]);
+    assert!(!log.contains(&made), "an invite is in the journal");
+}

@@ -273,6 +273,51 @@ fn a_call_that_is_refused_says_why() {
     }
 }
 
+#[test]
+fn a_call_brings_an_invite() {
+    let settings =
+        [("JWT_SECRET", "a secret of thirty-two bytes or more"), ("ROOM_ACCESS", "invited")];
+    let server = Server::start(&settings);
+    let url = format!("localhost:{}", server.port);
+    let invite = |room: &str, settings: &[(&str, &str)]| {
+        let arguments = ["invite", "--json", "--room", room, "--url=https://a.example.org"];
+        let (code, stdout, stderr) = run(&arguments, settings);
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str::<Value>(&stdout).unwrap()
+    };
+    let made = invite("Käse", &settings);
+    for key in ["token", "studio", "check"] {
+        let invite = made[key].as_str().unwrap();
+        let (code, stdout) = check(&url, &["--call", "--invite", invite]);
+        assert_eq!(code, Some(0), "{stdout}");
+        assert!(stdout.lines().any(|line| line.starts_with("✓ leave ")), "{stdout}");
+        assert!(!stdout.contains("eyJ"), "{stdout}");
+    }
+    let refused = |more: &[&str], words: &str, fix: &str| {
+        let (code, stdout) = check(&url, &[&["--call"], more].concat());
+        let last = stdout.lines().last().unwrap();
+        assert_eq!(code, Some(1), "{stdout}");
+        assert!(
+            last.starts_with("✗ room ") && last.contains(words) && last.contains(fix),
+            "{last}"
+        );
+        assert!(!stdout.contains("eyJ"), "{stdout}");
+    };
+    refused(&[], "Invite required", "this station lets only the invited in: make an invite");
+    let open = invite("Käse", &settings[..1]);
+    let open = open["token"].as_str().unwrap();
+    refused(&["--invite", open], "Invite required", "while ROOM_ACCESS was open");
+    refused(&["--invite", "x"], "Invalid invite token", "invite --show");
+    // Whoever is on air is left alone.
+    let mut host = crate::peers::peer(&server, crate::peers::A);
+    let token = made["token"].as_str().unwrap();
+    let entered = host.ask(&format!(r#"{{"type":"create-or-join-room","inviteToken":"{token}"}}"#));
+    assert!(entered.contains("room-created"), "{entered}");
+    refused(&["--invite", token], "somebody is in the room of the invite", "--room check");
+    assert_eq!(server.log.count(token), 0);
+    assert_eq!(run(&["check", "--invite", token], &[]).0, Some(2), "it is for --call");
+}
+
 /// What a bad server does with a message that it should relay.
 #[derive(Clone, Copy)]
 enum Relay {

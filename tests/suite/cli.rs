@@ -158,6 +158,7 @@ fn help_and_version_can_be_read() {
         "serve",
         "check",
         "config",
+        "invite",
         "--port <PORT>",
         "a whole number from 0 to 65535; default: 3000]",
     ] {

@@ -309,7 +309,7 @@ fn where_only_the_invited_come_in_nobody_else_does() {
 }
 
 /// A token with these claims, signed by openssl.
-fn sign(claims: &str) -> String {
+pub fn sign(claims: &str) -> String {
     let script = r#"
         url() { base64 -w0 | tr '+/' '-_' | tr -d =; }
         text=$(printf %s '{"alg":"HS256","typ":"JWT"}' | url).$(printf %s "$1" | url)

@@ -13,6 +13,7 @@ mod frames;
 mod handshake;
 mod http;
 mod identity;
+mod invite_command;
 mod invites;
 mod keys;
 mod limits;
