@@ -86,7 +86,7 @@ fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
 #[test]
 fn more_clients_than_descriptors_is_a_warning() {
     let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
-    server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the file limit carries: ");
+    server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the limit of open files allows: ");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
     std::fs::write(&path, "LOG_LEVEL=loud\n").unwrap();
     server.signal(Signal::HUP);
     let line =
-        server.log.wait_for("[ERROR] Reload failed for the settings, what was in force stays: ");
+        server.log.wait_for("[ERROR] Reload failed for the settings, the old value stays in use: ");
     assert!(line.contains("LOG_LEVEL=\"loud\""), "{line}");
     client.ask(ping);
     client.leave(1000);
@@ -294,7 +294,7 @@ fn a_reload_takes_each_thing_by_itself() {
     assert!(String::from_utf8(refused.stderr).unwrap().starts_with(limit));
     reload();
     server.log.wait_for(&format!(
-        "[ERROR] Reload failed for the settings, what was in force stays: {limit}"
+        "[ERROR] Reload failed for the settings, the old value stays in use: {limit}"
     ));
     let station = || get(server.port, "/api/station").body;
     let wait_for = |id: &str| {
@@ -311,7 +311,7 @@ fn a_reload_takes_each_thing_by_itself() {
     assert_eq!(config().status.code(), Some(78));
     reload();
     server.log.wait_for(
-        r#"Reload failed for the settings, what was in force stays: Invalid line "nonsense""#,
+        r#"Reload failed for the settings, the old value stays in use: Invalid line "nonsense""#,
     );
     wait_for("west");
 
@@ -320,7 +320,7 @@ fn a_reload_takes_each_thing_by_itself() {
     std::fs::write(&manifest, "{").unwrap();
     assert_eq!(config().status.code(), Some(78));
     reload();
-    server.log.wait_for("Reload failed for the station manifest, what was in force stays: ");
+    server.log.wait_for("Reload failed for the station manifest, the old value stays in use: ");
     server.log.wait_for("log level is info (from ");
     assert!(station().contains("west"));
 }
