@@ -86,7 +86,9 @@ fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
 #[test]
 fn more_clients_than_descriptors_is_a_warning() {
     let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
-    server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the limit of open files allows: ");
+    server
+        .log
+        .wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the limit of open files allows: ");
 }
 
 #[test]
@@ -188,6 +190,9 @@ fn config_says_where_each_value_came_from() {
     let line = format!("{} line 2", path.display());
     assert_eq!(origin("HEARTBEAT_MS="), ["HEARTBEAT_MS=1000", line.as_str()]);
     assert_eq!(origin("RATE_LIMIT="), ["RATE_LIMIT=100", "default"]);
+    // A default in words is a comment: as a value it would be invalid.
+    assert_eq!(origin("# WEB_ROOT "), ["# WEB_ROOT is not set", "default"]);
+    assert!(!stdout.contains("WEB_ROOT="), "{stdout}");
     let (code, _, stderr) = run(&["config", &file, "--port=x"], &[]);
     assert_eq!(code, Some(78));
     assert!(stderr.contains("Invalid setting PORT=\"x\""), "{stderr}");
