@@ -146,7 +146,7 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     (
         "78",
         "A setting or the station manifest is invalid; a line names it, its value, and what is allowed. \
-         systemd does not restart the service by itself; each client that connects is one more try.",
+         systemd does not restart the service by itself; each client that connects starts it again, at most once a second.",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! A client: it dispatches each message, and knows whether the client is registered.
+//! A client: which messages it may send, and how it registers.
 //!
 //! Owns [`Client`]: the peer id of a client, how it registers, and the contest for an id that another client has.
 //! [`Client::hear`] dispatches every message by its type. It deliberately knows neither frames nor the socket.

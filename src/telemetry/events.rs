@@ -214,10 +214,10 @@ events! {
     /// A page that may not connect tried to.
     OriginRefused { client_ip: IpAddr, origin: String } Info One "98c67a19c0314cfd9a9a700e89668ee1"
     "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
-    /// Somebody who asked for a WebSocket, or for nothing that makes sense, was turned away.
+    /// A request for a WebSocket, or a connection that is not HTTP, was refused.
     TurnedAway { client_ip: IpAddr, refused: &'static str, reason: &'static str, cause: &'static str } Info One "109db7c81f8e4b6bb55fc8221e78c5f4"
     "Turned {client_ip} away: {reason}; {cause}"
-    /// Somebody asked for the metrics who may not see them.
+    /// An address without permission requested the metrics.
     MetricsRefused { client_ip: IpAddr, fix: &'static str } Warn One "a0409f8c0a924ea0bff4970abc72869e"
     "{client_ip} requested /metrics without permission: HTTP 404; if it is your Prometheus, {fix}"
     /// The web studio has no page to begin with.
