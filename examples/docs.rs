@@ -116,9 +116,9 @@ const DESCRIPTION: &[(&str, &str)] = &[
     (
         "",
         "As a service it is started by systemd, which holds the port: openstudio-signaling.socket listens, \
-         openstudio-signaling.service serves. A restart or an upgrade of the service refuses no \
-         connection; clients are told to reconnect. What happens is in the journal, one line an event, \
-         explained by journalctl -x -u openstudio-signaling.",
+         openstudio-signaling.service serves. During a restart or an upgrade of the service, \
+         new connections wait and none is refused; clients are told to reconnect. The journal has one line for \
+         each event, and journalctl -x -u openstudio-signaling explains it.",
     ),
     (
         "",
@@ -141,7 +141,7 @@ const SIGNALS: &[(&str, &str)] = &[
 ];
 
 const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "Everybody left in time."),
+    ("0", "All clients left in time."),
     (
         "1",
         "The wait was cut, the server could not start (a port in use), or it found a bug in itself.",
@@ -150,7 +150,7 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     (
         "78",
         "A setting or the station manifest is invalid; a line names it, its value, and what is allowed. \
-         systemd does not restart the service by itself; each client that connects is one more try.",
+         systemd does not restart the service by itself; each client that connects starts it again, at most once a second.",
     ),
 ];
 
@@ -162,11 +162,11 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "/var/lib/openstudio-signaling/jwt-secret",
-        "Signs invites and room tokens; made at the first start. Without it, every invite is void.",
+        "Signs invites and room tokens; made at the first start. Without it, every invite is invalid.",
     ),
     (
         "/usr/share/doc/openstudio-signaling/docs",
-        "operate.md, for who runs the service, and protocol.md, for who writes a client.",
+        "operate.md, for operators, and protocol.md, for authors of clients.",
     ),
     (
         "/usr/share/doc/openstudio-signaling/examples",
@@ -260,7 +260,7 @@ fn settings_file() -> String {
          # The port is set in the socket unit: /usr/share/doc/openstudio-signaling/examples/port.conf\n",
     );
     for setting in SETTINGS {
-        let default = if setting.default.contains(' ') { "" } else { setting.default };
+        let default = if setting.has_default_in_words() { "" } else { setting.default };
         let (help, allowed, name) = (setting.help, setting.allowed, setting.name);
         text += &format!("\n# {help}\n# Value: {allowed}\n#{name}={default}\n");
     }

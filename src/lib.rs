@@ -1,22 +1,22 @@
 //! The WebRTC signaling server of the OpenStudio broadcast studio.
 //!
-//! The folders, lowest first; each imports from those before it only, which `tests/layers.rs` holds.
+//! The folders, in import order: each imports only from itself and from those before it. `tests/layers.rs` checks that.
 //!
 //! | folder | owns | deliberately does not know |
 //! |---|---|---|
 //! | [`wire`] | bytes to types and back: frames, messages, ids, codes | sockets, rooms, time |
-//! | [`telemetry`] | what can be logged or counted, and what of it is logged once | who asks |
+//! | [`telemetry`] | what can be logged or counted, and what is logged only once | who asks |
 //! | [`config`] | flags, environment, settings file and credentials to a valid configuration | what the settings are for |
 //! | [`station`] | the manifest, tokens, TURN credentials, the made secret, the certificate | clients |
-//! | [`signaling`] | peers, rooms, relays, roles, and the seam between a connection and what is said on it | frames and sockets |
+//! | [`signaling`] | peers, rooms, relays, roles, and the `Conversation` trait, which connects a session to the message code | frames and sockets |
 //! | [`server`] | the port and the process: accept, HTTP, sessions, limits, drain, systemd | what messages mean |
 //! | [`invite`] | the `invite` command | clients, and the server |
-//! | [`check`] | the `check` command | the server, but for its protocol |
+//! | [`check`] | the `check` command | anything about the server except its protocol |
 //!
-//! A start goes through `main.rs` (arguments, exit codes), [`server::startup`] (the files that settings lead to) and
-//! [`server::serve`], which puts the parts together. A connection is accepted in [`server::listen`], speaks HTTP in
-//! [`server::connection`] and [`server::http`], and becomes a session ([`server::session`]) whose talk is
-//! [`signaling::handler`]'s.
+//! A start goes through `main.rs` (arguments, exit codes), [`server::startup`] (the files that settings name) and
+//! [`server::serve`], which connects the parts. [`server::accept`] accepts a connection. It speaks HTTP in
+//! [`server::connection`] and [`server::http`], and becomes a session ([`server::session`]). [`signaling::handler`]
+//! handles its messages.
 //!
 //! Owns this map. It deliberately has no code.
 

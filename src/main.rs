@@ -222,8 +222,8 @@ fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<O
         service.listeners.push(bound);
     }
     install_panic_hook(service.journal.clone(), service.shutdown.clone());
-    // One thread: it carries 100,000 messages a second, and with several each message costs a tenth more, for
-    // waking each other up. Files are read on threads of their own.
+    // One thread carries more than 100,000 messages a second. In an older run (docs/decisions/one-runtime-thread.md), two
+    // cost a tenth more CPU for each message, because they wake each other up. Files are read on threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -232,7 +232,7 @@ fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<O
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(serve::<Signaling>(service))
     }));
-    // Whoever is left is cut off here.
+    // Connections that are left are cut off here.
     runtime.shutdown_timeout(LOG_TIME);
     match outcome {
         Ok(Ok(outcome)) => Ok(outcome),

@@ -44,7 +44,7 @@ impl<'s> Side<'s> {
         if heard.is_some_and(|peer_id| peer_id == about) {
             return Ok(());
         }
-        Err(Problem::new(format!("a {notice} of somebody else"), STRANGER))
+        Err(Problem::new(format!("a {notice} about another peer"), STRANGER))
     }
 }
 
@@ -170,7 +170,7 @@ fn ice_servers(ice: &Value) -> Finding {
         return format!("{detail} (peers behind strict firewalls need one)").into();
     }
     let warning = (with_credential < turn.len()).then(|| {
-        "a TURN server without a credential takes nobody: set TURN_SECRET, or a credential in the manifest".into()
+        "browsers cannot use a TURN server without a credential: set TURN_SECRET, or write a credential into the manifest".into()
     });
     Finding { detail: format!("{detail}, {with_credential} of them with a credential"), warning }
 }

@@ -44,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When TLS is asked for and this machine trusts nobody.
+    /// When the target has TLS and this machine trusts no certificate authority.
     pub fn new(target: Target) -> Result<Self, Problem> {
         let trust = target.tls.then(|| Trust::new(&target.host)).transpose()?;
         Ok(Self { target, trust })
@@ -54,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When nobody is there, or nobody that is trusted.
+    /// When the server cannot be reached, or this machine does not trust it.
     pub async fn connect(&self) -> Result<Stream, Problem> {
         let stream = connect_tcp(&self.target).await?;
         match &self.trust {
@@ -197,11 +197,11 @@ async fn connect_tcp(target: &Target) -> Result<TcpStream, Problem> {
     let stream = connect_to(host, *port).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Problem::new(
             format!("nothing listens on {place} ({error})"),
-            "if the port was changed, `openstudio-signaling check ws://localhost:PORT/`, or `wss://NAME/` if it speaks TLS; else start it with `systemctl start openstudio-signaling`, or look why it is down with `journalctl -u 'openstudio-signaling*' -n 20`",
+            "another port? `openstudio-signaling check ws://localhost:PORT/`. TLS? `openstudio-signaling check wss://NAME/`. Not running? `systemctl start openstudio-signaling`. Why not? `journalctl -u 'openstudio-signaling*' -n 20`",
         ),
         _ => Problem::new(
             format!("cannot reach {place} ({error})"),
-            "check the host name and the network",
+            "check the name (`getent ahosts NAME` shows its addresses), the firewall and the router",
         ),
     })?;
     stream.set_nodelay(true).map_err(|error| Problem::new(error, "try again"))?;

@@ -1,6 +1,6 @@
-//! The `check` command: a client that tries a server step by step.
+//! The `check` command: a client that tests a server step by step.
 //!
-//! Owns what an operator or a caller would see of a server. It deliberately knows nothing of the server but its protocol.
+//! Owns what an operator or a caller sees of a server. It deliberately knows nothing about the server except its protocol.
 
 pub mod call;
 pub mod connect;

@@ -1,7 +1,7 @@
 //! The client behind `openstudio-signaling check`.
 //!
-//! Owns its options and the order of its steps. It deliberately knows nothing of the server but its protocol, so
-//! that it can check one on another machine.
+//! Owns its options and the order of its steps. It deliberately knows nothing about the server except its protocol,
+//! so that it can check one on another machine.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ async fn steps(options: &Options, report: &mut Report) -> Option<bool> {
     ok
 }
 
-/// Whether the server takes clients, by one request and without being one: for whoever asks every minute.
+/// Whether the server takes clients, by one request and without a WebSocket: for health checks that run every minute.
 async fn ready(target: &Target, report: &mut Report) -> Option<bool> {
     let ask = async {
         let client = Client::new(target.clone())?;

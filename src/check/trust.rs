@@ -112,8 +112,10 @@ impl Trust {
                 "check the port, or ask without TLS: ws:// instead of wss://",
             ),
             Some(Error::PeerIncompatible(why)) => Problem::new(
-                format!("the server has no TLS in common with this program ({why:?})"),
-                "let it speak TLS 1.2 and 1.3: `ssl_protocols TLSv1.2 TLSv1.3;` in nginx",
+                format!(
+                    "the server supports no version or cipher of TLS that this program supports ({why:?})"
+                ),
+                "configure it for TLS 1.2 and 1.3: `ssl_protocols TLSv1.2 TLSv1.3;` in nginx",
             ),
             _ => Problem::new(
                 format!("the connection broke off before TLS was set up ({error})"),
@@ -172,8 +174,11 @@ fn finish(builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Arc<ClientCo
 fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
     match error {
         CertificateError::ExpiredContext { not_after, .. } => Problem::new(
-            format!("the certificate, or one that it rests on, has expired on {}", day(*not_after)),
-            "renew it (`certbot renew`) and reload what serves it; if it has been renewed, the old one is still served",
+            format!(
+                "the certificate, or one above it in its chain, has expired on {}",
+                day(*not_after)
+            ),
+            "renew it (`certbot renew`), then reload the service or the proxy: it serves the old certificate until then",
         ),
         CertificateError::NotValidYetContext { not_before, .. } => {
             Problem::new(format!("the certificate is not valid before {}", day(*not_before)), WAIT)
@@ -183,7 +188,7 @@ fn certificate_problem(error: &CertificateError, name: &str) -> Problem {
                 "the certificate is for {}, not for {name}",
                 names(&presented.iter().map(|name| presented_name(name)).collect::<Vec<_>>())
             ),
-            format!("ask for a name that it has, or get a certificate that has {name}, too"),
+            format!("use a name of the certificate, or get a certificate that also has {name}"),
         ),
         CertificateError::UnknownIssuer => Problem::new(
             "the certificate's issuer is unknown here: it is self-signed, from an authority that this machine does not trust, or sent without the certificates in between",
@@ -229,20 +234,22 @@ fn alert_problem(alert: AlertDescription, name: &str) -> Problem {
             "it may have no certificate for this name: check the name, and the names in its configuration",
         ),
         AlertDescription::CertificateRequired => Problem::new(
-            "the server wants a certificate of its clients, which browsers here do not have",
-            "let it not ask for one: `ssl_verify_client off;` in nginx",
+            "the server asks its clients for a certificate, and browsers have none for it",
+            "turn that off: `ssl_verify_client off;` in nginx",
         ),
         AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => Problem::new(
-            format!("the server has no TLS in common with this program (alert {alert:?})"),
-            "let it speak TLS 1.2 and 1.3: `ssl_protocols TLSv1.2 TLSv1.3;` in nginx",
+            format!(
+                "the server supports no version or cipher of TLS that this program supports (alert {alert:?})"
+            ),
+            "configure it for TLS 1.2 and 1.3: `ssl_protocols TLSv1.2 TLSv1.3;` in nginx",
         ),
         AlertDescription::NoApplicationProtocol => Problem::new(
             "the server does not speak HTTP/1.1 over TLS, in which a WebSocket begins",
-            "let it offer http/1.1 beside h2",
+            "configure it to offer http/1.1 beside h2",
         ),
         alert => Problem::new(
             format!("the server refuses TLS (alert {alert:?})"),
-            "look into the log of what answers there",
+            "look at the log of the program that answers there",
         ),
     }
 }

@@ -11,19 +11,19 @@ use crate::config::table::args;
 pub fn command() -> Command {
     let settings =
         |command: Command, file: &'static str| command.args(args()).arg(settings_file(file));
-    let file = "Read settings from NAME=value lines, again at SIGHUP; flags and environment go first; -FILE \
-                may be absent";
+    let file = "Read settings from this file, which has NAME=value lines, and again at SIGHUP. Flags and variables \
+                of the environment override it. If the name begins with a hyphen (-FILE), FILE may be absent";
     let root = Command::new("openstudio-signaling")
         .version(env!("CARGO_PKG_VERSION"))
         .about("WebRTC signaling server of the OpenStudio broadcast studio")
         .after_help(
-            "Each setting can also be given in the environment (PORT for --port). Under systemd they are \
-             in /etc/default/openstudio-signaling. The service is described in openstudio-signaling(8).",
+            "Each setting is also a variable of the environment (PORT for --port). The service reads its settings \
+             from /etc/default/openstudio-signaling. openstudio-signaling(8) describes the service.",
         )
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .subcommand(settings(
-            Command::new("serve").about("Run the server (what happens without a command)"),
+            Command::new("serve").about("Run the server (default command)"),
             file,
         ))
         .subcommand(check_command())
@@ -32,8 +32,8 @@ pub fn command() -> Command {
             Command::new("config")
                 .about("Print the effective settings and where each came from")
                 .arg(Arg::new("reload").long("reload").action(ArgAction::SetTrue).help(
-                    "Look only at what a reload of the service would look at: the settings, the station \
-                     manifest and the certificate",
+                    "Check only what a reload of the service reads: the settings, the station manifest and \
+                     the certificate",
                 )),
             PACKAGED_FILE,
         ));
@@ -42,7 +42,7 @@ pub fn command() -> Command {
 
 /// The help of `--settings-file` where the settings are those of the service.
 const PACKAGED_FILE: &str =
-    "Read settings from this file [default: /etc/default/openstudio-signaling, if it is there]";
+    "Read settings from this file [default: /etc/default/openstudio-signaling, if it exists]";
 
 fn settings_file(help: &'static str) -> Arg {
     Arg::new("settings-file")
@@ -109,18 +109,17 @@ fn check_command() -> Command {
     };
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     Command::new("check")
-        .about("Try a running server step by step: TLS, health, WebSocket handshake, welcome, ping")
+        .about("Test a running server step by step: TLS, health, WebSocket handshake, welcome, ping")
         .arg(Arg::new("url").value_name("URL").help(
-            "Where the server is: ws://HOST:PORT/, or wss://HOST/ with TLS and the certificate checked, \
-             or http:// and https:// for the same [default: the local server]",
+            "Address of the server: ws://HOST:PORT/, or wss://HOST/ to use TLS and check the certificate; \
+             http:// and https:// mean the same [default: ws://localhost:3000/, or the port in $PORT]",
         ))
         .arg(flag("ready").conflicts_with_all(["call", "watch"]).help(
-            "Ask nothing but /ready, by one request and without a WebSocket: for health checks that come \
-             every minute",
+            "Send one request for /ready, and open no WebSocket: for health checks that run every minute",
         ))
         .arg(flag("call").help(
-            "Let two peers meet in a room of their own, and relay an offer, an answer and candidates \
-             between them; say which ICE servers they get",
+            "Let two test peers meet in a room of their own, relay an offer, an answer and candidates between \
+             them, and count the ICE servers that they get",
         ))
         .arg(
             number("invite", "INVITE")
@@ -131,9 +130,9 @@ fn check_command() -> Command {
                 ),
         )
         .arg(flag("watch").help(
-            "Go on with a ping every --interval until Ctrl-C or --count, then say how many were lost, and \
-             min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms; a connection that \
-             ends is one lost ping, and is made again",
+            "Then send a ping every --interval until Ctrl-C or --count. At the end, print how many were lost, \
+             and min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms. If the connection \
+             ends, this counts as one lost ping, and check connects again",
         ))
         .arg(
             number("interval", "SECONDS")
@@ -144,7 +143,7 @@ fn check_command() -> Command {
         .arg(
             number("count", "PINGS")
                 .requires("watch")
-                .help("End --watch after so many pings, 1 to 4294967295 [default: never]"),
+                .help("How many pings --watch sends, 1 to 4294967295 [default: no limit]"),
         )
         .arg(
             number("timeout", "SECONDS")
@@ -153,7 +152,7 @@ fn check_command() -> Command {
         )
         .arg(flag("json").help("Print one JSON object a line: each step, each ping, the summary"))
         .after_help(
-            "Exit status: 0 when every step worked and no ping was lost, 1 when not, 2 for a bad command line.",
+            "Exit status: 0 when every step worked and no ping was lost, 1 when not, 2 when the command line is invalid.",
         )
 }
 

@@ -118,7 +118,7 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Messages a client may send in a window of 10 s, or `None` for any number.
     pub rate_limit: Option<u32>,
-    /// Clients at the same time, or `None` for what the file limit carries.
+    /// Clients at the same time, or `None` for as many as the limit of open files allows.
     pub max_connections: Option<usize>,
     /// Clients at the same time from one address, or `None` for any number.
     pub max_connections_per_ip: Option<u32>,

@@ -102,8 +102,12 @@ impl Settings {
         let changed = pairs
             .filter(|(now, then)| now.1 != then.1 && !applied(now.0.name) && is_good(now.0.name));
         changed
-            .map(|((setting, value, _), _)| {
-                let value = if setting.is_secret() { HIDDEN } else { value };
+            .map(|((setting, value, origin), _)| {
+                let value = match is_described(setting, origin) {
+                    true => "",
+                    false if setting.is_secret() => HIDDEN,
+                    false => value,
+                };
                 format!("{}={value}", setting.name)
             })
             .collect()
@@ -124,13 +128,22 @@ impl Settings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (setting, value, origin) in &self.values {
-            let hidden = setting.is_secret() && *origin != Origin::Default;
-            let shown = if hidden { HIDDEN } else { value };
-            let line = format!("{}={shown}", setting.name);
+            // Words for a default would be an invalid value in the settings file.
+            let line = if is_described(setting, origin) {
+                format!("# {} is {}", setting.name, setting.default)
+            } else {
+                let shown = if setting.is_secret() { HIDDEN } else { value };
+                format!("{}={shown}", setting.name)
+            };
             writeln!(f, "{line:<48} # {origin}")?;
         }
         Ok(())
     }
+}
+
+/// Whether words stand for the value, because the setting has its default.
+fn is_described(setting: &Setting, origin: &Origin) -> bool {
+    *origin == Origin::Default && setting.has_default_in_words()
 }
 
 /// Whether a directory is there and can't be looked into.

@@ -1,6 +1,7 @@
 //! Where settings are read from, at the start and at each reload.
 //!
-//! Owns that, and what a reload applies. It deliberately does not know when either happens.
+//! Owns [`Source`], the flags and the settings file, and [`Reloadable`], the settings that a reload applies. It
+//! deliberately does not know when the server starts or reloads.
 
 use std::path::PathBuf;
 

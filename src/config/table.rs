@@ -147,13 +147,13 @@ pub const SETTINGS: &[Setting] = &[
         "WEB_ROOT",
         "not set",
         Allowed::Text("the path of a directory"),
-        "Directory of the web studio, or a link to it, served on the same port; hidden files (but for .well-known) and links out of it are not",
+        "Directory of the web studio, or a link to it, served on the same port; hidden files (except .well-known) and links that lead out of it are not served",
     ),
     setting(
         "CHECK_PAGE",
         "on",
         ON_OR_OFF,
-        "Whether /check has the page that tries everything in a browser",
+        "Whether /check serves the check page, which tests everything in a browser",
     ),
     setting(
         "ALLOWED_ORIGINS",
@@ -167,13 +167,13 @@ pub const SETTINGS: &[Setting] = &[
         "TRUSTED_PROXIES",
         "not set",
         Allowed::Text("addresses or networks such as 127.0.0.1,::1,10.0.0.0/8"),
-        "Proxies whose X-Forwarded-For says who the client is",
+        "Proxies whose X-Forwarded-For the service trusts for the address of the client",
     ),
     setting(
         "METRICS",
         "this machine and TRUSTED_PROXIES",
         Allowed::Text("on, off, or addresses or networks such as 127.0.0.1,::1,10.0.0.0/8"),
-        "Who may see /metrics: on (everybody), off (nobody), or only these networks; name this machine as well, if it scrapes",
+        "Who may read /metrics: on (everybody), off (nobody), or addresses and networks. Your list replaces the default: add 127.0.0.1,::1 if Prometheus runs on this machine",
     ),
     file(
         "TLS_CERT",
@@ -183,19 +183,19 @@ pub const SETTINGS: &[Setting] = &[
     file(
         "TLS_KEY",
         "tls-key",
-        "Private key (PEM) of the certificate; better the credential tls-key",
+        "Private key (PEM) of the certificate; better the systemd credential tls-key",
     ),
     secret(
         "JWT_SECRET",
         "made at the first start",
         "jwt-secret",
-        "Key that signs invites and room tokens, 32 bytes or more; better the credential jwt-secret",
+        "Key that signs invites and room tokens, 32 bytes or more; better the systemd credential jwt-secret",
     ),
     secret(
         "TURN_SECRET",
         "not set",
         "turn-secret",
-        "The TURN server's static-auth-secret, for credentials of each peer; better the credential turn-secret",
+        "The TURN server's static-auth-secret, from which the service makes the credential of each peer; better the systemd credential turn-secret",
     ),
     setting(
         "TURN_TTL_MS",
@@ -207,19 +207,19 @@ pub const SETTINGS: &[Setting] = &[
         "ROOM_ACCESS",
         "open",
         Allowed::OneOf(&["open", "invited"]),
-        "Who may make and enter rooms: open (everybody), or invited (who brings an invite)",
+        "Who may make and enter rooms: open (everybody), or invited (only clients with an invite)",
     ),
     setting(
         "ROOM_TTL_MS",
         "0",
         Allowed::Number(0, 2_592_000_000),
-        "Age in ms at which a room ends (0: when the last one leaves)",
+        "Age in ms at which a room ends (0: when the last peer leaves)",
     ),
     setting(
         "MAX_ROOM_PEERS",
         "100",
         UP_TO_A_MILLION,
-        "Peers in one room (0: no limit); further ones are told that it is full",
+        "Peers in one room (0: no limit); further peers get the error room-full",
     ),
     setting(
         "HEARTBEAT_MS",
@@ -235,7 +235,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "MAX_CONNECTIONS",
-        "what the file limit carries",
+        "as many as the limit of open files allows (LimitNOFILE=)",
         Allowed::Number(1, 1_000_000),
         "Clients at the same time; further ones get HTTP 503",
     ),
@@ -243,13 +243,13 @@ pub const SETTINGS: &[Setting] = &[
         "MAX_CONNECTIONS_PER_IP",
         "100",
         UP_TO_A_MILLION,
-        "Clients at the same time from one IPv4 address or IPv6 /64 (0: no limit); further ones get close 4008",
+        "Clients at the same time from one IPv4 address or IPv6 /64 (0: no limit); further ones get close code 4008",
     ),
     setting(
         "MAX_MESSAGE_BYTES",
         "65536",
         Allowed::Number(1, 16_777_216),
-        "Largest message in bytes; a larger one ends the connection with close 1009",
+        "Largest message in bytes; a larger one ends the connection with close code 1009",
     ),
     setting(
         "MAX_OUTBOX_BYTES",
@@ -260,7 +260,7 @@ pub const SETTINGS: &[Setting] = &[
             OUTBOX_MESSAGE as u64,
             "MAX_MESSAGE_BYTES",
         ),
-        "Bytes that may wait for a client that reads too slowly; more end it with close 4102",
+        "Bytes that may wait for a client that reads too slowly; more end the connection with close code 4102",
     ),
     setting(
         "SHUTDOWN_GRACE_MS",
@@ -274,6 +274,11 @@ impl Setting {
     /// Whether its value is never shown.
     pub fn is_secret(&self) -> bool {
         matches!(self.credential, Some(Credential::Secret(_)))
+    }
+
+    /// Whether words describe its default, which is then no value that could be set.
+    pub fn has_default_in_words(&self) -> bool {
+        self.default.contains(' ')
     }
 
     /// The name of the flag, without the dashes.

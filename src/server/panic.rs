@@ -1,6 +1,6 @@
-//! What a panic comes to.
+//! What the server does after a panic: it logs one critical event and starts the drain.
 //!
-//! Owns the hook. It deliberately does not end the process: the drain does.
+//! Owns the panic hook, [`install_panic_hook`]. It deliberately does not end the process: the drain does.
 
 use std::panic::PanicHookInfo;
 

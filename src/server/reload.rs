@@ -92,7 +92,7 @@ fn log_hanging(journal: &Journal, why: &str) {
     let fix =
         "look at the disks and mounts behind the settings, STATION_MANIFEST, TLS_CERT and TLS_KEY";
     let reason = format!("{why}; {fix}");
-    journal.log(Event::ReloadFailed { part: "all of it", reason });
+    journal.log(Event::ReloadFailed { part: "all parts", reason });
 }
 
 /// What a reload has read: each thing by itself, so that one that is wrong keeps no other out.

@@ -1,6 +1,6 @@
-//! What every handler gets.
+//! The state that all connections share.
 //!
-//! Owns the bundle, and that whoever is turned away leaves a trace. It deliberately has no other behaviour.
+//! Owns [`State`], and its method that counts and logs each refused request. It deliberately has no other behaviour.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

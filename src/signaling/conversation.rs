@@ -1,7 +1,7 @@
 //! What a session is for: who hears a client's messages, and how it replies.
 //!
-//! Owns the seam between a connection and what is said on it: the server signals over it, a conformance
-//! suite has it echo. It deliberately knows no socket, and not what messages mean.
+//! Owns the [`Conversation`] trait, which connects a session to the message code: `Signaling` implements it for the
+//! server, and the echo example for a conformance suite. It deliberately knows no socket, and not what messages mean.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a registered client does among others: relays, rooms, invites.
 //!
-//! Owns the order of the checks on each of these, and the words that refuse them. It deliberately does not
-//! know how the client came by its id.
+//! Owns [`Member`], a registered client: the order of the checks on each of these messages, and the texts of their
+//! errors. It deliberately does not know how the client got its id.
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,7 @@
-//! What a client may say now: who it is, and what it must be for that.
+//! A client: which messages it may send, and how it registers.
 //!
-//! Owns a client's id and how it comes by it. It deliberately knows neither frames nor the socket.
+//! Owns [`Client`]: the peer id of a client, how it registers, and the contest for an id that another client has.
+//! [`Client::hear`] dispatches every message by its type. It deliberately knows neither frames nor the socket.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -173,7 +173,7 @@ events! {
 
     /// A client took the id of another that did not answer.
     TakenOver { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "284ab99c68224aac9296ca34e79dc7fe"
-    "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} showed no sign of life and is replaced"
+    "Peer {peer_id} is back as client {client_id}, {client_ip}: client {holder} did not answer; client {client_id} gets the id"
     /// A client proved that the id is its own, and took it from another connection.
     Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
@@ -195,7 +195,7 @@ events! {
     "Client {client_id}, {client_ip} reads too slowly: more than {limit} bytes wait for it (MAX_OUTBOX_BYTES)"
     /// A client, or its address, sent more than it may for the first time.
     RateLimited { client_ip: IpAddr, client_id: ClientId, limit: u32, what: &'static str } Warn One "7a96a54d769742c5954e67ae682fc529"
-    "Rate limit hit by client {client_id}, {client_ip}: more than {limit} {what}; the surplus is dropped"
+    "Rate limit hit by client {client_id}, {client_ip}: more than {limit} {what}; further ones are dropped"
     /// A client sent more pieces of a stream than anybody may, for the first time.
     StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info One "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
     "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"
@@ -204,7 +204,7 @@ events! {
     "WebSocket client disconnected: {client_ip} (client {client_id}, close {close_code} by {closed_by}, {seconds} s, messages {messages_in} in {messages_out} out, bytes {bytes_in} in {bytes_out} out)"
     /// A client did not answer a ping.
     ClientDead { client_ip: IpAddr, client_id: ClientId, silent_ms: u64 } Info Few "1158d0c7abbf4940b862c3ea5e13f875"
-    "Client {client_id}, {client_ip} is dead: nothing heard for {silent_ms} ms in spite of a ping"
+    "Client {client_id}, {client_ip} does not answer: silent for {silent_ms} ms, no reply to a ping"
     /// A client was turned away because `MAX_CONNECTIONS` are connected.
     ClientsFull { client_ip: IpAddr, limit: usize } Warn Sole "946497ae06e94880805ac8032cadf2d3"
     "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
@@ -214,12 +214,12 @@ events! {
     /// A page that may not connect tried to.
     OriginRefused { client_ip: IpAddr, origin: String } Info One "98c67a19c0314cfd9a9a700e89668ee1"
     "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
-    /// Somebody who asked for a WebSocket, or for nothing that makes sense, was turned away.
+    /// A request for a WebSocket, or a connection that is not HTTP, was refused.
     TurnedAway { client_ip: IpAddr, refused: &'static str, reason: &'static str, cause: &'static str } Info One "109db7c81f8e4b6bb55fc8221e78c5f4"
     "Turned {client_ip} away: {reason}; {cause}"
-    /// Somebody asked for the metrics who may not see them.
+    /// An address without permission requested the metrics.
     MetricsRefused { client_ip: IpAddr, fix: &'static str } Warn One "a0409f8c0a924ea0bff4970abc72869e"
-    "/metrics was asked for by {client_ip}, which may not see it, and got HTTP 404; if it is your Prometheus, {fix}"
+    "{client_ip} requested /metrics without permission: HTTP 404; if it is your Prometheus, {fix}"
     /// The web studio has no page to begin with.
     WebRootEmpty { path: String } Warn Sole "c37ea74e693b46e4989fca9929e7fdf9"
     "WEB_ROOT has no {path} that the service can read: / gets HTTP 404; name the directory with the studio's index.html, or let others read it (chmod -R a+rX)"
@@ -263,29 +263,29 @@ events! {
     /// Browsers refuse the certificate in force, whatever the time.
     CertificateRefused { cert: String, problem: &'static str, fix: &'static str } Warn "42282ef32f85394c8996cde4b57ce02f"
     "The certificate in {cert} {problem}; {fix}, then `systemctl reload openstudio-signaling`"
-    /// The certificate in force is not readable as a whole.
+    /// Parts of the certificate in force cannot be read.
     CertificateUnread { cert: String } Warn "ae9f1e6b6d2f4f0aa2fd9f7d4f0c6e15"
-    "The certificate in {cert} is not readable as a whole, so its names and its end are not watched: get it issued anew"
+    "The service cannot read parts of the certificate in {cert}, so it does not watch its names and its end: get a new certificate"
 
     /// A client and the server did not agree upon TLS.
     TlsFailed { client_ip: IpAddr, error: String } Info One "b4f6c3b1f6a84d6a8ea1c9f0d3a2e671"
     "TLS handshake with {client_ip} failed: {error}"
     /// A connection could not be accepted for want of descriptors or memory.
     FilesExhausted { error: String, limit: u64 } Error Sole "420042aaa1ff49668762e8e1a9003a38"
-    "Cannot accept connections: {error}; the file limit is {limit} (LimitNOFILE=); retrying"
+    "Cannot accept connections: {error}; the limit of open files is {limit} (LimitNOFILE=); retrying"
     /// Connections that had not opened a WebSocket were closed.
     PendingClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
-    "Closed {closed} connections that had not opened a WebSocket and made no progress for a second, because others wait"
+    "Closed {closed} connections that had not opened a WebSocket and made no progress for a second, to make room for new connections"
     /// A connection could not be accepted, and the reason is not a known one.
     AcceptFailed { error: String } Error Sole "bae343e96c524c158ed4dc6e0dff7e70"
     "Cannot accept a connection: {error}; retrying"
     /// A signal that ends the process came.
     Signal { signal: &'static str } Info "fa083653202d4237acf5cbd538cdf13c"
     "Received {signal}"
-    /// Clients are being told to go.
+    /// Clients are asked to leave.
     Draining { clients: usize, grace_ms: u64 } Info "f2cbb2cf710d4dc5a39d763b24351aff"
-    "Draining {clients} clients: told to go, waiting up to {grace_ms} ms (SHUTDOWN_GRACE_MS)"
-    /// Everybody is gone.
+    "Draining {clients} clients: they are asked to leave, and have {grace_ms} ms (SHUTDOWN_GRACE_MS)"
+    /// All clients have left.
     Stopped { milliseconds: u128 } Info "de193240a0fa4c5c806eec34e8e04a8a"
     "Stopped cleanly after {milliseconds} ms"
     /// The drain was cut.
@@ -297,12 +297,12 @@ events! {
     /// A reload found a setting that only a restart applies.
     NeedsRestart { setting: String } Warn "bd19f817130a4a18b688c2827eafdd1c"
     "{setting} needs a restart: `systemctl restart openstudio-signaling`"
-    /// `MAX_CONNECTIONS` is more than the file limit carries.
+    /// `MAX_CONNECTIONS` is more than the limit of open files allows.
     LimitTooHigh { limit: usize, carries: usize } Warn "362dc32318ed4518ba63635940dedec4"
-    "MAX_CONNECTIONS={limit} is more than the file limit carries: {carries}; raise LimitNOFILE= or lower it"
-    /// SIGHUP found something that is wrong, and left it as it was.
+    "MAX_CONNECTIONS={limit} is more than the limit of open files allows: {carries}; raise LimitNOFILE= or lower MAX_CONNECTIONS"
+    /// SIGHUP found an invalid part, and kept the old one.
     ReloadFailed { part: &'static str, reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
-    "Reload failed for {part}, what was in force stays: {reason}"
+    "Reload failed for {part}, the old value stays in use: {reason}"
     /// A part did not answer the watchdog.
     WatchdogWithheld { part: &'static str, milliseconds: u128 } Error "404c9c8af6bc483da85b268e9ab73613"
     "Watchdog ping withheld: {part} has not answered for {milliseconds} ms; systemd restarts the service if that goes on"

@@ -1,6 +1,7 @@
-//! The text of clients, as others see it.
+//! Text from clients, made safe for replies and log lines.
 //!
-//! Owns which characters show as themselves, and how much of a text is shown. It deliberately does not know where.
+//! Owns [`quoted`], which drops characters that are not printable and cuts the text to [`MAX_QUOTED`] characters. It
+//! deliberately does not know where the text is shown.
 
 /// How many characters of a client's text appear in a reply or a log line.
 pub const MAX_QUOTED: usize = 64;

@@ -82,8 +82,7 @@ async fn call(suite: &str, machine: &Machine, driver: &Driver) {
     assert_eq!(ids(&host, &guest, hears[0], hears[1]).await, [host_id.clone(), guest_id.clone()]);
 
     // The old connection's end takes nothing with it: who comes now finds both in their seats.
-    let back =
-        format!("Peer {host_id} is back as client 3, 127.0.0.1: client 1 showed no sign of life");
+    let back = format!("Peer {host_id} is back as client 3, 127.0.0.1: client 1 did not answer");
     machine.wait_for_log(&back);
     machine.wait_for_log("(client 1, close 4010 by server, ");
     let mut third = machine.client();

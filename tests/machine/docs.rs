@@ -16,12 +16,16 @@ const PROGRAMS: [&str; 3] = ["systemctl", "journalctl", SERVICE];
 
 /// The commands that are not run, by how they begin, and why. Blocks among them are marked as `console`, with prompts.
 const NOT_RUN: &[(&str, &str)] = &[
-    ("$ cargo run --release", "needs Rust: the step terminal of tests/run runs it"),
+    ("$ git clone REPOSITORY", "needs Rust: the step terminal of tests/run runs it"),
+    ("# apt install git dpkg-dev", "needs Rust: the step package of tests/run builds the package"),
+    ("# apt install git\n# git clone", "needs the network: the test brings a page of its own"),
     ("# . /etc/os-release", "needs a web server: repository.rs has one"),
     ("$ gpg --quick-generate-key ", "makes a key for good: repository.rs makes one for a test"),
     ("# packaging/build-image", "needs podman: container.rs runs the image"),
     ("systemctl edit ", "opens an editor"),
     ("openstudio-signaling check wss://studio.example.org/", "needs TLS: the ten minutes have it"),
+    ("# openstudio-signaling check wss://", "needs TLS: the ten minutes have it"),
+    ("systemctl status coturn", "needs coturn: the ten minutes have it"),
 ];
 
 /// A piece of a page.

@@ -152,7 +152,7 @@ pub fn every_source_of_a_certificate_reloads(suite: &str) {
             "echo nonsense-{number} > {manifest}; echo LOG_LEVEL=debug >> {settings}"
         )));
         assert!(!sh(&format!("systemctl reload {SERVICE}")), "{cert} {key}: {}", machine.log());
-        machine.wait_for_log("Reload failed for the station manifest, what was in force stays");
+        machine.wait_for_log("Reload failed for the station manifest, the old value stays in use");
         machine.wait_until("the log level", || {
             client.ask(r#"{"type":"ping"}"#);
             machine.log().contains("Received message: ping (client 1, 127.0.0.1)")

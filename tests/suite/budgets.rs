@@ -71,7 +71,9 @@ fn a_newcomer_to_a_room_of_sixteen_is_refused_nothing() {
     assert_eq!(answers(&mut newcomer), [""; 0]);
     newcomer.say(&one_more);
     assert_eq!(answers(&mut newcomer), [LIMITED]);
-    server.log.wait_for("more than 1100 offers, answers and candidates in 10 s; the surplus");
+    server.log.wait_for(
+        "more than 1100 offers, answers and candidates in 10 s; further ones are dropped",
+    );
     // What RATE_LIMIT counts is not used up by it.
     assert!(newcomer.ask(r#"{"type":"request-ice"}"#).contains(r#""type":"ice""#));
 }
@@ -135,7 +137,9 @@ fn an_address_makes_sixty_rooms_a_minute() {
     }
     assert_eq!(make(&mut client), LIMITED);
     assert_eq!(client.ask(r#"{"type":"create-room"}"#), LIMITED);
-    server.log.wait_for("more than 60 new rooms in a minute from one address; the surplus");
+    server
+        .log
+        .wait_for("more than 60 new rooms in a minute from one address; further ones are dropped");
     // A room that is there can be entered.
     let mut host = from(&server, "203.0.113.2");
     register(&mut host, 2);
@@ -156,7 +160,9 @@ fn an_address_registers_six_hundred_a_minute() {
         client.leave(1000);
     }
     assert_eq!(register(&mut from(&server, "203.0.113.1"), 1), LIMITED);
-    server.log.wait_for("more than 600 registrations in a minute from one address; the surplus");
+    server.log.wait_for(
+        "more than 600 registrations in a minute from one address; further ones are dropped",
+    );
     assert!(register(&mut from(&server, "203.0.113.2"), 1).contains("registered"));
 }
 

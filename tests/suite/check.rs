@@ -103,7 +103,12 @@ fn check_says_which_step_failed_and_what_to_do() {
     // Only who says nothing is waited for in vain.
     let patience = format!("--timeout={}", PATIENCE.as_secs());
     for (port, failed, words, fix) in [
-        (down, "✗ health", "nothing listens on", "systemctl start openstudio-signaling"),
+        (
+            down,
+            "✗ health",
+            "nothing listens on",
+            "Not running? `systemctl start openstudio-signaling`",
+        ),
         (stranger(""), "✗ health", "no answer within 0.3 s", "systemctl status"),
         (stranger("SSH-2.0-OpenSSH_9.2\r\n"), "✗ health", "is not HTTP", "ss -ltnp"),
         (
@@ -245,7 +250,7 @@ fn a_call_counts_ice_servers_and_shows_no_secret() {
     let expected =
         "! room       made; ICE servers: 2 STUN, 2 TURN, 1 of them with a credential, in ";
     assert!(line.starts_with(expected), "{line}");
-    assert!(line.contains("; a TURN server without a credential takes nobody: "), "{line}");
+    assert!(line.contains("; browsers cannot use a TURN server without a credential: "), "{line}");
     let line = room(json!([]), &[]);
     assert!(
         line.starts_with("✓ room       made; ICE servers: 2 STUN, 0 TURN (peers behind"),

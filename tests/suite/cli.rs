@@ -86,7 +86,9 @@ fn a_secret_that_is_no_text_is_78_and_is_not_shown() {
 #[test]
 fn more_clients_than_descriptors_is_a_warning() {
     let server = Server::start(&[("MAX_CONNECTIONS", "1000000")]);
-    server.log.wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the file limit carries: ");
+    server
+        .log
+        .wait_for("[WARN] MAX_CONNECTIONS=1000000 is more than the limit of open files allows: ");
 }
 
 #[test]
@@ -189,6 +191,9 @@ fn config_says_where_each_value_came_from() {
     let line = format!("{} line 2", path.display());
     assert_eq!(origin("HEARTBEAT_MS="), ["HEARTBEAT_MS=1000", line.as_str()]);
     assert_eq!(origin("RATE_LIMIT="), ["RATE_LIMIT=100", "default"]);
+    // A default in words is a comment: as a value it would be invalid.
+    assert_eq!(origin("# WEB_ROOT "), ["# WEB_ROOT is not set", "default"]);
+    assert!(!stdout.contains("WEB_ROOT="), "{stdout}");
     let (code, _, stderr) = run(&["config", &file, "--port=x"], &[]);
     assert_eq!(code, Some(78));
     assert!(stderr.contains("Invalid setting PORT=\"x\""), "{stderr}");
@@ -227,7 +232,7 @@ fn a_reload_takes_the_log_level_and_keeps_it_when_the_file_is_bad() {
     std::fs::write(&path, "LOG_LEVEL=loud\n").unwrap();
     server.signal(Signal::HUP);
     let line =
-        server.log.wait_for("[ERROR] Reload failed for the settings, what was in force stays: ");
+        server.log.wait_for("[ERROR] Reload failed for the settings, the old value stays in use: ");
     assert!(line.contains("LOG_LEVEL=\"loud\""), "{line}");
     client.ask(ping);
     client.leave(1000);
@@ -295,7 +300,7 @@ fn a_reload_takes_each_thing_by_itself() {
     assert!(String::from_utf8(refused.stderr).unwrap().starts_with(limit));
     reload();
     server.log.wait_for(&format!(
-        "[ERROR] Reload failed for the settings, what was in force stays: {limit}"
+        "[ERROR] Reload failed for the settings, the old value stays in use: {limit}"
     ));
     let station = || get(server.port, "/api/station").body;
     let wait_for = |id: &str| {
@@ -312,7 +317,7 @@ fn a_reload_takes_each_thing_by_itself() {
     assert_eq!(config().status.code(), Some(78));
     reload();
     server.log.wait_for(
-        r#"Reload failed for the settings, what was in force stays: Invalid line "nonsense""#,
+        r#"Reload failed for the settings, the old value stays in use: Invalid line "nonsense""#,
     );
     wait_for("west");
 
@@ -321,7 +326,7 @@ fn a_reload_takes_each_thing_by_itself() {
     std::fs::write(&manifest, "{").unwrap();
     assert_eq!(config().status.code(), Some(78));
     reload();
-    server.log.wait_for("Reload failed for the station manifest, what was in force stays: ");
+    server.log.wait_for("Reload failed for the station manifest, the old value stays in use: ");
     server.log.wait_for("log level is info (from ");
     assert!(station().contains("west"));
 }

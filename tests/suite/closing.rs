@@ -191,7 +191,7 @@ fn a_client_that_does_not_answer_is_dead_after_ten_seconds() {
     clock.advance(1);
     assert_eq!(client.close_code(), Some(4201));
     assert!(client.ends());
-    server.log.wait_for("is dead: nothing heard for 10100 ms");
+    server.log.wait_for("does not answer: silent for 10100 ms");
     drop(client);
     server.log.wait_for("close 4201 by server");
 }

@@ -34,7 +34,7 @@ fn without_descriptors_the_server_waits_and_recovers() {
     let mut client = server.client();
     let hoard: Vec<_> = (0..60).map(|_| connect(server.port)).collect();
     let line = server.log.wait_for("Cannot accept connections: ");
-    assert!(line.contains("the file limit is 40 (LimitNOFILE=)"), "{line}");
+    assert!(line.contains("the limit of open files is 40 (LimitNOFILE=)"), "{line}");
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"), "who is in is not concerned");
     drop(hoard);
     let mut late = server.client();

@@ -82,7 +82,7 @@ fn a_reload_reads_it_again_and_a_bad_one_changes_nothing() {
     fs::write(&manifest.path, r#"{"name":"x","ice":{"stun":[]}}"#).unwrap();
     server.signal(Signal::HUP);
     let line =
-        server.log.wait_for("Reload failed for the station manifest, what was in force stays: ");
+        server.log.wait_for("Reload failed for the station manifest, the old value stays in use: ");
     let path = manifest.path.display().to_string();
     for part in [
         "[ERROR]",
@@ -310,7 +310,7 @@ fn a_reload_whose_file_hangs_keeps_nobody_waiting() {
         server.signal(Signal::HUP);
         until(Box::new(|| {
             clock.advance(10_000);
-            server.log.count("Reload failed for all of it") == times
+            server.log.count("Reload failed for all parts") == times
         }));
         assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     }

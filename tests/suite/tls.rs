@@ -239,8 +239,10 @@ fn a_reload_takes_a_renewed_certificate_and_drops_nobody() {
     // A pair that does not match changes nothing.
     certificate(secured.dir.path(), "other.pem", "key.pem");
     secured.server.signal(Signal::HUP);
-    let line =
-        secured.server.log.wait_for("Reload failed for the certificate, what was in force stays: ");
+    let line = secured
+        .server
+        .log
+        .wait_for("Reload failed for the certificate, the old value stays in use: ");
     assert!(line.contains("Invalid setting TLS_KEY=") && line.contains("private key of"), "{line}");
     assert_eq!(secured.shown(), after);
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));

@@ -284,7 +284,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_words() {
         (
             "others",
             "is for a.example.org, *.b.example.org, 192.0.2.1, not for localhost; ",
-            "has localhost, too",
+            "also has localhost",
         ),
         ("full", "or sent without the certificates in between; ", "fullchain.pem"),
         ("own", "issuer is unknown here: it is self-signed", "update-ca-certificates"),

@@ -224,7 +224,7 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     if !may_see {
         state.studio.metrics.turned_away(Refused::Metrics);
         let fix = match (&state.studio.config.metrics, is_hidden) {
-            (MetricsAccess::Nobody, _) => "METRICS=off is what keeps it out",
+            (MetricsAccess::Nobody, _) => "set METRICS to its network, instead of off",
             (_, true) => {
                 "name the proxy in front of it in TRUSTED_PROXIES, let that send X-Forwarded-For, and name its own network in METRICS"
             }

@@ -1,7 +1,7 @@
 //! The buffers in which sessions work.
 //!
-//! Owns that there is one set for each thread, so that an idle session has none. It deliberately does not know what is
-//! in them.
+//! Owns [`Scratch`], one set of buffers for each thread, and [`with_scratch`], which lends it. So an idle session has no
+//! buffer. It deliberately does not know what is in them.
 
 use std::cell::RefCell;
 

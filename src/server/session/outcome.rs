@@ -1,6 +1,7 @@
-//! What comes of a turn of a session, and how a session ends.
+//! The result of one turn of a session, and how a session ends.
 //!
-//! Owns the words for both. It deliberately does not know how either comes about.
+//! Owns [`Turn`], [`End`] with its close frame, [`Goodbye`] and [`Ready`]. It deliberately does not know what leads to
+//! each of them.
 
 use tokio::task::consume_budget;
 
