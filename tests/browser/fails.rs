@@ -212,7 +212,7 @@ fn who_turns_the_page_away_is_named() {
         let verdict = visit.wait_for("verdict", headline).await;
         assert!(verdict.contains("TRUSTED_PROXIES"), "{verdict}");
 
-        let server = Server::start(&[("RATE_LIMIT", "2")]);
+        let server = Server::start(&[("RATE_LIMIT", "1")]);
         visit.0.goto(&check_page(server.port)).await;
         visit.wait_for("verdict", "The server's rate limit stopped the call.").await;
     });
