@@ -130,8 +130,8 @@ fn check_command() -> Command {
                 ),
         )
         .arg(flag("watch").help(
-            "Then send a ping every --interval until Ctrl-C or --count. At the end, print how many were lost, \
-             and min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms. If the connection \
+            "After the other steps, send a ping every --interval until Ctrl-C or --count. At the end, print how \
+             many were lost, and min, avg, p99 (at most 3 % too high), max and mdev of the round trips in ms. If the connection \
              ends, this counts as one lost ping, and check connects again",
         ))
         .arg(

@@ -1,6 +1,6 @@
 //! Where the server listens.
 //!
-//! Owns the listener's options and how many clients the file limit carries. It deliberately does not know who connects.
+//! Owns the listener's options and how many clients the limit of open files allows. It deliberately does not know who connects.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
@@ -65,7 +65,7 @@ pub fn raise_file_limit() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
-/// How many clients a file limit carries. What is left is for the listener, the log, the runtime, and for
+/// How many clients a limit of open files allows. What is left is for the listener, the log, the runtime, and for
 /// connections that are told that the server is full.
 pub fn clients_for(file_limit: u64) -> usize {
     let reserve = (file_limit / 4).min(64);
