@@ -3,10 +3,11 @@
 //! Owns for which pages it counts, what it is called, and that each handshake sets it anew. It deliberately does not
 //! know what an identity may do.
 
+use std::net::IpAddr;
+
 use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::web_origin::origin;
-use crate::server::http::upgrade::Caller;
 use crate::server::state::State;
 use crate::station::proofs::Cookie;
 use crate::wire::ids::Identity;
@@ -31,9 +32,9 @@ pub struct Identified {
     pub set_cookie: Option<HeaderValue>,
 }
 
-/// Looks at the cookie of a request, where its page may have one.
-pub fn identify(state: &State, headers: &HeaderMap, caller: Caller) -> Identified {
-    let is_secure = is_secure(state, headers, caller);
+/// Looks at the cookie of a request, where its page may have one. `ip` is the other end of TCP.
+pub fn identify(state: &State, headers: &HeaderMap, ip: IpAddr) -> Identified {
+    let is_secure = is_secure(state, headers, ip);
     let allowed = state.studio.config.allowed_origins.as_deref();
     if !is_own_page(headers, is_secure, allowed) {
         return Identified { identity: Identity::random(), set_cookie: None };
@@ -48,12 +49,12 @@ pub fn identify(state: &State, headers: &HeaderMap, caller: Caller) -> Identifie
 }
 
 /// Whether the client came by TLS: to this port, or to a proxy that says so once.
-fn is_secure(state: &State, headers: &HeaderMap, caller: Caller) -> bool {
+fn is_secure(state: &State, headers: &HeaderMap, ip: IpAddr) -> bool {
     if state.tls.is_some() {
         return true;
     }
     let proxies = &state.studio.config.trusted_proxies;
-    if !proxies.iter().any(|network| network.contains(&caller.ip)) {
+    if !proxies.iter().any(|network| network.contains(&ip)) {
         return false;
     }
     let mut said = headers.get_all(FORWARDED_PROTO).iter();

@@ -90,7 +90,7 @@ fn handshake<C: Conversation>(
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
-    let Identified { identity, set_cookie } = identify(state, headers, caller);
+    let Identified { identity, set_cookie } = identify(state, headers, caller.ip);
     match set_cookie {
         Some(set_cookie) => reply = reply.header(header::SET_COOKIE, set_cookie),
         None => {
