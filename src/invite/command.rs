@@ -14,8 +14,8 @@ use crate::invite::keys::{self, Keys};
 use crate::invite::link::{self, Address};
 use crate::invite::qr;
 use crate::invite::show::{Shown, time};
+use crate::station::manifest::Place;
 use crate::station::manifest::{self, Manifest};
-use crate::station::manifest_rules::Place;
 use crate::wire::ids::RoomId;
 use crate::wire::role::Role;
 

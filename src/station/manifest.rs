@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::station::manifest_rules::{Misspelt, Place, check, misspelt};
+use crate::station::manifest_rules::{Misspelt, check, misspelt};
 
 /// Where the package has it.
 const DEFAULT_PATH: &str = "/etc/openstudio-signaling/station-manifest.json";
@@ -36,6 +36,15 @@ pub struct Manifest {
     pub misspelt: Vec<Misspelt>,
     /// Where it was read.
     pub place: Place,
+}
+
+/// Where a manifest was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this file.
+    File(PathBuf),
+    /// In this program, because this file is not there.
+    Sample(PathBuf),
 }
 
 /// The manifest in force.
@@ -123,17 +132,20 @@ pub(super) fn parse(text: &str, place: Place) -> Result<Manifest, Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
+pub(super) mod tests {
     use super::*;
 
-    fn errors(text: &str) -> Vec<String> {
-        parse(text, Place::Sample(PathBuf::new())).err().unwrap_or_default()
+    pub fn read(text: &str) -> Result<Manifest, Vec<String>> {
+        parse(text, Place::Sample(PathBuf::new()))
+    }
+
+    /// What is wrong with a manifest.
+    pub fn errors(text: &str) -> Vec<String> {
+        read(text).err().unwrap_or_default()
     }
 
     /// A manifest that is right, with one text replaced by another.
-    fn with(from: &str, to: &str) -> String {
+    pub fn with(from: &str, to: &str) -> String {
         let right = r#"{"stationId":"a","name":"b","signaling":{"url":"wss://c/"},
             "ice":{"stun":["stun:d"],"turn":[{"urls":"turn:e"}],"more":1},"colour":"red"}"#;
         assert!(right.contains(from), "{from}");
@@ -149,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_is_kept_as_it_is() {
-        let station = parse(&with("red", "blue"), Place::Sample(PathBuf::new()));
+        let station = read(&with("red", "blue"));
         let station = station.unwrap();
         assert_eq!((station.station_id.as_str(), station.name.as_str()), ("a", "b"));
         assert_eq!(station.signaling.get(), r#"{"url":"wss://c/"}"#);

@@ -2,8 +2,6 @@
 //!
 //! Owns what is wrong with one, and which keys are misspelt. It deliberately does not know where a manifest comes from.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use crate::config::table::meant;
@@ -26,15 +24,6 @@ pub struct Misspelt {
     pub key: String,
     /// The path of the known one.
     pub known: String,
-}
-
-/// Where a manifest was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In this file.
-    File(PathBuf),
-    /// In this program, because this file is not there.
-    Sample(PathBuf),
 }
 
 /// The keys in all of a manifest's objects that are a letter off a known one. It does not matter whether that one is
@@ -190,19 +179,7 @@ fn shown(url: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::station::manifest::parse;
-
-    fn errors(text: &str) -> Vec<String> {
-        parse(text, Place::Sample(PathBuf::new())).err().unwrap_or_default()
-    }
-
-    /// A manifest that is right, with one text replaced by another.
-    fn with(from: &str, to: &str) -> String {
-        let right = r#"{"stationId":"a","name":"b","signaling":{"url":"wss://c/"},
-            "ice":{"stun":["stun:d"],"turn":[{"urls":"turn:e"}],"more":1},"colour":"red"}"#;
-        assert!(right.contains(from), "{from}");
-        right.replace(from, to)
-    }
+    use crate::station::manifest::tests::{errors, read, with};
 
     #[test]
     fn each_error_has_its_line() {
@@ -315,7 +292,7 @@ mod tests {
     #[test]
     fn keys_that_are_a_letter_off_are_found() {
         let found = |from, to| {
-            let station = parse(&with(from, to), Place::Sample(PathBuf::new())).unwrap();
+            let station = read(&with(from, to)).unwrap();
             let pairs = station.misspelt.into_iter().map(|Misspelt { key, known }| (key, known));
             pairs.collect::<Vec<_>>()
         };
