@@ -110,6 +110,8 @@ pub struct Config {
     pub turn_ttl: Duration,
     /// Who may make and enter rooms.
     pub room_access: RoomAccess,
+    /// How long the role of a peer that has gone is reserved for it; zero for not at all.
+    pub role_reserve: Duration,
     /// The age at which a room ends, or `None` for no such age.
     pub room_ttl: Option<Duration>,
     /// Peers of a room, or `None` for any number.
@@ -159,6 +161,7 @@ impl Config {
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: parser.time("TURN_TTL_MS"),
             room_access: room_access(&mut parser),
+            role_reserve: parser.time("ROLE_RESERVE_MS"),
             room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),
             max_room_peers: parser.limit("MAX_ROOM_PEERS"),
             heartbeat: parser.time("HEARTBEAT_MS"),

@@ -210,6 +210,12 @@ pub const SETTINGS: &[Setting] = &[
         "Who may make and enter rooms: open (everybody), or invited (only clients with an invite)",
     ),
     setting(
+        "ROLE_RESERVE_MS",
+        "600000",
+        Allowed::Number(0, 86_400_000),
+        "How long in ms the role of a host or ops that has gone is reserved for it (0: not at all); with ROOM_ACCESS=invited that of a guest, too",
+    ),
+    setting(
         "ROOM_TTL_MS",
         "0",
         Allowed::Number(0, 2_592_000_000),

@@ -9,7 +9,8 @@ use humantime::format_rfc3339_seconds;
 use serde::Serialize;
 
 use crate::config::config::RoomAccess;
-use crate::station::tokens::{Statement, TokenError, Tokens};
+use crate::station::token_claims::{Statement, TokenError};
+use crate::station::tokens::Tokens;
 use crate::wire::ids::RoomId;
 use crate::wire::role::Role;
 use crate::wire::text::quoted;
@@ -137,7 +138,14 @@ mod tests {
             (&invited, NOW + 60, "has expired", true),
             (&open, NOW, "ROOM_ACCESS was open", true),
             (
-                &tokens.room(peer, &room, Role::Host, Identity::random(), NOW),
+                &tokens.room(
+                    peer,
+                    &room,
+                    Role::Host,
+                    Identity::random(),
+                    (RoomAccess::Open, None),
+                    NOW,
+                ),
                 NOW,
                 "room token",
                 true,

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod panic;
 pub mod progress;
 pub mod reload;
+pub mod role_memory;
 pub mod serve;
 pub mod session;
 pub mod shutdown;

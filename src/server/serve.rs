@@ -22,6 +22,7 @@ use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::listen::{clients_for, prepare, raise_file_limit};
 use crate::server::reload::reload_at_hangup;
+use crate::server::role_memory::{RoleMemory, keep_saved};
 use crate::server::shutdown::{Phase, Shutdown};
 use crate::server::startup::{LoadedFiles, log_station, log_tls, signing_secret};
 use crate::server::state::State;
@@ -30,6 +31,7 @@ use crate::signaling::budget::AddressBudgets;
 use crate::signaling::conversation::Conversation;
 use crate::signaling::entry::RoomLimits;
 use crate::signaling::hub::Hub;
+use crate::signaling::member::unix_s;
 use crate::signaling::studio::Studio;
 use crate::station::manifest::CurrentManifest;
 use crate::station::proofs::Proofs;
@@ -89,6 +91,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     }
     let secret = signing_secret(&config, &settings, service.state_directory.as_deref(), &journal);
     let (tokens, proofs) = (Tokens::new(&secret), Proofs::new(&secret));
+    let memory = service.state_directory.as_deref().map(|path| Arc::new(RoleMemory::new(path)));
+    let role_reserve = config.role_reserve;
     let metrics = Arc::new(Metrics::default());
     let check_page = config.check_page;
     let studio = Arc::new(Studio {
@@ -97,17 +101,23 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
             RoomLimits {
                 ttl: config.room_ttl,
                 peers: config.max_room_peers,
-                relays_in_rooms: config.room_access == RoomAccess::Invited,
+                is_invited_only: config.room_access == RoomAccess::Invited,
+                role_reserve: config.role_reserve,
             },
             Arc::clone(&metrics),
+            journal.clone(),
         ),
         manifest: CurrentManifest::new(station),
+        started_anew: memory.is_none().then(unix_s),
         tokens,
         proofs,
         metrics,
         journal: journal.clone(),
         config,
     });
+    if let Some(memory) = &memory {
+        studio.hub.remember(memory.load(role_reserve, &journal));
+    }
     let state = Arc::new(State {
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
         studio,
@@ -149,7 +159,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     });
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
-    tasks.spawn(expire_rooms(Arc::clone(&state)));
+    tasks.spawn(end_what_is_over(Arc::clone(&state)));
+    if let Some(memory) = memory.clone() {
+        tasks.spawn(keep_saved(memory, Arc::clone(&state)));
+    }
     let reloading =
         reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
     tasks.spawn(reloading);
@@ -161,6 +174,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     };
     if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
+    }
+    if let Some(memory) = &memory {
+        // While everybody is still where it is.
+        memory.save(&state, true).await;
     }
     shutdown.enter(Phase::Draining);
     notifier.stopping(&status("Draining", state.clients.taken()));
@@ -231,17 +248,14 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
     }
 }
 
-/// Ends rooms when they have reached their age.
-async fn expire_rooms(state: Arc<State>) {
-    let Some(ttl) = state.studio.config.room_ttl else {
-        return;
-    };
+/// Ends rooms when they have reached their age, and what is kept for those who have gone when its time is over.
+async fn end_what_is_over(state: Arc<State>) {
+    let ttl = state.studio.config.room_ttl.unwrap_or_default();
     loop {
         let (old, next) = state.studio.hub.expire(Instant::now());
         for room_id in old {
             state.studio.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
         }
-        // Without a room there is none to wait for.
         let next = async {
             match next {
                 Some(next) => sleep_until(next).await,
@@ -250,7 +264,7 @@ async fn expire_rooms(state: Arc<State>) {
         };
         tokio::select! {
             () = state.shutdown.reached(Phase::Draining) => return,
-            () = state.studio.hub.room_made() => {}
+            () = state.studio.hub.ends_earlier() => {}
             () = next => {}
         }
     }

@@ -63,10 +63,15 @@ impl State {
                 "a secret",
             )),
             budgets: crate::signaling::budget::AddressBudgets::new(None, &[]),
-            hub: crate::signaling::hub::Hub::new(Default::default(), Arc::default()),
+            hub: crate::signaling::hub::Hub::new(
+                Default::default(),
+                Arc::default(),
+                journal.clone(),
+            ),
             tokens: crate::station::tokens::Tokens::new(&crate::config::config::Secret::new(
                 "secret",
             )),
+            started_anew: None,
             manifest: crate::station::manifest::CurrentManifest::new(
                 crate::station::manifest::load(None).unwrap(),
             ),

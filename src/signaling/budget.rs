@@ -66,7 +66,7 @@ pub enum Class {
 }
 
 /// Counts a client's messages in windows that start with the first message behind the last window.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ClientBudget {
     limit: Option<u32>,
     start: Instant,

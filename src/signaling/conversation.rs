@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::outbox::Outbox;
+use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::frame::{Opcode, encode};
@@ -26,6 +27,15 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
+/// Who is behind a handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Identified {
+    /// Who is behind it, until it proves to be somebody else.
+    pub identity: Identity,
+    /// Whether it only checks the server, so that nothing is kept for it when it goes.
+    pub is_check: bool,
+}
+
 /// What is known of a client from its handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientInfo {
@@ -35,6 +45,8 @@ pub struct ClientInfo {
     pub ip: IpAddr,
     /// Who is behind it, until it proves to be somebody else.
     pub identity: Identity,
+    /// Whether it only checks the server, so that nothing is kept for it when it goes.
+    pub is_check: bool,
 }
 
 /// What a session does with the messages of its client. The session holds it as a type parameter, so there is no box
@@ -66,11 +78,18 @@ pub trait Conversation: Send + 'static {
         Poll::Pending
     }
 
-    /// Ends the contest, and gives the answer.
-    fn settle(&mut self, _holder_lives: bool, _replies: &mut Replies<'_>) {}
+    /// Ends the contest, and gives the answer. Returns what others are to hear once the replies have been sent.
+    fn settle(&mut self, _holder_lives: bool, _replies: &mut Replies<'_>) -> News {
+        News::default()
+    }
 
-    /// The client has gone: nothing more is heard or said. At a stop, in which everybody goes, the others are not told.
-    fn leave(&mut self, _others_are_told: bool) {}
+    /// Whether the client is to make room for another connection of its own.
+    fn is_to_yield(&self) -> bool {
+        self.outbox().is_some_and(Outbox::is_to_yield)
+    }
+
+    /// The client goes like this: nothing more is heard or said. `unsent` are the messages that it did not get.
+    fn leave(&mut self, _parting: Parting, _unsent: Vec<u8>) {}
 }
 
 /// The largest buffer for output that a thread keeps, in bytes.

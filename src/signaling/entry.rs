@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::signaling::broadcast::News;
-use crate::wire::ids::RoomId;
+use crate::wire::codes::Refusal;
+use crate::wire::ids::{Identity, RoomId};
 use crate::wire::role::{Participant, Role};
 
 /// What a room may be.
@@ -15,8 +16,10 @@ pub struct RoomLimits {
     pub ttl: Option<Duration>,
     /// How many peers may be in a room, or `None` for any number.
     pub peers: Option<u32>,
-    /// Whether relays are for peers in rooms only.
-    pub relays_in_rooms: bool,
+    /// Whether only the invited come in: then relays are for peers in rooms, and a guest's role is worth to be reserved.
+    pub is_invited_only: bool,
+    /// How long the role of a client that has gone is reserved.
+    pub role_reserve: Duration,
 }
 
 /// Why a room is not entered.
@@ -34,7 +37,21 @@ pub enum JoinError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// An invite gives it this role.
-    Invited(Role),
+    Invited {
+        /// The role.
+        role: Role,
+        /// Until when room tokens hold that derive from it, in seconds since 1970.
+        end: u64,
+    },
+    /// A room token from before the start of a server that remembers nothing gives it this role, once.
+    Remembered {
+        /// Whose token it is.
+        identity: Identity,
+        /// The role.
+        role: Role,
+        /// As in [`Entered`].
+        invite_end: Option<u64>,
+    },
     /// It asks for a role, and gets it where it makes the room; or the text of an invalid role.
     Asked(Result<Role, String>),
 }
@@ -48,6 +65,10 @@ pub enum EntryError {
     AlreadyIn(RoomId),
     /// As many peers as may be in a room are in it.
     Full,
+    /// The token gave its role already.
+    Spent,
+    /// It may not come in.
+    Refused(Refusal),
 }
 
 /// What came of a wish to be in a room.
@@ -57,6 +78,8 @@ pub struct Entered {
     pub room_id: RoomId,
     /// As what.
     pub role: Role,
+    /// Where the role came from an invite: until when room tokens hold that derive from it, in seconds since 1970.
+    pub invite_end: Option<u64>,
     /// Who is in it now, where it was there before.
     pub joined: Option<Vec<Participant>>,
     /// What the others are to hear, once the peer has its answer.

@@ -10,9 +10,11 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{Class, ClientBudget, Exceeded};
+use crate::signaling::contest::Settled;
 use crate::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registration::Client;
+use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::telemetry::level::Level;
@@ -72,25 +74,10 @@ impl Conversation for Signaling {
             self.answer_refusal(&Refusal::RATE_LIMIT, request_id, replies);
             return News::default();
         }
-        let relayed = kind.as_ref().ok().copied();
-        let said = kind.and_then(|kind| {
-            self.log_message(kind);
-            self.client.hear(kind, &envelope, text, |reply| replies.say(reply))
-        });
-        said.unwrap_or_else(|refusal| {
-            self.count_refused_relay(relayed, &refusal);
-            if refusal.code == ErrorCode::RateLimitExceeded {
-                // Of what an address may do, it is the one that this message is about.
-                let is_registration = relayed == Some(MessageType::Register);
-                let exceeded =
-                    if is_registration { Exceeded::REGISTRATIONS } else { Exceeded::ROOMS };
-                self.log_exceeded(class, exceeded);
-                self.answer_refusal(&refusal, request_id, replies);
-            } else {
-                self.refuse(&refusal, request_id, replies);
-            }
-            News::default()
-        })
+        if let Ok(kind) = &kind {
+            self.log_message(*kind);
+        }
+        self.answer(kind, &envelope, text, replies)
     }
 
     fn outbox(&self) -> Option<&Outbox> {
@@ -105,25 +92,71 @@ impl Conversation for Signaling {
         self.client.poll_contest(cx)
     }
 
-    fn settle(&mut self, holder_lives: bool, replies: &mut Replies<'_>) {
-        if let Some((registered, request_id)) = self.client.settle(holder_lives) {
-            let request_id = request_id.as_deref();
-            match registered {
-                Ok(peer_id) => {
-                    let resume = &self.client.resume();
-                    replies.say(&ServerMessage::Registered { peer_id, resume, request_id });
+    fn settle(&mut self, holder_lives: bool, replies: &mut Replies<'_>) -> News {
+        let Some(settled) = self.client.settle(holder_lives) else { return News::default() };
+        self.take_back_budget();
+        match settled {
+            Settled::Registered { id, request_id } => {
+                let request_id = request_id.as_deref();
+                match id {
+                    Ok(peer_id) => {
+                        let resume = &self.client.resume();
+                        replies.say(&ServerMessage::Registered { peer_id, resume, request_id });
+                    }
+                    Err(refusal) => self.refuse(&refusal, request_id, replies),
                 }
-                Err(refusal) => self.refuse(&refusal, request_id, replies),
+                News::default()
             }
+            Settled::Rival { text } => match Envelope::parse(&text) {
+                Some(envelope) => self.answer(envelope.kind(), &envelope, &text, replies),
+                None => News::default(),
+            },
         }
     }
 
-    fn leave(&mut self, others_are_told: bool) {
-        self.client.leave(others_are_told);
+    fn leave(&mut self, parting: Parting, unsent: Vec<u8>) {
+        self.client.leave(parting, unsent, &self.budget);
     }
 }
 
 impl Signaling {
+    /// Does what a message asks for, and answers it.
+    fn answer(
+        &mut self,
+        kind: Result<MessageType, Refusal>,
+        envelope: &Envelope<'_>,
+        text: &str,
+        replies: &mut Replies<'_>,
+    ) -> News {
+        let (known, request_id) = (kind.as_ref().ok().copied(), envelope.request_id());
+        let said = kind
+            .and_then(|kind| self.client.hear(kind, envelope, text, |reply| replies.say(reply)));
+        if known == Some(MessageType::Register) {
+            self.take_back_budget();
+        }
+        said.unwrap_or_else(|refusal| {
+            self.count_refused_relay(known, &refusal);
+            if refusal.code == ErrorCode::RateLimitExceeded {
+                // Of what an address may do, it is the one that this message is about.
+                let is_registration = known == Some(MessageType::Register);
+                let exceeded =
+                    if is_registration { Exceeded::REGISTRATIONS } else { Exceeded::ROOMS };
+                self.log_exceeded(Class::Counted, exceeded);
+                self.answer_refusal(&refusal, request_id, replies);
+            } else {
+                self.refuse(&refusal, request_id, replies);
+            }
+            News::default()
+        })
+    }
+
+    /// A client that is back may send what it could before.
+    fn take_back_budget(&mut self) {
+        if let Some(budget) = self.client.take_budget() {
+            self.budget = budget;
+        }
+    }
+
     /// Counts a message against what the client and its address may send.
     fn take(&mut self, class: Class, now: Instant) -> Result<(), Exceeded> {
         self.budget.take(class, now, || self.client.others_in_room())?;

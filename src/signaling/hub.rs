@@ -10,11 +10,16 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
+use crate::signaling::budget::ClientBudget;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
-use crate::signaling::outbox::{Frame, Outbox};
-use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError, Replaced, TakeOver};
+use crate::signaling::identity::absence::Absence;
+use crate::signaling::outbox::Frame;
+use crate::signaling::registry::parting::{Aftermath, Expired, LeftSeat, Parting, Remains};
+use crate::signaling::registry::{Arrival, NotInRoom, Registered, Registry, RelayError, TakeOver};
 use crate::signaling::room::MuteError;
-use crate::telemetry::metrics::{Metrics, Relay};
+use crate::telemetry::events::Event;
+use crate::telemetry::journal::Journal;
+use crate::telemetry::metrics::{Counts, Metrics, Relay};
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::{Opcode, encode};
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
@@ -30,9 +35,12 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct Inner {
-    /// Told when a room is made while there is none that is older.
-    made: Notify,
+    /// Told when the end of something may be nearer than it was.
+    ends: Notify,
+    /// Told when somebody may have another role to come back to.
+    roles: Notify,
     metrics: Arc<Metrics>,
+    journal: Journal,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
     /// below; nobody sends while it is held.
     registry: Mutex<Registry>,
@@ -43,8 +51,16 @@ struct Inner {
 pub enum Registration {
     /// The id is the client's.
     Done,
-    /// The id is the client's again, with its place in the room; this client had it.
-    Back(ClientId),
+    /// The id is the client's again, with its seat in the room, which was kept: which client had it, and what may be
+    /// sent still where it told.
+    Back(ClientId, Option<ClientBudget>),
+    /// The id is the client's, once an earlier connection of its own has handled what had come.
+    Yielding {
+        /// Which client that is.
+        by: ClientId,
+        /// Resolves when it has, with what may be sent still, and fails when its session ends otherwise.
+        left: oneshot::Receiver<ClientBudget>,
+    },
     /// Somebody has the id.
     Held {
         /// Who.
@@ -58,11 +74,23 @@ pub enum Registration {
     Refused,
 }
 
+/// Another client of the same identity, which is asked whether it lives.
+#[derive(Debug)]
+pub struct Challenged {
+    /// Under which id.
+    pub peer: PeerId,
+    /// Which client.
+    pub client: ClientId,
+    /// Resolves when it answers, and fails when its session ends.
+    pub alive: oneshot::Receiver<()>,
+}
+
 impl Hub {
     /// An empty hub, with rooms within `limits`.
-    pub fn new(limits: RoomLimits, metrics: Arc<Metrics>) -> Self {
-        let (made, registry) = (Notify::new(), Mutex::new(Registry::new(limits)));
-        Self { inner: Arc::new(Inner { made, metrics, registry }) }
+    pub fn new(limits: RoomLimits, metrics: Arc<Metrics>, journal: Journal) -> Self {
+        let (ends, roles) = (Notify::new(), Notify::new());
+        let registry = Mutex::new(Registry::new(limits));
+        Self { inner: Arc::new(Inner { ends, roles, metrics, journal, registry }) }
     }
 
     /// Waits for the lock that everything here needs, so that whoever asks knows it is to be had.
@@ -70,8 +98,8 @@ impl Hub {
         drop(self.registry());
     }
 
-    /// How many peers and rooms there are, and how many bytes wait for all peers together.
-    pub fn count(&self) -> (usize, usize, usize) {
+    /// How much there is.
+    pub fn count(&self) -> Counts {
         self.registry().count()
     }
 
@@ -80,21 +108,15 @@ impl Hub {
         self.registry().counts(identity, age, Instant::now())
     }
 
-    /// Gives `client`, with `identity` behind it, the id `peer` if it is free or its own; else the server pings the
-    /// client that holds it. Another connection of its own is ended with 4010.
-    pub fn register(
-        &self,
-        peer: PeerId,
-        client: ClientId,
-        identity: Identity,
-        outbox: Arc<Outbox>,
-    ) -> Registration {
-        let registered = self.registry().register(peer, client, identity, outbox, Instant::now());
+    /// Gives a client the id `peer` if it is free or its own; else the server pings the client that holds it.
+    pub fn register(&self, peer: PeerId, arrival: Arrival) -> Registration {
+        let (registered, after) = self.registry().register(peer, arrival, Instant::now());
+        self.settle(after);
         match registered {
             Registered::Done => Registration::Done,
-            Registered::Back(before, old) => {
-                old.close(CloseCode::REPLACED);
-                Registration::Back(before)
+            Registered::Back(before, budget) => Registration::Back(before, budget),
+            Registered::Yielding(by, holder) => {
+                Registration::Yielding { by, left: holder.ask_to_yield() }
             }
             Registered::Held(by, holder, time) => match holder.challenge() {
                 Some(alive) => Registration::Held { by, alive, time },
@@ -104,42 +126,39 @@ impl Hub {
         }
     }
 
-    /// Gives `client` the id `peer`, if `holder`, which was silent, still has it or nobody has. The holder is ended with
-    /// 4010, and has left its room.
-    pub fn take_over(
-        &self,
-        peer: PeerId,
-        holder: ClientId,
-        client: ClientId,
-        identity: Identity,
-        outbox: Arc<Outbox>,
-    ) -> TakeOver {
-        let now = Instant::now();
-        let (outcome, replaced) =
-            self.registry().take_over(peer, holder, client, identity, outbox, now);
-        if let Some(Replaced { outbox, others }) = replaced {
-            outbox.close(CloseCode::REPLACED);
-            if let Some(others) = others {
-                self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
-            }
-        }
+    /// Gives a client the id `peer`, if `holder`, which was silent, still has it or nobody has. The holder is ended with
+    /// 4010, and its seat is kept for a while.
+    pub fn take_over(&self, peer: PeerId, holder: ClientId, arrival: Arrival) -> TakeOver {
+        let (outcome, after) = self.registry().take_over(peer, holder, arrival, Instant::now());
+        self.settle(after);
+        self.inner.ends.notify_one();
+        self.inner.roles.notify_one();
         outcome
     }
 
-    /// Takes `peer` out, and out of its room, if it is still `client` that has the id. Returns the room, in which the
-    /// others are told, or not.
-    pub fn unregister(
+    /// `client` has gone, with what it may still send, if it is still the one that has the id `peer`. Returns what is
+    /// kept for it, if anything is.
+    pub fn part(
         &self,
         peer: PeerId,
         client: ClientId,
-        others_are_told: bool,
-    ) -> Option<RoomId> {
-        let left = self.registry().unregister(peer, client, Instant::now());
-        let (room, others) = left?;
-        if others_are_told {
-            self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
+        parting: Parting,
+        budget: ClientBudget,
+    ) -> Option<Remains> {
+        let (remains, after) = self.registry().part(peer, client, parting, budget, Instant::now());
+        if parting == Parting::Stopping {
+            // Everybody goes: no call has to end for it.
+            after.left.iter().for_each(|left| self.log_left(left));
+            return None;
         }
-        Some(room)
+        if !after.left.is_empty() || remains.is_some() {
+            self.inner.roles.notify_one();
+        }
+        self.settle(after);
+        if remains.is_some() {
+            self.inner.ends.notify_one();
+        }
+        remains
     }
 
     /// Passes `text`, of type `kind`, on from `from` to the peer `to`, as it is.
@@ -177,9 +196,8 @@ impl Hub {
     ///
     /// The room that the peer is in already.
     pub fn create_room(&self, peer: PeerId) -> Result<RoomId, RoomId> {
-        let mut registry = self.registry();
-        let room = registry.create_room(peer, RoomId::random(), Instant::now())?;
-        self.made_in(&registry);
+        let room = self.registry().create_room(peer, RoomId::random(), Instant::now())?;
+        self.has_entered();
         Ok(room)
     }
 
@@ -189,48 +207,100 @@ impl Hub {
     ///
     /// When there is no such room or no place in it, or the peer is in one already.
     pub fn join_room(&self, peer: PeerId, room: &RoomId) -> Result<Entered, JoinError> {
-        self.registry().join_room(peer, room, Instant::now())
-    }
-
-    /// Takes `peer` into a room, which is made where it is not there.
-    ///
-    /// # Errors
-    ///
-    /// When the role is invalid, the room is full, or the peer is in a room already.
-    pub fn create_or_join_room(
-        &self,
-        peer: PeerId,
-        room: RoomId,
-        entry: Entry,
-    ) -> Result<Entered, EntryError> {
-        let mut registry = self.registry();
-        let entered = registry.create_or_join_room(peer, room, entry, Instant::now())?;
-        if entered.joined.is_none() {
-            self.made_in(&registry);
-        }
+        let entered = self.registry().join_room(peer, room, Instant::now())?;
+        self.has_entered();
         Ok(entered)
     }
 
-    /// A room was made: whoever waits for the end of an older one looks then.
-    fn made_in(&self, registry: &Registry) {
-        if registry.has_one_room() {
-            self.inner.made.notify_one();
-        }
+    /// Takes `peer` into a room, which is made where it is not there: with what is reserved in it for its identity, or
+    /// for that of the token that it has brought, or else as `otherwise` says.
+    ///
+    /// # Errors
+    ///
+    /// When it may not come in, the role is invalid, the room is full, or the peer is in a room already.
+    pub fn create_or_join_room(
+        &self,
+        peer: PeerId,
+        room: &RoomId,
+        token: Option<Identity>,
+        otherwise: Result<Entry, EntryError>,
+    ) -> Result<Entered, EntryError> {
+        let now = Instant::now();
+        let entered = self.registry().create_or_join_room(peer, room, token, otherwise, now);
+        let (entered, after) = entered?;
+        self.settle(after);
+        self.has_entered();
+        Ok(entered)
     }
 
-    /// Ends the rooms that are too old, and tells who is in them. Returns which, and when the next one will be.
+    /// Where `peer` is, as what, and who is there with it; nobody hears of it. If a role with more rights is reserved
+    /// there for its identity, it has that now, and the others hear of that.
+    pub fn present(&self, peer: PeerId) -> Option<Entered> {
+        let mut registry = self.registry();
+        let Some((entered, after)) = registry.reclaim(peer, Instant::now()) else {
+            return registry.present(peer);
+        };
+        drop(registry);
+        self.settle(after);
+        self.has_entered();
+        Some(entered)
+    }
+
+    /// Asks another client whether it lives that has a role in `room` which its identity, the one of `peer`, would get
+    /// back.
+    pub fn challenge_rival(&self, peer: PeerId, room: &RoomId) -> Option<Challenged> {
+        let rival = self.registry().rival(peer, room)?;
+        let alive = rival.outbox.challenge()?;
+        Some(Challenged { peer: rival.peer, client: rival.client, alive })
+    }
+
+    /// Ends `client`, which was silent, with 4010, if it still has the id `peer`: its seat is kept.
+    pub fn silence(&self, peer: PeerId, client: ClientId) {
+        let after = self.registry().silence(peer, client, Instant::now());
+        self.settle(after);
+        self.inner.ends.notify_one();
+        self.inner.roles.notify_one();
+    }
+
+    /// Somebody is in a room now: it may be the first to end, and there is another role to come back to.
+    fn has_entered(&self) {
+        self.inner.ends.notify_one();
+        self.inner.roles.notify_one();
+    }
+
+    /// Ends rooms that are too old, and what was kept for long enough, and tells who is in the rooms. Returns which rooms
+    /// these were, and when the next thing ends.
     pub fn expire(&self, now: Instant) -> (Vec<RoomId>, Option<Instant>) {
-        let (ended, next) = self.registry().expire(now);
+        let Expired { rooms, after, next } = self.registry().expire(now);
+        if !(rooms.is_empty() && after.left.is_empty()) {
+            self.inner.roles.notify_one();
+        }
+        self.settle(after);
         let tell = |(room_id, everyone)| {
             self.tell(everyone, &ServerMessage::RoomExpired { room_id: &room_id });
             room_id
         };
-        (ended.into_iter().map(tell).collect(), next)
+        (rooms.into_iter().map(tell).collect(), next)
     }
 
-    /// Resolves when a room was made, while there was no older one, since this was last called.
-    pub async fn room_made(&self) {
-        self.inner.made.notified().await;
+    /// Resolves when something may end earlier than was last known.
+    pub async fn ends_earlier(&self) {
+        self.inner.ends.notified().await;
+    }
+
+    /// Resolves when [`Self::reserved`] may have changed.
+    pub async fn roles_changed(&self) {
+        self.inner.roles.notified().await;
+    }
+
+    /// The roles that are reserved now, and those that would be if everybody were gone.
+    pub fn reserved(&self) -> (Vec<Absence>, Vec<Absence>) {
+        self.registry().reserved(Instant::now())
+    }
+
+    /// Keeps what was reserved before a restart.
+    pub fn remember(&self, absences: Vec<Absence>) {
+        self.registry().remember(absences);
     }
 
     /// Takes `peer` out of its room; the others are told.
@@ -239,9 +309,10 @@ impl Hub {
     ///
     /// When it is in none.
     pub fn leave_room(&self, peer: PeerId) -> Result<RoomId, NotInRoom> {
-        let left = self.registry().leave(peer);
-        let (room, others) = left.ok_or(NotInRoom)?;
-        self.tell(others, &ServerMessage::PeerLeft { peer_id: peer });
+        let left = self.registry().leave(peer, Instant::now()).ok_or(NotInRoom)?;
+        let room = left.room.clone();
+        self.settle(Aftermath { left: vec![left], ..Aftermath::default() });
+        self.inner.roles.notify_one();
         Ok(room)
     }
 
@@ -253,11 +324,6 @@ impl Hub {
     /// How many other peers are in the room of `peer`.
     pub fn others(&self, peer: PeerId) -> usize {
         self.registry().others(peer)
-    }
-
-    /// Where `peer` is, as what, and who is there with it; nobody hears of it.
-    pub fn present(&self, peer: PeerId) -> Option<Entered> {
-        self.registry().present(peer)
     }
 
     /// Where `peer` is, and as what.
@@ -299,6 +365,26 @@ impl Hub {
         Ok(())
     }
 
+    /// Does what is left to be done, without the lock.
+    fn settle(&self, after: Aftermath) {
+        for outbox in after.replaced {
+            outbox.close(CloseCode::REPLACED);
+        }
+        for left in after.left {
+            self.log_left(&left);
+            self.tell(left.others, &ServerMessage::PeerLeft { peer_id: left.peer });
+        }
+    }
+
+    fn log_left(&self, left: &LeftSeat) {
+        self.inner.journal.log(Event::RoomLeft {
+            client_ip: left.arrival.ip,
+            client_id: left.arrival.client,
+            peer_id: left.peer,
+            room_id: left.room.clone(),
+        });
+    }
+
     /// Sends one message to many.
     fn tell(&self, audience: Audience, message: &ServerMessage) {
         News::new(audience, message).send(&self.inner.metrics);
@@ -315,68 +401,27 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
+    use crate::signaling::outbox::Outbox;
+    use crate::telemetry::level::Level;
 
     fn peer(hub: &Hub, number: u8) -> PeerId {
         let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}");
         let id = PeerId::parse(&id).unwrap();
-        let outbox = Arc::new(Outbox::new(1000));
-        let registration = hub.register(id, ClientId(number.into()), Identity::random(), outbox);
-        assert!(matches!(registration, Registration::Done));
+        let arrival = Arrival {
+            client: ClientId(number.into()),
+            identity: Identity::random(),
+            ip: [127, 0, 0, 1].into(),
+            is_check: false,
+            outbox: Arc::new(Outbox::new(1000)),
+        };
+        assert!(matches!(hub.register(id, arrival), Registration::Done));
         id
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn rooms_end_at_their_age() {
-        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), ..RoomLimits::default() }, Arc::default());
-        let (first, second) = (peer(&hub, 1), peer(&hub, 2));
-        assert_eq!(hub.expire(Instant::now()), (vec![], None));
-        let old = hub.create_room(first).unwrap();
-        hub.room_made().await;
-        let due = Instant::now() + HOUR;
-        tokio::time::advance(HOUR / 2).await;
-        let young = hub.create_room(second).unwrap();
-        assert_eq!(hub.expire(due - Duration::from_millis(1)), (vec![], Some(due)));
-        assert_eq!(hub.expire(due), (vec![old.clone()], Some(due + HOUR / 2)));
-        assert_eq!(hub.role_and_room(first), Err(NotInRoom));
-        assert_eq!(hub.role_and_room(second), Ok((young, Role::Host)));
-        assert_eq!(hub.join_room(second, &old).unwrap_err(), JoinError::NoSuchRoom);
-        assert!(hub.create_room(first).is_ok(), "who was in it is still registered");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn rooms_that_end_leave_nothing_behind() {
-        let hub = Hub::new(RoomLimits { ttl: Some(HOUR), ..RoomLimits::default() }, Arc::default());
-        let (first, second) = (peer(&hub, 1), peer(&hub, 2));
-        hub.create_room(first).unwrap();
-        tokio::time::advance(HOUR / 2).await;
-        let young = hub.create_room(second).unwrap();
-        hub.leave_room(first).unwrap();
-        let due = Instant::now() + HOUR;
-        assert_eq!(hub.expire(due - HOUR / 2), (vec![], Some(due)), "the older one has gone");
-        assert_eq!(hub.expire(due), (vec![young], None));
-        let (peers, rooms, _) = hub.count();
-        assert_eq!((peers, rooms), (2, 0));
-    }
-
-    #[test]
-    fn a_room_has_its_limit() {
-        let hub = Hub::new(RoomLimits { peers: Some(2), ..RoomLimits::default() }, Arc::default());
-        let peers = [1, 2, 3].map(|number| peer(&hub, number));
-        let room = hub.create_room(peers[0]).unwrap();
-        assert!(hub.join_room(peers[1], &room).is_ok());
-        assert_eq!(hub.join_room(peers[2], &room).unwrap_err(), JoinError::Full);
-        let invited = hub.create_or_join_room(peers[2], room.clone(), Entry::Invited(Role::Ops));
-        assert_eq!(invited.unwrap_err(), EntryError::Full);
-        hub.leave_room(peers[0]).unwrap();
-        assert!(hub.join_room(peers[2], &room).is_ok());
-    }
-
-    #[test]
-    fn each_relay_has_one_outcome() {
-        let metrics = Arc::<Metrics>::default();
-        let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics));
+    #[tokio::test]
+    async fn each_relay_has_one_outcome() {
+        let (metrics, journal) = (Arc::<Metrics>::default(), Journal::start(Level::Error).unwrap());
+        let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics), journal.0);
         let (a, b, c) = (peer(&hub, 1), peer(&hub, 2), peer(&hub, 3));
         hub.create_room(c).unwrap();
         let relay = |to| hub.relay(MessageType::Offer, a, to, &"x".repeat(600));
@@ -384,7 +429,8 @@ mod tests {
         assert_eq!(relay(b), Ok(()), "it does not fit");
         assert_eq!(relay(b), Ok(()), "the receiver is being ended");
         assert_eq!(relay(c), Err(RelayError::DifferentRoom));
-        hub.unregister(c, ClientId(3), true);
+        let budget = ClientBudget::new(None, Instant::now());
+        assert_eq!(hub.part(c, ClientId(3), Parting::Left, budget), None);
         assert_eq!(relay(c), Err(RelayError::NotConnected));
         let outcomes = Relay::VARIANTS.iter().map(|outcome| metrics.relays(*outcome));
         assert_eq!(outcomes.collect::<Vec<_>>(), [1, 1, 1, 2, 0]);

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::config::config::RoomAccess;
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::AddressBudget;
-use crate::signaling::entry::{Entered, Entry, EntryError, JoinError};
+use crate::signaling::entry::{Entered, JoinError};
 use crate::signaling::registry::{NotInRoom, RelayError};
 use crate::signaling::room::MuteError;
 use crate::signaling::studio::Studio;
-use crate::station::tokens::{INVITE_TIME, Invite};
+use crate::station::tokens::INVITE_TIME;
 use crate::station::turn_credentials::{wants_credentials, with_credentials};
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Relay;
@@ -116,96 +116,8 @@ impl Member<'_> {
         Ok(self.entered(joined, None, envelope.request_id(), say))
     }
 
-    /// Takes the member into a room, which is made where it is not there, or tells it again how its own room is. Returns
-    /// what the others are to hear then.
-    ///
-    /// # Errors
-    ///
-    /// When the room, the invite or the role is invalid, an invite is missing, or the peer is in another room.
-    pub fn create_or_join_room(
-        &self,
-        envelope: &Envelope,
-        say: impl FnMut(&ServerMessage),
-    ) -> Result<News, Refusal> {
-        let room = envelope.chosen_room();
-        if room.as_ref().is_some_and(Option::is_none) {
-            return Err(invalid_room());
-        }
-        let room = room.flatten();
-        // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
-        let present = self.studio.hub.present(self.id);
-        let entered = match (present, room) {
-            (Some(present), Some(room)) if present.room_id == room => present,
-            (Some(present), Some(_)) => return Err(already_in(present.room_id)),
-            (present, room) => {
-                let invite = self.invite_of(envelope)?;
-                match present {
-                    // Without a name of a room, an invite has one.
-                    Some(present) if leads_into(invite.as_ref(), &present.room_id) => present,
-                    Some(present) => return Err(already_in(present.room_id)),
-                    None => {
-                        let entered = self.enter(envelope, room, invite)?;
-                        self.log_entered(&entered.room_id, entered.role);
-                        entered
-                    }
-                }
-            }
-        };
-        let role = entered.role;
-        let token =
-            self.studio.tokens.room(self.id, &entered.room_id, role, self.identity, unix_s());
-        let ice = self.ice();
-        let access = Access { role, token: &token, ice: &ice };
-        Ok(self.entered(entered, Some(access), envelope.request_id(), say))
-    }
-
-    /// The invite that a message brings, with its room.
-    fn invite_of(&self, envelope: &Envelope) -> Result<Option<(Invite, RoomId)>, Refusal> {
-        let Some(token) = envelope.invite_token() else {
-            return Ok(None);
-        };
-        let invite = self.studio.tokens.check(&token, unix_s());
-        let invite = invite.map_err(|why| Refusal::new(ErrorCode::InvalidInvite, why))?;
-        if !invite.counts(self.studio.config.room_access) {
-            return Err(invite_required());
-        }
-        let room = RoomId::parse(&invite.room_id).ok_or_else(invalid_room)?;
-        Ok(Some((invite, room)))
-    }
-
-    /// Takes the member into `room`, into that of its invite where it names none, or into a new one.
-    fn enter(
-        &self,
-        envelope: &Envelope,
-        room: Option<RoomId>,
-        invite: Option<(Invite, RoomId)>,
-    ) -> Result<Entered, Refusal> {
-        let (room, entry) = match invite {
-            Some((Invite { role, .. }, own)) => {
-                if room.is_some_and(|room| room != own) {
-                    let why = "Invite token is for a different room";
-                    return Err(Refusal::new(ErrorCode::InvalidInvite, why));
-                }
-                let role = Role::from_name(&role).ok_or_else(|| invalid_role(&quoted(&role)))?;
-                (own, Entry::Invited(role))
-            }
-            None => {
-                self.may_come_in()?;
-                (room.unwrap_or_else(RoomId::random), Entry::Asked(envelope.role()))
-            }
-        };
-        if !self.studio.hub.has_room(&room) {
-            self.may_make_a_room()?;
-        }
-        self.studio.hub.create_or_join_room(self.id, room, entry).map_err(|error| match error {
-            EntryError::InvalidRole(role) => invalid_role(&role),
-            EntryError::AlreadyIn(room) => already_in(room),
-            EntryError::Full => room_full(),
-        })
-    }
-
     /// Whether the member's address has not made too many rooms. It counts this one.
-    fn may_make_a_room(&self) -> Result<(), Refusal> {
+    pub(super) fn may_make_a_room(&self) -> Result<(), Refusal> {
         match self.budget {
             Some(budget) if !budget.take_room(Instant::now()) => Err(Refusal::RATE_LIMIT),
             _ => Ok(()),
@@ -213,7 +125,7 @@ impl Member<'_> {
     }
 
     /// Whether somebody without an invite makes and enters rooms.
-    fn may_come_in(&self) -> Result<(), Refusal> {
+    pub(super) fn may_come_in(&self) -> Result<(), Refusal> {
         match self.studio.config.room_access {
             RoomAccess::Open => Ok(()),
             RoomAccess::Invited => Err(invite_required()),
@@ -221,7 +133,7 @@ impl Member<'_> {
     }
 
     /// Tells the member where it is now: what the others are to hear then.
-    fn entered(
+    pub(super) fn entered(
         &self,
         entered: Entered,
         access: Option<Access>,
@@ -254,7 +166,7 @@ impl Member<'_> {
     }
 
     /// The `ice` object for the member.
-    fn ice(&self) -> Box<RawValue> {
+    pub(super) fn ice(&self) -> Box<RawValue> {
         let station = self.studio.manifest.now();
         match &self.studio.config.turn_secret {
             Some(secret) if wants_credentials(&station.ice_value) => {
@@ -313,7 +225,6 @@ impl Member<'_> {
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<(), Refusal> {
         let room_id = &self.studio.hub.leave_room(self.id).map_err(not_in_room)?;
-        self.log_left(room_id);
         say(&ServerMessage::RoomLeft { room_id, request_id });
         Ok(())
     }
@@ -353,7 +264,7 @@ impl Member<'_> {
         hub.tell_room(self.id, &message).map_err(not_in_room)
     }
 
-    fn log_entered(&self, room_id: &RoomId, role: Role) {
+    pub(super) fn log_entered(&self, room_id: &RoomId, role: Role) {
         self.studio.journal.log(Event::RoomEntered {
             client_ip: self.ip,
             client_id: self.client,
@@ -362,43 +273,24 @@ impl Member<'_> {
             role,
         });
     }
-
-    /// The log's line about the member's leaving.
-    pub fn log_left(&self, room_id: &RoomId) {
-        self.studio.journal.log(Event::RoomLeft {
-            client_ip: self.ip,
-            client_id: self.client,
-            peer_id: self.id,
-            room_id: room_id.clone(),
-        });
-    }
 }
 
-fn invalid_room() -> Refusal {
-    Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
-}
-
-/// Whether an invite is for this room.
-fn leads_into(invite: Option<&(Invite, RoomId)>, room: &RoomId) -> bool {
-    invite.is_some_and(|(_, own)| own == room)
-}
-
-fn invite_required() -> Refusal {
+pub(super) fn invite_required() -> Refusal {
     Refusal::new(ErrorCode::InviteRequired, "Invite required")
 }
 
-fn room_full() -> Refusal {
+pub(super) fn room_full() -> Refusal {
     Refusal::new(ErrorCode::RoomFull, "Room is full")
 }
 
-fn invalid_role(role: &str) -> Refusal {
+pub(super) fn invalid_role(role: &str) -> Refusal {
     Refusal::new(
         ErrorCode::InvalidRole,
         format_args!(r#"Invalid role "{role}". Must be one of: host, ops, guest"#),
     )
 }
 
-fn already_in(room: RoomId) -> Refusal {
+pub(super) fn already_in(room: RoomId) -> Refusal {
     Refusal::new(ErrorCode::AlreadyInRoom, format_args!(r#"Peer is already in room "{room}""#))
 }
 

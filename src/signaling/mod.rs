@@ -4,6 +4,7 @@
 
 pub mod broadcast;
 pub mod budget;
+pub mod contest;
 pub mod conversation;
 pub mod entry;
 pub mod handler;
@@ -14,4 +15,6 @@ pub mod outbox;
 pub mod registration;
 pub mod registry;
 pub mod room;
+pub mod rooms;
 pub mod studio;
+pub mod way_in;

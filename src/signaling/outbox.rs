@@ -10,6 +10,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
 use crate::config::table::OUTBOX_PLACE;
+use crate::signaling::budget::ClientBudget;
 use crate::wire::codes::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
@@ -50,6 +51,10 @@ struct Queue {
     challenges: Vec<oneshot::Sender<()>>,
     /// The session knows of the challenge.
     asked: bool,
+    /// The outbox that follows this one: what is pushed here goes there.
+    successor: Option<Arc<Outbox>>,
+    /// Who waits for what the session leaves behind.
+    heir: Option<oneshot::Sender<ClientBudget>>,
 }
 
 impl Outbox {
@@ -63,6 +68,10 @@ impl Outbox {
     /// Returns whether the client is to get it.
     pub fn push(&self, frame: &Frame, room: Option<RoomNumber>) -> bool {
         let mut queue = self.lock();
+        if let Some(successor) = queue.successor.clone() {
+            drop(queue);
+            return successor.push(frame, room);
+        }
         if queue.closed.is_some() || (room.is_some() && room != queue.room) {
             return false;
         }
@@ -81,8 +90,14 @@ impl Outbox {
     /// Adds a frame about the end of `room`, if the client has not been told to be elsewhere since; it is in
     /// none from here on. Returns whether the client is to get it.
     pub fn push_last(&self, frame: &Frame, room: RoomNumber) -> bool {
-        let is_taken = self.push(frame, Some(room));
         let mut queue = self.lock();
+        if let Some(successor) = queue.successor.clone() {
+            drop(queue);
+            return successor.push_last(frame, room);
+        }
+        drop(queue);
+        let is_taken = self.push(frame, Some(room));
+        queue = self.lock();
         if queue.room == Some(room) {
             queue.room = None;
         }
@@ -97,14 +112,71 @@ impl Outbox {
         queue.bytes = queue.frames.iter().map(|(frame, _)| frame.len()).sum();
     }
 
-    /// Takes what waits in the outbox of a connection that this one follows, with where its client is.
-    pub fn follow(&self, before: &Self) {
+    /// An outbox with the same bound for whoever follows, which takes what waits here and where the client is.
+    pub fn successor(&self) -> Arc<Self> {
+        let successor = Arc::new(Self::new(self.limit));
+        successor.follow(self);
+        successor
+    }
+
+    /// Takes what waits in the outbox of a connection that this one follows, with where its client is. What others push
+    /// there from now on comes here.
+    pub fn follow(self: &Arc<Self>, before: &Self) {
         let mut before = before.lock();
         let (frames, room) = (std::mem::take(&mut before.frames), before.room);
         let bytes = std::mem::take(&mut before.bytes);
-        drop(before);
+        // Both locks: what is pushed meanwhile comes behind what was there.
         let mut queue = self.lock();
         (queue.frames, queue.bytes, queue.room) = (frames, bytes, room);
+        before.successor = Some(Arc::clone(self));
+    }
+
+    /// Has the session, which lives, end its client in favour of the outbox that follows, once it has handled what had
+    /// come. The receiver gets what the client may still send, and an error where the session ends otherwise.
+    pub fn ask_to_yield(&self) -> oneshot::Receiver<ClientBudget> {
+        let (heir, left) = oneshot::channel();
+        self.lock().heir = Some(heir);
+        self.reader.wake();
+        left
+    }
+
+    /// Whether the session is to yield to a connection of its own client.
+    pub fn is_to_yield(&self) -> bool {
+        self.lock().heir.is_some()
+    }
+
+    /// The session has ended: what it could not send goes to the outbox that follows, before all else, and what the
+    /// client may still send to whoever waits for it.
+    pub fn leave_behind(&self, unsent: Vec<u8>, budget: &ClientBudget) {
+        let mut queue = self.lock();
+        let (successor, heir) = (queue.successor.clone(), queue.heir.take());
+        drop(queue);
+        if let Some(successor) = successor {
+            successor.put_first(unsent);
+        }
+        if let Some(heir) = heir {
+            // Who waited may have gone.
+            let _ = heir.send(*budget);
+        }
+    }
+
+    /// Puts whole frames before all others. Where they do not fit any longer, it is as with any other frame.
+    fn put_first(&self, frames: Vec<u8>) {
+        let mut queue = self.lock();
+        if let Some(successor) = queue.successor.clone() {
+            drop(queue);
+            return successor.put_first(frames);
+        }
+        if frames.is_empty() || queue.closed.is_some() {
+            return;
+        }
+        queue.bytes += frames.len();
+        queue.frames.push_front((Frame::from(frames), None));
+        if queue.bytes + queue.frames.len() * OUTBOX_PLACE > self.limit {
+            queue.close(CloseCode::TOO_SLOW);
+        }
+        drop(queue);
+        self.reader.wake();
     }
 
     /// How much waits, in bytes, in the queue or in the session's hands.
@@ -211,12 +283,14 @@ impl Outbox {
 impl Queue {
     fn close(&mut self, code: CloseCode) {
         if self.closed.is_none() {
-            *self = Self { closed: Some(code), ..Self::default() };
+            let (successor, heir) = (self.successor.take(), self.heir.take());
+            *self = Self { closed: Some(code), successor, heir, ..Self::default() };
         }
     }
 
     fn is_urgent(&self) -> bool {
-        self.closed.is_some() || (!self.challenges.is_empty() && !self.asked)
+        let is_asked = !self.challenges.is_empty() && !self.asked;
+        self.closed.is_some() || self.heir.is_some() || is_asked
     }
 }
 
@@ -263,6 +337,41 @@ mod tests {
         outbox.hold(10 + OUTBOX_PLACE);
         assert!(!outbox.push(&Frame::from([4; 1]), None));
         assert!(outbox.is_closed());
+    }
+
+    #[tokio::test]
+    async fn an_outbox_that_follows_gets_everything_in_order() {
+        let before = Arc::new(Outbox::new(1000));
+        before.enter(Some(7));
+        before.push(&Frame::from([2]), Some(7));
+        let after = before.successor();
+        // Somebody collected the receivers before.
+        assert!(before.push(&Frame::from([3]), Some(7)));
+        let mut left = before.ask_to_yield();
+        assert!(before.is_to_yield());
+        poll_fn(|cx| before.poll_urgent(cx)).await;
+        let next = after.successor();
+        before.leave_behind(vec![1], &ClientBudget::new(None, tokio::time::Instant::now()));
+        assert!(left.try_recv().is_ok());
+        let mut out = Vec::new();
+        assert_eq!(next.take(&mut out, usize::MAX), Ok(3));
+        assert_eq!(out, [1, 2, 3]);
+        assert_eq!((before.bytes(), after.bytes(), next.bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_was_not_sent_before_counts_as_well() {
+        let before = Outbox::new(10 + 2 * OUTBOX_PLACE);
+        let budget = ClientBudget::new(None, tokio::time::Instant::now());
+        let fits = before.successor();
+        fits.push(&Frame::from([1; 6]), None);
+        before.leave_behind(vec![2; 4], &budget);
+        assert!(!fits.is_closed());
+        let before = Outbox::new(10 + 2 * OUTBOX_PLACE);
+        let full = before.successor();
+        full.push(&Frame::from([1; 6]), None);
+        before.leave_behind(vec![2; 5], &budget);
+        assert!(full.is_closed());
     }
 
     #[tokio::test]

@@ -3,22 +3,25 @@
 //! Owns [`Client`]: the peer id of a client, how it registers, and the contest for an id that another client has.
 //! [`Client::hear`] dispatches every message by its type. It deliberately knows neither frames nor the socket.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::budget::AddressBudget;
+use crate::signaling::budget::{AddressBudget, ClientBudget};
+use crate::signaling::contest::{Contest, Settled, answer};
 use crate::signaling::conversation::ClientInfo;
-use crate::signaling::hub::Registration;
+use crate::signaling::hub::{Challenged, Registration};
+use crate::signaling::identity::absence::SEAT_TIME;
+use crate::signaling::identity::holding::SIGN_OF_LIFE;
 use crate::signaling::member::{Member, not_in_room, unix_ms, unix_s};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registry::{NotInRoom, TakeOver};
+use crate::signaling::registry::parting::{Parting, Remains};
+use crate::signaling::registry::{Arrival, NotInRoom, TakeOver};
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::wire::codes::{ErrorCode, Refusal};
@@ -40,29 +43,20 @@ pub struct Client {
     ip: IpAddr,
     /// Who is behind it.
     identity: Identity,
+    /// Whether nothing is kept for it when it goes.
+    is_check: bool,
     /// What all clients of its address may do, if that is bounded.
     address_budget: Option<Arc<AddressBudget>>,
     /// When it was welcomed.
     since: Instant,
     /// From `register` on.
     registered: Option<Registered>,
-    /// While it is found out whether the holder of the id lives.
-    contest: Option<Contest>,
-}
-
-/// A `register` that waits for its answer.
-struct Contest {
-    id: PeerId,
-    holder: ClientId,
-    request_id: Option<String>,
-    /// Whether the holder lives; ends when its time to answer is over.
-    alive: Pin<Box<dyn Future<Output = bool> + Send>>,
-}
-
-impl fmt::Debug for Contest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Contest for {} with client {}", self.id, self.holder)
-    }
+    /// While a message waits for its answer. Few have one, and none for long.
+    contest: Option<Box<Contest>>,
+    /// Whether the other client of its identity has answered, so that this one is as anybody.
+    rival_lives: bool,
+    /// What it may send still, where it is back.
+    budget: Option<Box<ClientBudget>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +68,7 @@ struct Registered {
 impl Client {
     /// A client that has not registered.
     pub fn new(studio: Arc<Studio>, info: ClientInfo) -> Self {
-        let ClientInfo { client, ip, identity } = info;
+        let ClientInfo { client, ip, identity, is_check } = info;
         let since = Instant::now();
         let address_budget = studio.budgets.of(ip, since);
         Self {
@@ -82,10 +76,13 @@ impl Client {
             client,
             ip,
             identity,
+            is_check,
             address_budget,
             since,
             registered: None,
             contest: None,
+            rival_lives: false,
+            budget: None,
         }
     }
 
@@ -153,10 +150,7 @@ impl Client {
                 let me = self.member("Must register before joining a room")?;
                 return me.join_room(envelope, say);
             }
-            MessageType::CreateOrJoinRoom => {
-                let me = self.member("Must register before creating or joining a room")?;
-                return me.create_or_join_room(envelope, say);
-            }
+            MessageType::CreateOrJoinRoom => return self.create_or_join_room(envelope, text, say),
             MessageType::RequestInvite => {
                 self.member("Must register first")?.invite(envelope, say)?;
             }
@@ -185,15 +179,56 @@ impl Client {
         Ok(News::default())
     }
 
-    /// Gives the id back; the others see the client leave, if they are told. It can say nothing after that.
-    pub fn leave(&mut self, others_are_told: bool) {
-        if let Some(Registered { id, .. }) = self.registered.take() {
-            if let Some(room) = self.studio.hub.unregister(id, self.client, others_are_told) {
-                let studio = &self.studio;
-                let (identity, budget) = (self.identity, None);
-                Member { studio, client: self.client, ip: self.ip, id, identity, budget }
-                    .log_left(&room);
-            }
+    /// Takes the client into a room. Where its identity has a role there that another client seems to sit on, that one is
+    /// asked first whether it lives.
+    fn create_or_join_room(
+        &mut self,
+        envelope: &Envelope<'_>,
+        text: &str,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let me = self.member("Must register before creating or joining a room")?;
+        let rival = if self.rival_lives { None } else { me.challenge_rival(envelope) };
+        let Some(Challenged { peer, client, alive }) = rival else {
+            let entered = me.create_or_join_room(envelope, say);
+            self.rival_lives = false;
+            return entered;
+        };
+        self.contest = Some(Box::new(Contest::Role {
+            text: text.to_owned(),
+            peer,
+            rival: client,
+            alive: answer(alive, SIGN_OF_LIFE),
+        }));
+        Ok(News::default())
+    }
+
+    /// Gives the id back, as it befits this parting. It can say nothing after that.
+    pub fn leave(&mut self, parting: Parting, unsent: Vec<u8>, budget: &ClientBudget) {
+        let Some(Registered { id, outbox }) = self.registered.take() else { return };
+        let remains = self.studio.hub.part(id, self.client, parting, *budget);
+        outbox.leave_behind(unsent, budget);
+        let Some(Remains { room, has_seat, role, is_full }) = remains else { return };
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
+        let journal = &self.studio.journal;
+        if is_full {
+            journal.log(Event::AbsencesFull { client_ip });
+        }
+        if has_seat {
+            let (room_id, seconds) = (room.clone(), SEAT_TIME.as_secs());
+            journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
+        }
+        if let Some(role) = role {
+            let reserve_ms = self.studio.config.role_reserve.as_millis() as u64;
+            let room_id = room;
+            journal.log(Event::RoleReserved {
+                client_ip,
+                client_id,
+                peer_id,
+                room_id,
+                role,
+                reserve_ms,
+            });
         }
     }
 
@@ -223,27 +258,45 @@ impl Client {
         self.contest.is_some()
     }
 
-    /// Whether the contest is over, and if so whether the holder lives.
+    /// Whether the contest is over, and if so whether the other side lives.
     pub fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        match &mut self.contest {
-            Some(contest) => contest.alive.as_mut().poll(cx),
+        match self.contest.as_deref_mut() {
+            Some(Contest::Id { alive, .. } | Contest::Role { alive, .. }) => {
+                alive.as_mut().poll(cx)
+            }
+            Some(Contest::Place { left, .. }) => left.poll_unpin(cx).map(|left| {
+                self.budget = left.ok().map(Box::new);
+                false
+            }),
             None => Poll::Pending,
         }
     }
 
-    /// Ends the contest: a holder that lives keeps the id, else it is this client's. Returns
-    /// the id or the refusal, for the reply to the `register`, and the `requestId` of that.
-    pub fn settle(
-        &mut self,
-        holder_lives: bool,
-    ) -> Option<(Result<PeerId, Refusal>, Option<String>)> {
-        let Contest { id, holder, request_id, .. } = self.contest.take()?;
+    /// What the client may send still, where it is back; once.
+    pub fn take_budget(&mut self) -> Option<ClientBudget> {
+        self.budget.take().map(|budget| *budget)
+    }
+
+    /// Ends the contest: a holder that lives keeps what it has, else it is this client's.
+    pub fn settle(&mut self, holder_lives: bool) -> Option<Settled> {
+        let (id, holder, request_id) = match *self.contest.take()? {
+            Contest::Id { id, holder, request_id, .. } => (id, holder, request_id),
+            Contest::Place { id, request_id, .. } => {
+                return Some(Settled::Registered { id: Ok(id), request_id });
+            }
+            Contest::Role { text, peer, rival, .. } => {
+                self.rival_lives = holder_lives;
+                if !holder_lives {
+                    self.studio.hub.silence(peer, rival);
+                }
+                return Some(Settled::Rival { text });
+            }
+        };
         let outbox = self.new_outbox();
-        let hub = &self.studio.hub;
         let taken_over = if holder_lives {
             TakeOver::Held
         } else {
-            hub.take_over(id, holder, self.client, self.identity, Arc::clone(&outbox))
+            self.studio.hub.take_over(id, holder, self.arrival(&outbox))
         };
         let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
         let event = match taken_over {
@@ -251,13 +304,13 @@ impl Client {
             TakeOver::Free => Some(Event::Registered { client_ip, client_id, peer_id }),
             TakeOver::Held => None,
         };
-        if let Some(event) = event {
-            self.studio.journal.log(event);
-            self.registered = Some(Registered { id, outbox });
-            self.studio.metrics.registered(self.since.elapsed());
-            return Some((Ok(id), request_id));
-        }
-        Some((Err(taken(id)), request_id))
+        let Some(event) = event else {
+            return Some(Settled::Registered { id: Err(taken(id)), request_id });
+        };
+        self.studio.journal.log(event);
+        self.registered = Some(Registered { id, outbox });
+        self.studio.metrics.registered(self.since.elapsed());
+        Some(Settled::Registered { id: Ok(id), request_id })
     }
 
     /// The id, or nothing where it has to be found out first whether its holder lives.
@@ -273,7 +326,10 @@ impl Client {
         }
         // Either suffices, and a wrong one is as none.
         let resume = resume.and_then(|resume| self.studio.proofs.check(&resume));
+        let access = self.studio.config.room_access;
         let token = token.and_then(|token| self.studio.tokens.check_room(&token, unix_s()));
+        let token = token.filter(|token| token.counts(access));
+        let token = token.map(|token| (token.identity, token.made));
         if let Some(proved) =
             [resume, token].into_iter().flatten().find_map(|said| self.proved(said))
         {
@@ -281,30 +337,33 @@ impl Client {
         }
         let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
         let outbox = self.new_outbox();
-        match self.studio.hub.register(id, self.client, self.identity, Arc::clone(&outbox)) {
+        let request_id = envelope.request_id().map(str::to_owned);
+        let resumed = |holder| Event::Resumed { client_ip, client_id, peer_id, holder };
+        let contest = match self.studio.hub.register(id, self.arrival(&outbox)) {
             Registration::Done => {
                 self.studio.journal.log(Event::Registered { client_ip, client_id, peer_id });
+                None
             }
-            Registration::Back(holder) => {
-                let event = Event::Resumed { client_ip, client_id, peer_id, holder };
-                self.studio.journal.log(event);
+            Registration::Back(before, budget) => {
+                self.studio.journal.log(resumed(before));
+                self.budget = budget.map(Box::new);
+                None
             }
-            Registration::Refused => return Err(taken(id)),
+            Registration::Yielding { by, left } => {
+                self.studio.journal.log(resumed(by));
+                Some(Contest::Place { id, request_id, left })
+            }
             Registration::Held { by, alive, time } => {
-                self.contest = Some(Contest {
-                    id,
-                    holder: by,
-                    request_id: envelope.request_id().map(str::to_owned),
-                    alive: Box::pin(
-                        async move { matches!(timeout(time, alive).await, Ok(Ok(()))) },
-                    ),
-                });
+                let alive = answer(alive, time);
+                self.contest = Some(Box::new(Contest::Id { id, holder: by, request_id, alive }));
                 return Ok(None);
             }
-        }
+            Registration::Refused => return Err(taken(id)),
+        };
         self.registered = Some(Registered { id, outbox });
         self.studio.metrics.registered(self.since.elapsed());
-        Ok(Some(id))
+        self.contest = contest.map(Box::new);
+        Ok(self.contest.is_none().then_some(id))
     }
 
     /// The identity of a proof that was made then, in seconds since 1970, if it counts now.
@@ -318,6 +377,16 @@ impl Client {
         self.studio.proofs.resume(self.identity, unix_s())
     }
 
+    fn arrival(&self, outbox: &Arc<Outbox>) -> Arrival {
+        Arrival {
+            client: self.client,
+            identity: self.identity,
+            ip: self.ip,
+            is_check: self.is_check,
+            outbox: Arc::clone(outbox),
+        }
+    }
+
     fn new_outbox(&self) -> Arc<Outbox> {
         Arc::new(Outbox::new(self.studio.config.max_outbox_bytes))
     }
@@ -325,7 +394,8 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.leave(true);
+        let budget = ClientBudget::new(self.studio.config.rate_limit, Instant::now());
+        self.leave(Parting::Broken, Vec::new(), &budget);
     }
 }
 

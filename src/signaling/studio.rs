@@ -1,6 +1,6 @@
 //! What signaling needs of the process.
 //!
-//! Owns nothing but the bundle. It deliberately has no behaviour, and knows no socket.
+//! Owns nothing but the bundle. It deliberately knows no socket.
 
 use std::sync::Arc;
 
@@ -27,10 +27,19 @@ pub struct Studio {
     pub proofs: Proofs,
     /// Makes and checks tokens.
     pub tokens: Tokens,
+    /// Where the server could not remember who was in a room: when it started, in seconds since 1970.
+    pub started_anew: Option<u64>,
     /// What the station is, by the manifest in force.
     pub manifest: CurrentManifest,
     /// Where events go.
     pub journal: Journal,
     /// What Prometheus can ask for.
     pub metrics: Arc<Metrics>,
+}
+
+impl Studio {
+    /// Whether a room token that was made then, in seconds since 1970, is from before a start without memory.
+    pub fn counts_from_before(&self, made: u64) -> bool {
+        self.started_anew.is_some_and(|start| made < start)
+    }
 }

@@ -3,23 +3,21 @@
 //! Owns the file in the state directory. It deliberately does not know what the secret signs.
 
 use std::env;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::config::config::Secret;
+use crate::station::private_file::{MODE, write_private};
 
 /// The file's name in the state directory.
 const NAME: &str = "jwt-secret";
 
 /// Random bytes in a secret: as many as its hash has (RFC 7518 section 3.2).
 const BYTES: usize = 32;
-
-/// Only the service reads it.
-const MODE: u32 = 0o600;
 
 /// What came of the wish for a secret that lasts.
 #[derive(Debug)]
@@ -46,7 +44,7 @@ pub fn secret(directory: Option<&Path>) -> (Secret, Kept) {
         Ok(Some(secret)) => (secret, Kept::Exposed(path)),
         Ok(None) => {
             let secret = random();
-            let kept = match keep(&secret, &path) {
+            let kept = match write_private(&path, &[secret.bytes(), b"\n"].concat()) {
                 Ok(()) => Kept::Made(path),
                 Err(error) => Kept::Not(format!("cannot write {}: {error}", path.display())),
             };
@@ -97,26 +95,6 @@ fn protect(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(MODE))
-}
-
-/// Writes the secret beside its place and moves it there, so that a crash leaves all of it or nothing.
-fn keep(secret: &Secret, path: &Path) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // What a crash has left.
-    if let Err(error) = fs::remove_file(&new) {
-        if error.kind() != io::ErrorKind::NotFound {
-            return Err(error);
-        }
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
-    file.write_all(secret.bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 fn random() -> Secret {

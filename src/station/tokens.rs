@@ -13,11 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::config::{RoomAccess, Secret};
 use crate::station::hs256::HS256_ONLY;
+use crate::station::token_claims::{Invite, RoomToken, Statement, TokenError};
 use crate::wire::ids::{Identity, PeerId, RoomId};
 use crate::wire::role::Role;
 
 /// How long a room token holds, in seconds: a day.
 const ROOM_TIME: u64 = 24 * 3600;
+
+/// How long room tokens hold that derive from an invite, in seconds from the first entry with it.
+pub const CHAIN_TIME: u64 = 24 * 3600;
 
 /// How long an invite that a host makes holds, in seconds: a show and its rehearsal.
 pub const INVITE_TIME: u64 = 4 * 3600;
@@ -27,67 +31,6 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
-}
-
-/// What an invite lets its bearer do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invite {
-    /// Where.
-    pub room_id: String,
-    /// As what, by name.
-    pub role: String,
-    /// When its time is over, in seconds since 1970.
-    pub end: u64,
-    /// Who could make rooms in the server that made it, by name; invites of before have none.
-    access: Option<String>,
-}
-
-impl Invite {
-    /// Whether it counts in a server with this access: where only the invited come in, what everybody could have had is
-    /// no invite.
-    pub fn counts(&self, access: RoomAccess) -> bool {
-        access == RoomAccess::Open || self.access.as_deref() == Some(access.name())
-    }
-}
-
-/// What a token that this secret has signed says, whether it is an invite and whether it holds now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
-    /// Where.
-    pub room_id: String,
-    /// As what, by name.
-    pub role: String,
-    /// When it was made, in seconds since 1970, where it says so.
-    pub made: Option<u64>,
-    /// When its time is over, in seconds since 1970.
-    pub end: u64,
-}
-
-/// Why a token is no invite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenError {
-    /// It is none, or lacks what every token has.
-    Malformed,
-    /// Somebody else made it, or it was changed.
-    Signature,
-    /// Its time is over.
-    Expired,
-    /// Its time has not come.
-    NotActive,
-    /// It is a room token.
-    NotAnInvite,
-}
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "Invalid invite token: jwt malformed",
-            Self::Signature => "Invalid invite token: invalid signature",
-            Self::Expired => "Invalid invite token: jwt expired",
-            Self::NotActive => "Invalid invite token: jwt not active",
-            Self::NotAnInvite => "Expected an invite token",
-        })
-    }
 }
 
 #[derive(Serialize)]
@@ -102,7 +45,8 @@ struct Claims<'a> {
     r#type: &'static str,
     iat: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    access: Option<&'static str>,
+    until: Option<u64>,
+    access: &'static str,
     exp: u64,
 }
 
@@ -115,6 +59,7 @@ struct Said {
     r#type: Option<String>,
     access: Option<String>,
     sid: Option<String>,
+    until: Option<u64>,
     /// No invite depends on it, so it may be anything.
     iat: Option<serde_json::Value>,
     exp: f64,
@@ -139,15 +84,18 @@ impl Tokens {
         }
     }
 
-    /// What proves for a day who a peer is in a room.
+    /// What proves who a peer is in a room: for a day, and where the role came from an invite not after `until`, in
+    /// seconds since 1970.
     pub fn room(
         &self,
         peer_id: PeerId,
         room_id: &RoomId,
         role: Role,
         identity: Identity,
+        (access, until): (RoomAccess, Option<u64>),
         now: u64,
     ) -> String {
+        let day = now + ROOM_TIME;
         self.sign(&Claims {
             sid: Some(URL_SAFE_NO_PAD.encode(identity.bytes())),
             peer_id: Some(peer_id),
@@ -155,8 +103,9 @@ impl Tokens {
             role,
             r#type: "room",
             iat: now,
-            access: None,
-            exp: now + ROOM_TIME,
+            until,
+            access: access.name(),
+            exp: until.map_or(day, |until| until.min(day)),
         })
     }
 
@@ -176,7 +125,8 @@ impl Tokens {
             role,
             r#type: "invite",
             iat: now,
-            access: Some(access.name()),
+            until: None,
+            access: access.name(),
             exp: now.saturating_add(time),
         })
     }
@@ -202,15 +152,21 @@ impl Tokens {
         Ok(Invite { room_id, role, access, end: exp as u64 })
     }
 
-    /// Who is behind the client that a room token was made for, and when, in seconds since 1970; `None` where it is no
-    /// room token that holds now.
-    pub fn check_room(&self, token: &str, now: u64) -> Option<(Identity, u64)> {
+    /// What a room token proves; `None` where it is no room token that holds now.
+    pub fn check_room(&self, token: &str, now: u64) -> Option<RoomToken> {
         let said = self.read(token, now).ok()?;
         if said.r#type.as_deref() != Some("room") {
             return None;
         }
         let identity = URL_SAFE_NO_PAD.decode(said.sid?).ok()?.try_into().ok()?;
-        Some((Identity::from_bytes(identity), said.iat?.as_f64()? as u64))
+        Some(RoomToken {
+            identity: Identity::from_bytes(identity),
+            made: said.iat?.as_f64()? as u64,
+            room_id: said.room_id?,
+            role: said.role?,
+            until: said.until,
+            access: said.access,
+        })
     }
 
     /// What a token says that is signed, and whose time it is.
@@ -292,11 +248,11 @@ mod tests {
         let peer = PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap();
         let room = RoomId::from("show");
         let identity = Identity::from_bytes(*b"0123456789abcdef");
-        let token = tokens.room(peer, &room, Role::Host, identity, NOW);
+        let token = tokens.room(peer, &room, Role::Host, identity, (RoomAccess::Open, None), NOW);
         assert_eq!(part(&token, 0), r#"{"typ":"JWT","alg":"HS256"}"#);
         assert_eq!(
             part(&token, 1),
-            r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","sid":"MDEyMzQ1Njc4OWFiY2RlZg","roomId":"show","role":"host","type":"room","iat":1760804444,"exp":1760890844}"#
+            r#"{"peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d479","sid":"MDEyMzQ1Njc4OWFiY2RlZg","roomId":"show","role":"host","type":"room","iat":1760804444,"access":"open","exp":1760890844}"#
         );
         let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, INVITE_TIME);
         assert_eq!(
@@ -311,7 +267,15 @@ mod tests {
         };
         assert_eq!(tokens.check(&invite, NOW), Ok(expected));
         assert_eq!(tokens.check(&token, NOW), Err(TokenError::NotAnInvite));
-        assert_eq!(tokens.check_room(&token, NOW), Some((identity, NOW)));
+        let expected = RoomToken {
+            identity,
+            made: NOW,
+            room_id: "show".into(),
+            role: "host".into(),
+            until: None,
+            access: Some("open".into()),
+        };
+        assert_eq!(tokens.check_room(&token, NOW), Some(expected));
         assert_eq!(tokens.check_room(&token, NOW + ROOM_TIME), None);
         assert_eq!(tokens.check_room(&invite, NOW), None);
         let other = Tokens::new(&Secret::new("another secret"));
@@ -363,6 +327,27 @@ mod tests {
     }
 
     #[test]
+    fn no_renewal_passes_the_end_of_what_an_invite_gave() {
+        let tokens = tokens();
+        let (room, peer) = (RoomId::from("show"), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+        let peer = PeerId::parse(peer).unwrap();
+        let identity = Identity::random();
+        let make = |until, now| {
+            let rights = (RoomAccess::Invited, Some(until));
+            tokens.room(peer, &room, Role::Ops, identity, rights, now)
+        };
+        let end = NOW + CHAIN_TIME;
+        let token = make(end, NOW + 3600);
+        let read = tokens.check_room(&token, end - 1).unwrap();
+        assert_eq!((read.until, read.counts(RoomAccess::Invited)), (Some(end), true));
+        assert_eq!(tokens.check_room(&token, end), None);
+        assert_eq!(tokens.check_room(&make(end, end + 1), end + 1), None);
+        let open = tokens.room(peer, &room, Role::Ops, identity, (RoomAccess::Open, None), NOW);
+        let open = tokens.check_room(&open, NOW).unwrap();
+        assert!(open.counts(RoomAccess::Open) && !open.counts(RoomAccess::Invited));
+    }
+
+    #[test]
     fn what_a_token_says_can_be_read_whenever() {
         let tokens = tokens();
         let (room, peer) = (RoomId::from("show"), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
@@ -371,8 +356,14 @@ mod tests {
         let invite = tokens.invite(&room, Role::Ops, RoomAccess::Open, NOW, 1);
         assert_eq!(tokens.check(&invite, NOW + 1), Err(TokenError::Expired));
         assert_eq!(tokens.statement(&invite).as_ref(), Ok(&expected));
-        let token =
-            tokens.room(PeerId::parse(peer).unwrap(), &room, Role::Ops, Identity::random(), NOW);
+        let token = tokens.room(
+            PeerId::parse(peer).unwrap(),
+            &room,
+            Role::Ops,
+            Identity::random(),
+            (RoomAccess::Open, None),
+            NOW,
+        );
         let end = NOW + ROOM_TIME;
         assert_eq!(tokens.statement(&token), Ok(Statement { end, ..expected }));
         let other = Tokens::new(&Secret::new("another secret"));

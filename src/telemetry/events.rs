@@ -178,6 +178,25 @@ events! {
     Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
 
+    /// A client's connection broke, and its seat in a room is kept.
+    SeatKept { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info Few "4e0ad1f7f6c94fd0a5c7c1f5d2b7e9a3"
+    "Seat kept: for {seconds} s, of peer {peer_id} in room {room_id}, whose connection broke (client {client_id}, {client_ip})"
+    /// A client has gone, and its role in a room is reserved for it.
+    RoleReserved { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role, reserve_ms: u64 } Info Few "b8e5c0d24f3a4d43b1f0a94a6d2c7715"
+    "Role reserved: {role} in room {room_id}, {reserve_ms} ms for the browser or program of peer {peer_id} (ROLE_RESERVE_MS; client {client_id}, {client_ip})"
+    /// More is kept for clients that have gone than may be.
+    AbsencesFull { client_ip: IpAddr } Warn One "0d6b6d1e8f5b4c0a9a1d52c9a4f1e8d7"
+    "Too many clients have gone without a goodbye (16 of one address, or 4096 in all): the oldest seat or reserved role was given up when a client of {client_ip} went"
+    /// Roles were reserved before the start, and still are.
+    RolesRemembered { count: usize, path: String } Info "c3f2a7b0d51e4f6b8e94a0c6d7b21f58"
+    "{count} roles are reserved for clients of before the start ({path})"
+    /// The roles that were reserved before the start are lost.
+    RolesForgotten { path: String, error: String } Warn "92d4e6c8a1b34f7fa5c0e3d9b8172a64"
+    "Cannot read the reserved roles in {path}: {error}; hosts of before the start come back as guests; remove the file if this happens again"
+    /// Reserved roles cannot be saved.
+    RolesUnsaved { path: String, error: String } Warn Sole "7a1c5e9f3b8d4260b4e7f8a2c6d05913"
+    "Cannot save the reserved roles to {path}: {error}; hosts come back as guests after a restart; free space, or let the service write there"
+
     /// A peer made a room or came into one.
     RoomEntered { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, role: Role } Info Few "0d88cfc16f414735b70fe3293e8e1afc"
     "Room entered: {room_id} by peer {peer_id} as {role} (client {client_id}, {client_ip})"

@@ -57,6 +57,8 @@ pub struct Metrics {
     clients: Gauge,
     peers: Gauge,
     rooms: Gauge,
+    seats_kept: Gauge,
+    roles_reserved: Gauge,
     outbox: Gauge,
     log_dropped: Counter,
 }
@@ -79,14 +81,18 @@ pub enum Relay {
 }
 
 /// What there is now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connected clients.
     pub clients: usize,
     /// Those that are registered.
     pub peers: usize,
-    /// Rooms with somebody in them.
+    /// Rooms with somebody in them, or a seat that is kept.
     pub rooms: usize,
+    /// Seats that are kept for clients whose connection broke.
+    pub seats_kept: usize,
+    /// Roles that are reserved for clients that have gone.
+    pub roles_reserved: usize,
     /// What waits for clients to read it, in bytes.
     pub outbox_bytes: usize,
 }
@@ -107,6 +113,10 @@ impl Default for Metrics {
         let clients = gauge(&mut registry, "clients", "Connected WebSocket clients");
         let peers = gauge(&mut registry, "peers", "Clients that have registered a peer id");
         let rooms = gauge(&mut registry, "rooms", "Rooms with somebody in them");
+        let help = "Seats in rooms that are kept for clients whose connection broke";
+        let seats_kept = gauge(&mut registry, "seats_kept", help);
+        let help = "Roles in rooms that are reserved for clients that have gone";
+        let roles_reserved = gauge(&mut registry, "roles_reserved", help);
         let outbox = Gauge::default();
         let help = "Bytes that wait for clients to read them";
         registry.register_with_unit("outbox", help, Unit::Bytes, outbox.clone());
@@ -158,6 +168,8 @@ impl Default for Metrics {
             clients,
             peers,
             rooms,
+            seats_kept,
+            roles_reserved,
             outbox,
             log_dropped,
             registry,
@@ -239,6 +251,8 @@ impl Metrics {
         set(&self.clients, counts.clients);
         set(&self.peers, counts.peers);
         set(&self.rooms, counts.rooms);
+        set(&self.seats_kept, counts.seats_kept);
+        set(&self.roles_reserved, counts.roles_reserved);
         set(&self.outbox, counts.outbox_bytes);
         self.log_dropped.inner().store(log_dropped, Ordering::Relaxed);
         let mut text = String::new();
@@ -275,7 +289,14 @@ fn to_prometheus(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const COUNTS: Counts = Counts { clients: 3, peers: 2, rooms: 1, outbox_bytes: 77 };
+    const COUNTS: Counts = Counts {
+        clients: 3,
+        peers: 2,
+        rooms: 1,
+        seats_kept: 4,
+        roles_reserved: 5,
+        outbox_bytes: 77,
+    };
 
     #[test]
     fn counters_have_their_whole_name_and_help() {
@@ -286,6 +307,8 @@ mod tests {
             "# TYPE openstudio_signaling_clients gauge",
             "openstudio_signaling_clients 3",
             "openstudio_signaling_outbox_bytes 77",
+            "openstudio_signaling_seats_kept 4",
+            "openstudio_signaling_roles_reserved 5",
             "# HELP openstudio_signaling_messages_total Messages by type and direction.",
             "# TYPE openstudio_signaling_messages_total counter",
             r#"openstudio_signaling_messages_total{direction="received",type="ping"} 0"#,

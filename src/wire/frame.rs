@@ -1,6 +1,6 @@
 //! How a frame is written (RFC 6455 section 5).
 //!
-//! Owns heads, masks and close frames. It deliberately does not know what a payload means.
+//! Owns heads, masks, close frames, and where a frame ends that this server has written. It deliberately does not know what a payload means.
 
 /// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: u64 = 125;
@@ -84,6 +84,43 @@ pub fn put_head(out: &mut Vec<u8>, fin: bool, opcode: Opcode, length: u64, mask:
     out.extend_from_slice(mask.as_ref().map_or(&[], |mask| &mask[..]));
 }
 
+/// The opcode and the length in bytes, head included, of the first of the whole frames that a server has encoded.
+fn first_frame(frames: &[u8]) -> (Option<Opcode>, usize) {
+    let number = |at: std::ops::Range<usize>| {
+        let bytes = frames.get(at).unwrap_or_default();
+        bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let length = match number(1..2) {
+        126 => 4 + number(2..4),
+        127 => 10 + number(2..10),
+        short => 2 + short,
+    };
+    let opcode = frames.first().and_then(|first| Opcode::from_bits(first & 0x0F));
+    (opcode, length.min(frames.len()))
+}
+
+/// How much is left of the frame that ends behind `written` bytes, where the first frame ends behind `cut` bytes.
+pub fn rest_of_frame(frames: &[u8], mut cut: usize, written: usize) -> usize {
+    while cut < written {
+        cut += first_frame(&frames[cut..]).1;
+    }
+    cut - written
+}
+
+/// The messages among whole frames: pings and pongs are the connection's own.
+pub fn messages(mut frames: &[u8]) -> Vec<u8> {
+    let mut messages = Vec::new();
+    while !frames.is_empty() {
+        let (opcode, length) = first_frame(frames);
+        let (frame, rest) = frames.split_at(length);
+        if !opcode.is_some_and(Opcode::is_control) {
+            messages.extend_from_slice(frame);
+        }
+        frames = rest;
+    }
+    messages
+}
+
 /// XORs `bytes`, which start at byte `offset` of their payload, with the mask. Eight bytes a step: the
 /// compiler makes vector instructions of it.
 pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
@@ -121,6 +158,25 @@ mod tests {
             let mut out = Vec::new();
             encode(&mut out, Opcode::Text, &vec![b'x'; length], None);
             assert_eq!(out[..out.len() - length], head);
+            let whole = out.len();
+            encode(&mut out, Opcode::Ping, b"", None);
+            assert_eq!(first_frame(&out), (Some(Opcode::Text), whole));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_is_found_at_each_byte() {
+        let mut frames = Vec::new();
+        encode(&mut frames, Opcode::Text, &[b'x'; 126], None);
+        encode(&mut frames, Opcode::Text, b"y", None);
+        for written in 0..=frames.len() {
+            let rest = rest_of_frame(&frames, 0, written);
+            let ends = [0, 130, 133];
+            assert!(ends.contains(&(written + rest)) && rest < 130, "{written}: {rest}");
+            for before in 0..written {
+                let cut = rest_of_frame(&frames, 0, before);
+                assert_eq!(rest_of_frame(&frames[before..], cut, written - before), rest);
+            }
         }
     }
 }

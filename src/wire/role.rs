@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::wire::ids::PeerId;
 
-/// What a peer is in its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a peer is in its room; whoever has more rights comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Leads the room: may mute others and invite.
     Host,

@@ -23,21 +23,13 @@ const SECURE: &str = "__Host-openstudio-id";
 /// How long a browser keeps it, in seconds.
 const MAX_AGE: u32 = 24 * 3600;
 
-/// Who is behind a request for a WebSocket, and the cookie that its answer sets.
-#[derive(Debug)]
-pub struct Identified {
-    /// The identity of the cookie, or a new one.
-    pub identity: Identity,
-    /// The `Set-Cookie` of the answer; `None` for a page of another origin, which has none.
-    pub set_cookie: Option<HeaderValue>,
-}
-
-/// Looks at the cookie of a request, where its page may have one. `ip` is the other end of TCP.
-pub fn identify(state: &State, headers: &HeaderMap, ip: IpAddr) -> Identified {
+/// The identity of the cookie of a request or a new one, and the `Set-Cookie` of the answer: `None` for a page of another
+/// origin, which has none. `ip` is the other end of TCP.
+pub fn identify(state: &State, headers: &HeaderMap, ip: IpAddr) -> (Identity, Option<HeaderValue>) {
     let is_secure = is_secure(state, headers, ip);
     let allowed = state.studio.config.allowed_origins.as_deref();
     if !is_own_page(headers, is_secure, allowed) {
-        return Identified { identity: Identity::random(), set_cookie: None };
+        return (Identity::random(), None);
     }
     let (name, attribute) = if is_secure { (SECURE, "; Secure") } else { (PLAIN, "") };
     let cookie = cookie(headers, name).unwrap_or_else(Cookie::random);
@@ -45,7 +37,7 @@ pub fn identify(state: &State, headers: &HeaderMap, ip: IpAddr) -> Identified {
         "{name}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={MAX_AGE}{attribute}",
         cookie.text()
     );
-    Identified { identity: cookie.identity(), set_cookie: HeaderValue::try_from(text).ok() }
+    (cookie.identity(), HeaderValue::try_from(text).ok())
 }
 
 /// Whether the client came by TLS: to this port, or to a proxy that says so once.

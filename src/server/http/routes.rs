@@ -235,8 +235,7 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
         state.studio.journal.log(Event::MetricsRefused { client_ip, fix });
         return not_found();
     }
-    let (peers, rooms, outbox_bytes) = state.studio.hub.count();
-    let counts = Counts { clients: state.clients.taken(), peers, rooms, outbox_bytes };
+    let counts = Counts { clients: state.clients.taken(), ..state.studio.hub.count() };
     let text = state.studio.metrics.text(counts, state.studio.journal.lost());
     let reply = Response::builder()
         .header(header::CONTENT_TYPE, CONTENT_TYPE)

@@ -15,17 +15,18 @@ use warp::http::{Method, Response, StatusCode, Version};
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
-use crate::server::http::identity_cookie::{Identified, identify};
+use crate::server::http::identity_cookie::identify;
 use crate::server::limits::address;
 use crate::server::limits::clients::Full;
 use crate::server::progress::Tracked;
 use crate::server::session::session::Session;
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
-use crate::signaling::conversation::Conversation;
+use crate::signaling::conversation::{Conversation, Identified};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::handshake::{accept_key, is_key};
+use crate::wire::ids::Identity;
 use crate::wire::text::quoted;
 
 /// Where proxies write down for whom they ask.
@@ -33,6 +34,9 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Where some proxies do.
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The query of a WebSocket that only checks the server: it has no cookie, and nothing is kept for it.
+pub const CHECK: &str = "check";
 
 /// What the accept loop puts beside each request.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +52,15 @@ pub struct Caller {
 pub fn upgrade<C: Conversation>(
     state: Arc<State>,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
+        .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Caller>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .and_then(move |method, headers, caller, upgrade| {
-            let reply = handshake::<C>(&state, &method, &headers, caller, upgrade);
+        .and_then(move |method, query: String, headers, caller, upgrade| {
+            let is_check = query == CHECK;
+            let reply = handshake::<C>(&state, &method, &headers, is_check, caller, upgrade);
             std::future::ready(reply)
         })
 }
@@ -62,6 +69,7 @@ fn handshake<C: Conversation>(
     state: &Arc<State>,
     method: &Method,
     headers: &HeaderMap,
+    is_check: bool,
     caller: Caller,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Reply, Rejection> {
@@ -90,9 +98,13 @@ fn handshake<C: Conversation>(
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_ACCEPT, accept_key(key));
-    let Identified { identity, set_cookie } = identify(state, headers, caller.ip);
+    let (identity, set_cookie) = match is_check {
+        true => (Identity::random(), None),
+        false => identify(state, headers, caller.ip),
+    };
     match set_cookie {
         Some(set_cookie) => reply = reply.header(header::SET_COOKIE, set_cookie),
+        None if is_check => {}
         None => {
             let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
             let origin = quoted(&String::from_utf8_lossy(origin));
@@ -108,7 +120,8 @@ fn handshake<C: Conversation>(
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the slot is given back.
         if let Ok((socket, mut early)) = upgrade.await.map(into_socket) {
-            Session::<C>::new(state, slot, client_ip, identity, socket).run(&mut early).await;
+            let identified = Identified { identity, is_check };
+            Session::<C>::new(state, slot, client_ip, identified, socket).run(&mut early).await;
         }
     });
     let reply = reply.body(String::new());

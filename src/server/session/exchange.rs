@@ -109,6 +109,9 @@ impl<C: Conversation> Exchange<C> {
         if let Ready::Settled { holder_lives } = ready {
             return self.settle(holder_lives);
         }
+        if self.conversation.is_to_yield() {
+            return Turn::End(self.yield_place());
+        }
         if let Some(end) = self.take_challenge() {
             return Turn::End(end);
         }
@@ -142,6 +145,22 @@ impl<C: Conversation> Exchange<C> {
         })
     }
 
+    /// Handles the whole messages that have come, and ends: another connection of the client takes its place.
+    fn yield_place(&mut self) -> End {
+        with_scratch(|scratch| {
+            // At the end of TCP there may be messages before it.
+            let _ = self.link.read_ahead(&mut scratch.input);
+            while self.link.has_unread() && !self.conversation.is_contesting() {
+                let mut unread = self.link.take_unread();
+                if self.receive(&mut unread, &mut scratch.out).is_some() {
+                    break;
+                }
+            }
+            let _ = self.flush(&mut scratch.out.frames);
+            End::Refused(CloseCode::REPLACED)
+        })
+    }
+
     /// The end of a contest, and then what the client has said since.
     fn settle(&mut self, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
@@ -149,9 +168,17 @@ impl<C: Conversation> Exchange<C> {
             if self.link.read_ahead(&mut scratch.input).is_err() {
                 return Turn::End(End::Gone);
             }
-            self.with_replies(&mut scratch.out, |conversation, replies| {
-                conversation.settle(holder_lives, replies);
+            let news = self.with_replies(&mut scratch.out, |conversation, replies| {
+                conversation.settle(holder_lives, replies)
             });
+            if !news.is_empty() {
+                // As in `message`.
+                let end = self.flush(&mut scratch.out.frames);
+                news.send(&self.state.studio.metrics);
+                if let Some(end) = end {
+                    return Turn::End(end);
+                }
+            }
             let mut unread = self.link.take_unread();
             let end = self.receive(&mut unread, &mut scratch.out);
             let end = self.flush(&mut scratch.out.frames).or(end);
@@ -344,7 +371,8 @@ mod tests {
     use crate::wire::ids::Identity;
 
     fn info() -> ClientInfo {
-        ClientInfo { client: ClientId(1), ip: [127, 0, 0, 1].into(), identity: Identity::random() }
+        let (ip, identity) = ([127, 0, 0, 1].into(), Identity::random());
+        ClientInfo { client: ClientId(1), ip, identity, is_check: false }
     }
 
     /// A conversation in which ten messages take as long as a turn.

@@ -15,7 +15,7 @@ use crate::server::session::outcome::{End, Goodbye, Turn};
 use crate::server::session::socket::Socket;
 use crate::wire::codes::CloseCode;
 use crate::wire::decoder::{Decoder, Received};
-use crate::wire::frame::encode_close;
+use crate::wire::frame::{encode_close, messages, rest_of_frame};
 use crate::wire::head::Endpoint;
 
 /// How long the server reads on after its last frame. Closing a socket with unread bytes in it would
@@ -42,6 +42,8 @@ pub struct Link {
     decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
     pending: Vec<u8>,
+    /// How much of it is the rest of a frame that the socket took the beginning of.
+    cut: usize,
     /// What was read and has to wait: for the client's next turn, or until a contest is settled.
     unread: Vec<u8>,
     bytes_in: u64,
@@ -52,7 +54,8 @@ impl Link {
     /// A connection on which the handshake is over; messages have `max_message` bytes at most.
     pub fn new(socket: Socket, max_message: usize) -> Self {
         let decoder = Decoder::new(Endpoint::Server, max_message);
-        Self { socket, decoder, pending: Vec::new(), unread: Vec::new(), bytes_in: 0, bytes_out: 0 }
+        let (pending, unread) = (Vec::new(), Vec::new());
+        Self { socket, decoder, pending, cut: 0, unread, bytes_in: 0, bytes_out: 0 }
     }
 
     /// How many bytes have come that were looked at, and how many were sent.
@@ -161,7 +164,10 @@ impl Link {
             let written = self.socket.write(out);
             if let Ok(written) = written {
                 self.bytes_out += written as u64;
-                self.pending.extend_from_slice(&out[written..]);
+                if written < out.len() {
+                    self.cut = rest_of_frame(out, 0, written);
+                    self.pending.extend_from_slice(&out[written..]);
+                }
             }
             out.clear();
             return written.map(|_| false);
@@ -169,11 +175,17 @@ impl Link {
         self.pending.append(out);
         let written = self.socket.write(&self.pending)?;
         self.bytes_out += written as u64;
+        self.cut = rest_of_frame(&self.pending, self.cut, written);
         self.pending.drain(..written);
         if self.pending.is_empty() {
             self.pending = Vec::new();
         }
         Ok(written > 0)
+    }
+
+    /// Takes the messages that the socket has taken nothing of, for another connection of the same client.
+    pub fn take_unsent(&mut self) -> Vec<u8> {
+        messages(&std::mem::take(&mut self.pending)[std::mem::take(&mut self.cut)..])
     }
 
     /// Sends a close frame. Nothing is to be written behind it.
@@ -303,6 +315,26 @@ pub(super) mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
         (client, Socket::plain(stream))
+    }
+
+    #[tokio::test]
+    async fn messages_that_were_not_begun_are_for_another_connection() {
+        let (_client, socket) = connected().await;
+        let mut link = Link::new(socket, 1000);
+        // The first fills the socket, and the last one is whole.
+        let mut frames = Vec::new();
+        encode(&mut frames, Opcode::Text, &vec![b'x'; 20_000_000], None);
+        let cut = frames.len();
+        encode(&mut frames, Opcode::Ping, b"", None);
+        for length in [0, 125, 126, 65_536] {
+            encode(&mut frames, Opcode::Text, &vec![b'y'; length], None);
+        }
+        let expected = frames[cut + 2..].to_vec();
+        link.write(&mut frames).unwrap();
+        assert!(link.pending() > expected.len() + 2, "the rest of the first one waits");
+        link.write(&mut Vec::new()).unwrap();
+        assert_eq!(link.take_unsent(), expected);
+        assert_eq!((link.pending(), link.cut), (0, 0));
     }
 
     #[tokio::test]

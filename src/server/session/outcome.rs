@@ -6,6 +6,7 @@
 use tokio::task::consume_budget;
 
 use crate::server::limits::fairness::Fairness;
+use crate::signaling::registry::parting::Parting;
 use crate::wire::codes::CloseCode;
 
 /// Why the talking stops.
@@ -29,6 +30,23 @@ impl End {
             Self::Closed(code) => Some((code, "")),
             Self::Refused(code) | Self::Going(code) => Some((Some(code.0), code.reason())),
         }
+    }
+
+    /// How the client goes, for the others.
+    pub fn parting(self) -> Parting {
+        match self {
+            // A page that is closed or loaded again says 1001 (RFC 6455 section 7.4.1).
+            Self::Closed(None | Some(1000)) => Parting::Left,
+            Self::Closed(_) => Parting::Away,
+            Self::Refused(_) | Self::Gone => Parting::Broken,
+            Self::Going(_) => Parting::Stopping,
+        }
+    }
+
+    /// Whether what the client did not get is for another connection of its own: where this one has ended, or is
+    /// replaced.
+    pub fn keeps_unsent(self) -> bool {
+        matches!(self, Self::Gone | Self::Refused(CloseCode::REPLACED))
     }
 
     /// The code for the log, and whose it was.

@@ -18,11 +18,10 @@ use crate::server::session::outcome::{End, Goodbye, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::signaling::conversation::{ClientInfo, Conversation};
+use crate::signaling::conversation::{ClientInfo, Conversation, Identified};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::codes::CloseCode;
-use crate::wire::ids::Identity;
 
 /// A connected client.
 #[derive(Debug)]
@@ -37,15 +36,16 @@ pub struct Session<C> {
 }
 
 impl<C: Conversation> Session<C> {
-    /// A session for the client that sits on `slot` and connects from `ip` by `socket`, with `identity` behind it.
+    /// A session for the client that sits on `slot` and connects from `ip` by `socket`, and is `identified`.
     pub fn new(
         state: Arc<State>,
         slot: Slot,
         ip: IpAddr,
-        identity: Identity,
+        identified: Identified,
         socket: Socket,
     ) -> Self {
         let (client_ip, client_id) = (ip, slot.client);
+        let Identified { identity, is_check } = identified;
         match slot.crowded() {
             None => state.studio.journal.log(Event::ClientConnected { client_ip, client_id }),
             Some(Crowded { limit }) => {
@@ -56,7 +56,7 @@ impl<C: Conversation> Session<C> {
         Self {
             exchange: Exchange::new(
                 state,
-                ClientInfo { client: slot.client, ip, identity },
+                ClientInfo { client: slot.client, ip, identity, is_check },
                 socket,
             ),
             crowded: slot.crowded().is_some(),
@@ -83,8 +83,9 @@ impl<C: Conversation> Session<C> {
     async fn serve(&mut self, early: &mut Vec<u8>) {
         let end = self.talk(early).await;
         *early = Vec::new();
-        // The others need not wait for the goodbye. At a stop they go as well: no call has to end for it.
-        self.exchange.conversation.leave(!matches!(end, End::Going(_)));
+        // The others need not wait for the goodbye.
+        let unsent = if end.keeps_unsent() { self.exchange.link.take_unsent() } else { Vec::new() };
+        self.exchange.conversation.leave(end.parting(), unsent);
         self.leave(end).await;
     }
 
@@ -211,13 +212,14 @@ mod tests {
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
     use crate::wire::frame::{Opcode, encode};
-    use crate::wire::ids::PeerId;
+    use crate::wire::ids::{Identity, PeerId};
     use crate::wire::reply::ServerMessage;
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
         let slot = state.clients.admit([127, 0, 0, 1].into()).unwrap();
-        Session::new(state, slot, [127, 0, 0, 1].into(), Identity::random(), socket)
+        let identified = Identified { identity: Identity::random(), is_check: false };
+        Session::new(state, slot, [127, 0, 0, 1].into(), identified, socket)
     }
 
     #[tokio::test]

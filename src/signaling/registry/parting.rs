@@ -1,0 +1,360 @@
+//! How a peer goes, and what of it stays for a while.
+//!
+//! Owns when a seat is kept and a role reserved, and who hears that somebody has left. It deliberately does not know how
+//! much is kept, and what is given up first.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::signaling::broadcast::Audience;
+use crate::signaling::budget::ClientBudget;
+use crate::signaling::identity::absence::{Absence, SEAT_TIME};
+use crate::signaling::outbox::Outbox;
+use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
+use crate::signaling::rooms::After;
+use crate::telemetry::subnet::subnet;
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::role::Role;
+
+/// How a client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// By its own will, for good.
+    Left,
+    /// By its own will, and it may come back: a page that is loaded again.
+    Away,
+    /// Its connection broke, or the server ended it.
+    Broken,
+    /// With the server, and everybody else.
+    Stopping,
+}
+
+/// A seat that nobody sits on any longer.
+#[derive(Debug)]
+pub struct LeftSeat {
+    /// Whose it was.
+    pub arrival: Arrival,
+    /// Under which id.
+    pub peer: PeerId,
+    /// Where.
+    pub room: RoomId,
+    /// Whom to tell.
+    pub(in crate::signaling) others: Audience,
+}
+
+/// What is left to be done when a change is made, without the lock.
+#[derive(Debug, Default)]
+pub(in crate::signaling) struct Aftermath {
+    /// Clients that end with 4010.
+    pub(in crate::signaling) replaced: Vec<Arc<Outbox>>,
+    /// Seats that have ended.
+    pub(in crate::signaling) left: Vec<LeftSeat>,
+}
+
+impl Aftermath {
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.replaced.append(&mut other.replaced);
+        self.left.append(&mut other.left);
+    }
+}
+
+/// What is kept for a client that has gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// Where it was.
+    pub room: RoomId,
+    /// Whether its seat is kept.
+    pub has_seat: bool,
+    /// The role that is reserved, if one is.
+    pub role: Option<Role>,
+    /// Whether something else was given up for it: an address, or all of them, have as much as may be kept.
+    pub is_full: bool,
+}
+
+/// What is over.
+#[derive(Debug)]
+pub(in crate::signaling) struct Expired {
+    /// Rooms that have reached their age, with who was in them.
+    pub(in crate::signaling) rooms: Vec<(RoomId, Audience)>,
+    /// Seats whose time is over.
+    pub(in crate::signaling) after: Aftermath,
+    /// When the next thing is over.
+    pub(in crate::signaling) next: Option<Instant>,
+}
+
+impl Registry {
+    /// `client` has gone, with what it may still send, if it is still the one that has the id `peer`. Returns what is
+    /// kept for it, if anything is.
+    pub(in crate::signaling) fn part(
+        &mut self,
+        peer: PeerId,
+        client: ClientId,
+        parting: Parting,
+        budget: ClientBudget,
+        now: Instant,
+    ) -> (Option<Remains>, Aftermath) {
+        let budget = Some(budget);
+        match self.peers.get(&peer) {
+            Some(found) if found.arrival.client == client => {
+                self.depart(peer, parting, budget, now)
+            }
+            _ => (None, Aftermath::default()),
+        }
+    }
+
+    fn depart(
+        &mut self,
+        peer: PeerId,
+        parting: Parting,
+        budget: Option<ClientBudget>,
+        now: Instant,
+    ) -> (Option<Remains>, Aftermath) {
+        let mut after = Aftermath::default();
+        let Some(Peer { arrival, seat, .. }) = self.peers.remove(&peer) else {
+            return (None, after);
+        };
+        self.identities.leave(arrival.identity, now);
+        let Some(seat) = seat else { return (None, after) };
+        let role = self.rooms.get(&seat.room).and_then(|room| room.role(peer));
+        let Some(role) = role else { return (None, after) };
+        let absence = self.absence(peer, &arrival, &seat, role, parting, now);
+        let has_seat = absence.as_ref().is_some_and(|absence| absence.seat_end.is_some());
+        let (room, identity) = (seat.room.clone(), arrival.identity);
+        if has_seat {
+            let outbox = arrival.outbox.successor();
+            outbox.enter(self.rooms.number(&room));
+            let arrival = Arrival { outbox, ..arrival.clone() };
+            self.kept.insert(peer, Kept { arrival, seat, budget });
+        }
+        let remains = absence.map(|absence| {
+            let reserved = absence.role_end.map(|_| role);
+            let given_up = self.absences.add(absence);
+            let is_full = !given_up.is_empty();
+            for other in given_up {
+                if other.seat_end.is_some() {
+                    after.left.extend(self.leave_kept(other.peer, &other.room, now));
+                }
+            }
+            Remains { room: room.clone(), has_seat, role: reserved, is_full }
+        });
+        if !has_seat {
+            after.left.push(self.vacate(peer, arrival, &room, now));
+        }
+        // It may have been too much itself.
+        (remains.filter(|_| self.absences.owns(identity, peer)), after)
+    }
+
+    /// What is kept for a client that goes like this.
+    fn absence(
+        &self,
+        peer: PeerId,
+        arrival: &Arrival,
+        seat: &Seat,
+        role: Role,
+        parting: Parting,
+        now: Instant,
+    ) -> Option<Absence> {
+        if arrival.is_check || matches!(parting, Parting::Left | Parting::Stopping) {
+            return None;
+        }
+        // An id has one seat that is kept.
+        let keeps_seat = parting == Parting::Broken && !self.kept.contains_key(&peer);
+        let absence = Absence {
+            seat_end: keeps_seat.then(|| now + SEAT_TIME),
+            ..self.reserved_for(peer, arrival, seat, role, now)?
+        };
+        (absence.seat_end.is_some() || absence.role_end.is_some()).then_some(absence)
+    }
+
+    /// The role that is reserved for a client if it goes at `now`.
+    fn reserved_for(
+        &self,
+        peer: PeerId,
+        arrival: &Arrival,
+        seat: &Seat,
+        role: Role,
+        now: Instant,
+    ) -> Option<Absence> {
+        let room_since = self.rooms.since(&seat.room)?;
+        let role_end = now + self.limits.role_reserve;
+        let role_end = self.rooms.end_of(room_since).map_or(role_end, |end| end.min(role_end));
+        Some(Absence {
+            identity: arrival.identity,
+            peer,
+            room: seat.room.clone(),
+            role,
+            invite_end: seat.invite_end,
+            subnet: Some(subnet(arrival.ip)),
+            room_since,
+            seat_end: None,
+            role_end: self.is_reserved(role).then_some(role_end).filter(|end| *end > now),
+        })
+    }
+
+    /// Whether a role is worth to be reserved: where everybody comes in as a guest, that one is not.
+    pub(super) fn is_reserved(&self, role: Role) -> bool {
+        role.leads() || self.limits.is_invited_only
+    }
+
+    /// Ends `client`, which was silent, if it still has the id `peer`: its seat is kept.
+    pub(in crate::signaling) fn silence(
+        &mut self,
+        peer: PeerId,
+        client: ClientId,
+        now: Instant,
+    ) -> Aftermath {
+        self.replace(peer, Some(client), Parting::Broken, now)
+    }
+
+    /// Ends who has the id `peer`, which is somebody else's.
+    pub(super) fn evict(&mut self, peer: PeerId, now: Instant) -> Aftermath {
+        self.replace(peer, None, Parting::Away, now)
+    }
+
+    fn replace(
+        &mut self,
+        peer: PeerId,
+        client: Option<ClientId>,
+        parting: Parting,
+        now: Instant,
+    ) -> Aftermath {
+        let Some(found) = self.peers.get(&peer) else { return Aftermath::default() };
+        if client.is_some_and(|client| client != found.arrival.client) {
+            return Aftermath::default();
+        }
+        let outbox = Arc::clone(&found.arrival.outbox);
+        let (_, mut after) = self.depart(peer, parting, None, now);
+        after.replaced.push(outbox);
+        after
+    }
+
+    /// Takes the seat that is kept for a client's identity under the id `peer`, and the id with it. Returns what is left
+    /// to be done for whoever had the id meanwhile.
+    pub(super) fn take_seat(
+        &mut self,
+        peer: PeerId,
+        arrival: &Arrival,
+        now: Instant,
+    ) -> Option<(Kept, Aftermath)> {
+        self.absences.take_seat(arrival.identity, peer)?;
+        let kept = self.kept.remove(&peer)?;
+        let after = self.evict(peer, now);
+        arrival.outbox.follow(&kept.arrival.outbox);
+        self.hold(peer, arrival.clone());
+        if let Some(found) = self.peers.get_mut(&peer) {
+            found.seat = Some(kept.seat.clone());
+        }
+        Some((kept, after))
+    }
+
+    /// Ends the seat of this identity if more waits for it than may.
+    pub(super) fn end_full_seat(
+        &mut self,
+        peer: PeerId,
+        identity: Identity,
+        now: Instant,
+    ) -> Aftermath {
+        let kept = self.kept.get(&peer).filter(|kept| kept.arrival.identity == identity);
+        match kept.filter(|kept| kept.arrival.outbox.is_closed()) {
+            Some(kept) => {
+                let room = kept.seat.room.clone();
+                self.end_seat(peer, identity, &room, now)
+            }
+            None => Aftermath::default(),
+        }
+    }
+
+    /// Ends a seat that is kept; the role may be reserved still.
+    pub(super) fn end_seat(
+        &mut self,
+        peer: PeerId,
+        identity: Identity,
+        room: &RoomId,
+        now: Instant,
+    ) -> Aftermath {
+        self.absences.end_seat(identity, peer);
+        let left = self.leave_kept(peer, room, now).into_iter().collect();
+        Aftermath { left, ..Aftermath::default() }
+    }
+
+    /// Nobody sits any longer on the seat that was kept.
+    pub(super) fn leave_kept(
+        &mut self,
+        peer: PeerId,
+        room: &RoomId,
+        now: Instant,
+    ) -> Option<LeftSeat> {
+        self.kept.get(&peer).filter(|kept| kept.seat.room == *room)?;
+        let kept = self.kept.remove(&peer)?;
+        Some(self.vacate(peer, kept.arrival, room, now))
+    }
+
+    /// Takes a peer out of its room: which, and whom to tell.
+    pub(in crate::signaling) fn leave(&mut self, peer: PeerId, now: Instant) -> Option<LeftSeat> {
+        let found = self.peers.get_mut(&peer)?;
+        let Seat { room, .. } = found.seat.take()?;
+        found.arrival.outbox.enter(None);
+        let arrival = found.arrival.clone();
+        Some(self.vacate(peer, arrival, &room, now))
+    }
+
+    fn vacate(&mut self, peer: PeerId, arrival: Arrival, room: &RoomId, now: Instant) -> LeftSeat {
+        if self.rooms.leave(peer, room, now) == After::EndedUnused {
+            self.absences.forget_uninvited(room);
+        }
+        LeftSeat { arrival, peer, room: room.clone(), others: self.audience(room) }
+    }
+
+    /// Ends what is over at `now`: rooms that are too old, seats and roles that were kept for long enough.
+    pub(in crate::signaling) fn expire(&mut self, now: Instant) -> Expired {
+        let mut rooms = Vec::new();
+        while let Some(id) = self.rooms.too_old(now) {
+            let everyone = self.end_for_all(&id);
+            rooms.push((id, everyone));
+        }
+        let mut after = Aftermath::default();
+        for (peer, room) in self.absences.expire(now) {
+            after.left.extend(self.leave_kept(peer, &room, now));
+        }
+        let next = self.rooms.next_end().into_iter().chain(self.absences.next_end()).min();
+        Expired { rooms, after, next }
+    }
+
+    /// Ends a room with everyone in it, and what is kept there: whom to tell.
+    fn end_for_all(&mut self, id: &RoomId) -> Audience {
+        let everyone = Audience { ends: true, ..self.audience(id) };
+        for peer in self.absences.end_room(id) {
+            self.kept.remove(&peer);
+        }
+        let room = self.rooms.end(id);
+        for participant in room.iter().flat_map(|room| room.participants()) {
+            let found = self.peers.get_mut(&participant.peer_id);
+            if let Some(found) =
+                found.filter(|found| found.seat.as_ref().is_some_and(|seat| seat.room == *id))
+            {
+                found.seat = None;
+            }
+        }
+        everyone
+    }
+
+    /// What is kept, and what will be if the server ends without a word: the roles of all who are present.
+    pub(in crate::signaling) fn reserved(&self, now: Instant) -> (Vec<Absence>, Vec<Absence>) {
+        let kept = self.absences.iter().filter(|absence| absence.role_end.is_some()).cloned();
+        let present = self.peers.iter().filter_map(|(peer, Peer { arrival, seat, .. })| {
+            let seat = seat.as_ref().filter(|_| !arrival.is_check)?;
+            let role = self.rooms.get(&seat.room)?.role(*peer)?;
+            self.reserved_for(*peer, arrival, seat, role, now)
+        });
+        (kept.collect(), present.filter(|absence| absence.role_end.is_some()).collect())
+    }
+
+    /// Keeps what was reserved before a restart.
+    pub(in crate::signaling) fn remember(&mut self, absences: Vec<Absence>) {
+        for absence in absences {
+            // Nobody has a seat yet.
+            let _ = self.absences.add(absence);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The rooms that there are.
+//!
+//! Owns how rooms begin and end, and how old they are. It is pure: the time is an argument, and it deliberately does not
+//! know how a peer comes into one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::signaling::outbox::RoomNumber;
+use crate::signaling::room::Room;
+use crate::wire::ids::{PeerId, RoomId};
+use crate::wire::role::Role;
+
+/// How long a room has to live before it counts as used, where nobody met in it.
+const USED_TIME: Duration = Duration::from_secs(60);
+
+/// Every room has somebody in it.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    /// The age at which a room ends, or `None` for no such age.
+    ttl: Option<Duration>,
+    by_id: HashMap<RoomId, Held>,
+    /// The same in the order of their age.
+    ages: BTreeMap<(Instant, RoomNumber), RoomId>,
+    /// How many there have been.
+    numbers: RoomNumber,
+}
+
+/// A room, and since when it is held.
+#[derive(Debug)]
+struct Held {
+    room: Room,
+    since: Instant,
+    number: RoomNumber,
+    /// Whether two peers were in it at one time.
+    had_two: bool,
+}
+
+/// What became of a room that somebody has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Others are in it.
+    GoesOn,
+    /// It has ended, after two had met in it or a minute.
+    Ended,
+    /// It has ended, and was hardly used.
+    EndedUnused,
+}
+
+impl Rooms {
+    /// No rooms, which end at the age of `ttl`.
+    pub fn new(ttl: Option<Duration>) -> Self {
+        Self { ttl, ..Self::default() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// A room that there is.
+    pub fn get(&self, id: &RoomId) -> Option<&Room> {
+        self.by_id.get(id).map(|held| &held.room)
+    }
+
+    /// A room that there is, to be changed. Nobody enters or leaves it here.
+    pub fn get_mut(&mut self, id: &RoomId) -> Option<&mut Room> {
+        self.by_id.get_mut(id).map(|held| &mut held.room)
+    }
+
+    /// What tells a room from another one that had the same id before.
+    pub fn number(&self, id: &RoomId) -> Option<RoomNumber> {
+        self.by_id.get(id).map(|held| held.number)
+    }
+
+    /// When a room was made.
+    pub fn since(&self, id: &RoomId) -> Option<Instant> {
+        self.by_id.get(id).map(|held| held.since)
+    }
+
+    /// Puts a peer into a room, which is made where it is not there, as if at `since`.
+    pub fn enter(&mut self, peer: PeerId, id: &RoomId, role: Role, since: Instant) -> RoomNumber {
+        let (numbers, ages) = (&mut self.numbers, &mut self.ages);
+        let held = self.by_id.entry(id.clone()).or_insert_with(|| {
+            *numbers += 1;
+            ages.insert((since, *numbers), id.clone());
+            Held { room: Room::default(), since, number: *numbers, had_two: false }
+        });
+        held.room.enter(peer, role);
+        held.had_two |= held.room.participants().nth(1).is_some();
+        held.number
+    }
+
+    /// Takes a peer out of a room at `now`. The last one out ends it.
+    pub fn leave(&mut self, peer: PeerId, id: &RoomId, now: Instant) -> After {
+        let Some(held) = self.by_id.get_mut(id) else { return After::Ended };
+        if !held.room.leave(peer) {
+            return After::GoesOn;
+        }
+        let was_used = held.had_two || now - held.since >= USED_TIME;
+        self.end(id);
+        if was_used { After::Ended } else { After::EndedUnused }
+    }
+
+    /// The oldest room, where it is too old at `now`.
+    pub fn too_old(&self, now: Instant) -> Option<RoomId> {
+        let (_, id) = self.ages.first_key_value()?;
+        self.next_end().filter(|end| *end <= now).map(|_| id.clone())
+    }
+
+    /// When the oldest room ends.
+    pub fn next_end(&self) -> Option<Instant> {
+        let ((since, _), _) = self.ages.first_key_value()?;
+        self.ttl.map(|ttl| *since + ttl)
+    }
+
+    /// When a room ends that was made at `since`.
+    pub fn end_of(&self, since: Instant) -> Option<Instant> {
+        self.ttl.map(|ttl| since + ttl)
+    }
+
+    /// Ends a room: who was in it.
+    pub fn end(&mut self, id: &RoomId) -> Option<Room> {
+        let held = self.by_id.remove(id)?;
+        self.ages.remove(&(held.since, held.number));
+        Some(held.room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn peer(number: u8) -> PeerId {
+        PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap()
+    }
+
+    #[test]
+    fn the_last_one_out_ends_a_room() {
+        let (mut rooms, start, id) = (Rooms::default(), Instant::now(), RoomId::from("show"));
+        let first = rooms.enter(peer(1), &id, Role::Host, start);
+        assert_eq!(rooms.leave(peer(1), &id, start + USED_TIME - SECOND), After::EndedUnused);
+        let second = rooms.enter(peer(1), &id, Role::Host, start);
+        assert_ne!(first, second, "another room, of the same name");
+        assert_eq!(rooms.leave(peer(1), &id, start + USED_TIME), After::Ended);
+        rooms.enter(peer(1), &id, Role::Host, start);
+        rooms.enter(peer(2), &id, Role::Guest, start);
+        assert_eq!(rooms.leave(peer(1), &id, start), After::GoesOn);
+        assert_eq!(rooms.leave(peer(2), &id, start), After::Ended, "two had met");
+        assert_eq!((rooms.count(), rooms.ages.len()), (0, 0));
+    }
+
+    #[test]
+    fn rooms_end_in_the_order_of_their_age() {
+        let (mut rooms, start) = (Rooms::new(Some(60 * SECOND)), Instant::now());
+        let (young, old) = (RoomId::from("young"), RoomId::from("old"));
+        rooms.enter(peer(1), &young, Role::Host, start + SECOND);
+        // Made later, in the place of one that was there before.
+        rooms.enter(peer(2), &old, Role::Host, start);
+        assert_eq!(rooms.next_end(), Some(start + 60 * SECOND));
+        assert_eq!(rooms.too_old(start + 59 * SECOND), None);
+        assert_eq!(rooms.too_old(start + 60 * SECOND), Some(old.clone()));
+        assert!(rooms.end(&old).is_some());
+        assert_eq!(rooms.next_end(), Some(start + 61 * SECOND));
+    }
+}

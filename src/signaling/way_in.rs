@@ -1,0 +1,181 @@
+//! How a member comes into a room by `create-or-join-room`.
+//!
+//! Owns what a name, a token and a reserved role are worth there, and in which order they are looked at. It deliberately
+//! does not know who is in a room.
+
+use std::fmt;
+
+use crate::signaling::broadcast::News;
+use crate::signaling::entry::{Entered, Entry, EntryError};
+use crate::signaling::hub::Challenged;
+use crate::signaling::member::{
+    Member, already_in, invalid_role, invite_required, room_full, unix_s,
+};
+use crate::station::token_claims::{Invite, RoomToken, TokenError};
+use crate::station::tokens::CHAIN_TIME;
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::RoomId;
+use crate::wire::reply::{Access, ServerMessage};
+use crate::wire::request::Envelope;
+use crate::wire::role::Role;
+use crate::wire::text::quoted;
+
+/// What somebody has brought for the way in.
+#[derive(Clone, Debug)]
+struct Pass {
+    /// Where it leads.
+    room: RoomId,
+    brought: Brought,
+}
+
+#[derive(Clone, Debug)]
+enum Brought {
+    Invite(Invite),
+    Room(RoomToken),
+}
+
+impl Member<'_> {
+    /// Asks another client of the member's identity whether it lives, if it has a role in the room that the message leads
+    /// into.
+    pub fn challenge_rival(&self, envelope: &Envelope) -> Option<Challenged> {
+        let room = match envelope.chosen_room() {
+            Some(room) => room?,
+            None => self.pass(envelope).ok()??.room,
+        };
+        self.studio.hub.challenge_rival(self.id, &room)
+    }
+
+    /// Takes the member into a room, which is made where it is not there, or tells it again how its own room is. Returns
+    /// what the others are to hear then.
+    ///
+    /// # Errors
+    ///
+    /// When the room, the invite or the role is invalid, an invite is missing, or the peer is in another room.
+    pub fn create_or_join_room(
+        &self,
+        envelope: &Envelope,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let room = envelope.chosen_room();
+        if room.as_ref().is_some_and(Option::is_none) {
+            return Err(invalid_room());
+        }
+        let room = room.flatten();
+        // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
+        let present = self.studio.hub.present(self.id);
+        let entered = match (present, room) {
+            (Some(present), Some(room)) if present.room_id == room => present,
+            (Some(present), Some(_)) => return Err(already_in(present.room_id)),
+            // Without a name of a room, a token has one.
+            (Some(present), None) => match self.pass(envelope)? {
+                Some(pass) if pass.room == present.room_id => present,
+                _ => return Err(already_in(present.room_id)),
+            },
+            (None, room) => {
+                let entered = self.enter(envelope, room)?;
+                self.log_entered(&entered.room_id, entered.role);
+                entered
+            }
+        };
+        let Entered { role, invite_end, .. } = entered;
+        let token = self.studio.tokens.room(
+            self.id,
+            &entered.room_id,
+            role,
+            self.identity,
+            (self.studio.config.room_access, invite_end),
+            unix_s(),
+        );
+        let ice = self.ice();
+        let access = Access { role, token: &token, ice: &ice };
+        Ok(self.entered(entered, Some(access), envelope.request_id(), say))
+    }
+
+    /// What the token says that a message brings, with its room.
+    fn pass(&self, envelope: &Envelope) -> Result<Option<Pass>, Refusal> {
+        let Some(token) = envelope.invite_token() else {
+            return Ok(None);
+        };
+        let (tokens, access) = (&self.studio.tokens, self.studio.config.room_access);
+        let (brought, counts) = match tokens.check(&token, unix_s()) {
+            Ok(invite) => {
+                let counts = invite.counts(access);
+                (Brought::Invite(invite), counts)
+            }
+            Err(why) => {
+                let refused = || Refusal::new(ErrorCode::InvalidInvite, why);
+                let token = tokens.check_room(&token, unix_s()).ok_or_else(refused)?;
+                let counts = token.counts(access);
+                (Brought::Room(token), counts)
+            }
+        };
+        if !counts {
+            return Err(invite_required());
+        }
+        let (Brought::Invite(Invite { room_id, .. }) | Brought::Room(RoomToken { room_id, .. })) =
+            &brought;
+        let room = RoomId::parse(room_id).ok_or_else(invalid_room)?;
+        Ok(Some(Pass { room, brought }))
+    }
+
+    /// Takes the member into `room`, into that of its token where it names none, or into a new one.
+    fn enter(&self, envelope: &Envelope, room: Option<RoomId>) -> Result<Entered, Refusal> {
+        let pass = self.pass(envelope);
+        let own = pass.as_ref().ok().and_then(Option::as_ref);
+        let proved = own.and_then(|pass| match &pass.brought {
+            Brought::Room(token) => Some(token.identity),
+            Brought::Invite(_) => None,
+        });
+        let room = match (room, own, &pass) {
+            (Some(room), ..) => room,
+            (None, Some(pass), _) => pass.room.clone(),
+            // What is reserved is so under a name, and there is none.
+            (None, None, Err(refusal)) => return Err(refusal.clone()),
+            (None, None, Ok(_)) => RoomId::random(),
+        };
+        let otherwise = self.entry(envelope, &room, pass).map_err(EntryError::Refused);
+        let hub = &self.studio.hub;
+        if !hub.has_room(&room) && otherwise.is_ok() {
+            self.may_make_a_room()?;
+        }
+        let entered = hub.create_or_join_room(self.id, &room, proved, otherwise);
+        entered.map_err(|error| match error {
+            EntryError::InvalidRole(role) => invalid_role(&role),
+            EntryError::AlreadyIn(room) => already_in(room),
+            EntryError::Full => room_full(),
+            EntryError::Spent => Refusal::new(ErrorCode::InvalidInvite, TokenError::NotAnInvite),
+            EntryError::Refused(refusal) => refusal,
+        })
+    }
+
+    /// By what right the member comes into `room`, unless something is reserved for it there.
+    fn entry(
+        &self,
+        envelope: &Envelope,
+        room: &RoomId,
+        pass: Result<Option<Pass>, Refusal>,
+    ) -> Result<Entry, Refusal> {
+        let Some(Pass { room: own, brought }) = pass? else {
+            self.may_come_in()?;
+            return Ok(Entry::Asked(envelope.role()));
+        };
+        let refused = |why: &dyn fmt::Display| Refusal::new(ErrorCode::InvalidInvite, why);
+        let named = |role: &str| Role::from_name(role).ok_or_else(|| invalid_role(&quoted(role)));
+        match brought {
+            Brought::Room(token) if !self.studio.counts_from_before(token.made) => {
+                Err(refused(&TokenError::NotAnInvite))
+            }
+            _ if *room != own => Err(refused(&"Invite token is for a different room")),
+            Brought::Invite(Invite { role, .. }) => {
+                Ok(Entry::Invited { role: named(&role)?, end: unix_s() + CHAIN_TIME })
+            }
+            Brought::Room(RoomToken { identity, role, until, .. }) => {
+                Ok(Entry::Remembered { identity, role: named(&role)?, invite_end: until })
+            }
+        }
+    }
+}
+
+fn invalid_room() -> Refusal {
+    Refusal::new(ErrorCode::InvalidMessage, r#"Invalid "roomId" field"#)
+}
