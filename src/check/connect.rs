@@ -97,7 +97,10 @@ impl Client {
             (header::SEC_WEBSOCKET_VERSION, "13"),
             (header::SEC_WEBSOCKET_KEY, key.as_str()),
         ];
-        let answer = self.request(stream, &self.target.path, &headers).await?;
+        // By this the server knows that nothing is to be kept for this client when it has gone.
+        let path = &self.target.path;
+        let path = format!("{path}{}check", if path.contains('?') { '&' } else { '?' });
+        let answer = self.request(stream, &path, &headers).await?;
         let status = answer.status();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let fix = "wait until clients have left, or raise MAX_CONNECTIONS";

@@ -19,6 +19,9 @@ pub type Frame = Arc<[u8]>;
 /// How many may wait to hear whether a client lives: tabs and devices of one person, who has one id.
 const MAX_CHALLENGES: usize = 8;
 
+/// How much a client may have said by a connection that is to yield, in bytes: as much as sockets hold, usually.
+const LAST_WORDS: usize = 4 * 1024 * 1024;
+
 /// A room, told apart from another one that had the same id before.
 pub type RoomNumber = u64;
 
@@ -55,6 +58,8 @@ struct Queue {
     successor: Option<Arc<Outbox>>,
     /// Who waits for what the session leaves behind.
     heir: Option<oneshot::Sender<ClientBudget>>,
+    /// How much has been read since, in bytes.
+    last_words: usize,
 }
 
 impl Outbox {
@@ -143,6 +148,13 @@ impl Outbox {
     /// Whether the session is to yield to a connection of its own client.
     pub fn is_to_yield(&self) -> bool {
         self.lock().heir.is_some()
+    }
+
+    /// The session, which is to yield, has read so many bytes: whether it may read on.
+    pub fn may_read_on(&self, bytes: usize) -> bool {
+        let mut queue = self.lock();
+        queue.last_words += bytes;
+        queue.last_words < LAST_WORDS
     }
 
     /// The session has ended: what it could not send goes to the outbox that follows, before all else, and what the

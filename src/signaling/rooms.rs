@@ -34,8 +34,17 @@ struct Held {
     room: Room,
     since: Instant,
     number: RoomNumber,
-    /// Whether two peers were in it at one time.
-    had_two: bool,
+    /// Whether two peers were in it at one time, or in the one whose place it took.
+    was_used: bool,
+}
+
+/// When a room begins that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Now.
+    Now(Instant),
+    /// When that one did whose place it takes: somebody may come back to it.
+    Again(Instant),
 }
 
 /// What became of a room that somebody has left.
@@ -80,16 +89,20 @@ impl Rooms {
         self.by_id.get(id).map(|held| held.since)
     }
 
-    /// Puts a peer into a room, which is made where it is not there, as if at `since`.
-    pub fn enter(&mut self, peer: PeerId, id: &RoomId, role: Role, since: Instant) -> RoomNumber {
+    /// Puts a peer into a room, which is made where it is not there.
+    pub fn enter(&mut self, peer: PeerId, id: &RoomId, role: Role, begin: Begin) -> RoomNumber {
+        let (since, is_again) = match begin {
+            Begin::Now(now) => (now, false),
+            Begin::Again(since) => (since, true),
+        };
         let (numbers, ages) = (&mut self.numbers, &mut self.ages);
         let held = self.by_id.entry(id.clone()).or_insert_with(|| {
             *numbers += 1;
             ages.insert((since, *numbers), id.clone());
-            Held { room: Room::default(), since, number: *numbers, had_two: false }
+            Held { room: Room::default(), since, number: *numbers, was_used: is_again }
         });
         held.room.enter(peer, role);
-        held.had_two |= held.room.participants().nth(1).is_some();
+        held.was_used |= held.room.participants().nth(1).is_some();
         held.number
     }
 
@@ -99,7 +112,7 @@ impl Rooms {
         if !held.room.leave(peer) {
             return After::GoesOn;
         }
-        let was_used = held.had_two || now - held.since >= USED_TIME;
+        let was_used = held.was_used || now - held.since >= USED_TIME;
         self.end(id);
         if was_used { After::Ended } else { After::EndedUnused }
     }
@@ -142,15 +155,17 @@ mod tests {
     #[test]
     fn the_last_one_out_ends_a_room() {
         let (mut rooms, start, id) = (Rooms::default(), Instant::now(), RoomId::from("show"));
-        let first = rooms.enter(peer(1), &id, Role::Host, start);
+        let first = rooms.enter(peer(1), &id, Role::Host, Begin::Now(start));
         assert_eq!(rooms.leave(peer(1), &id, start + USED_TIME - SECOND), After::EndedUnused);
-        let second = rooms.enter(peer(1), &id, Role::Host, start);
+        let second = rooms.enter(peer(1), &id, Role::Host, Begin::Now(start));
         assert_ne!(first, second, "another room, of the same name");
         assert_eq!(rooms.leave(peer(1), &id, start + USED_TIME), After::Ended);
-        rooms.enter(peer(1), &id, Role::Host, start);
-        rooms.enter(peer(2), &id, Role::Guest, start);
+        rooms.enter(peer(1), &id, Role::Host, Begin::Now(start));
+        rooms.enter(peer(2), &id, Role::Guest, Begin::Now(start));
         assert_eq!(rooms.leave(peer(1), &id, start), After::GoesOn);
         assert_eq!(rooms.leave(peer(2), &id, start), After::Ended, "two had met");
+        rooms.enter(peer(1), &id, Role::Host, Begin::Again(start));
+        assert_eq!(rooms.leave(peer(1), &id, start), After::Ended, "the one before was used");
         assert_eq!((rooms.count(), rooms.ages.len()), (0, 0));
     }
 
@@ -158,9 +173,9 @@ mod tests {
     fn rooms_end_in_the_order_of_their_age() {
         let (mut rooms, start) = (Rooms::new(Some(60 * SECOND)), Instant::now());
         let (young, old) = (RoomId::from("young"), RoomId::from("old"));
-        rooms.enter(peer(1), &young, Role::Host, start + SECOND);
+        rooms.enter(peer(1), &young, Role::Host, Begin::Now(start + SECOND));
         // Made later, in the place of one that was there before.
-        rooms.enter(peer(2), &old, Role::Host, start);
+        rooms.enter(peer(2), &old, Role::Host, Begin::Again(start));
         assert_eq!(rooms.next_end(), Some(start + 60 * SECOND));
         assert_eq!(rooms.too_old(start + 59 * SECOND), None);
         assert_eq!(rooms.too_old(start + 60 * SECOND), Some(old.clone()));

@@ -15,7 +15,7 @@ pub const COOKIE: &str = "aaaaaaaaaaaaaaaaaaaaag";
 const OTHER: &str = "bbbbbbbbbbbbbbbbbbbbbg";
 
 /// A client with these lines in its handshake, and the cookie that it is set.
-fn open(server: &Server, lines: &[&str]) -> (Client, Option<String>) {
+pub fn open(server: &Server, lines: &[&str]) -> (Client, Option<String>) {
     let mut stream = connect(server.port);
     let host = format!("Host: localhost:{}", server.port);
     let rest = UPGRADE.iter().copied().filter(|line| !line.starts_with("Host: "));
@@ -39,7 +39,7 @@ fn expected(value: &str) -> String {
     format!("openstudio-id={value}; httponly; samesite=strict; path=/; max-age=86400")
 }
 
-fn register(client: &mut Client, id: &str, more: &str) -> String {
+pub fn register(client: &mut Client, id: &str, more: &str) -> String {
     client.ask(&format!(r#"{{"type":"register","peerId":"{id}"{more}}}"#))
 }
 

@@ -37,6 +37,11 @@ fn series(text: &str) -> BTreeMap<&str, f64> {
     all
 }
 
+/// The value of a series now.
+pub fn metric(server: &Server, name: &str) -> f64 {
+    series(&scrape(server))[name]
+}
+
 /// Asks until a gauge has a value: a client that left has its place a moment longer than its goodbye.
 fn scrape_with(server: &Server, gauge: &str, value: f64) -> String {
     let start = Instant::now();
@@ -140,7 +145,8 @@ fn the_numbers_are_what_happened() {
     a.leave(1000);
     let text = scrape_with(&server, "clients", 0.0);
     let all = series(&text);
-    assert_eq!((all["peers"], all["rooms"]), (0.0, 0.0));
+    assert_eq!((all["peers"], all["rooms"], all["seats_kept"]), (0.0, 1.0, 1.0));
+    assert_eq!(all["roles_reserved"], 1.0, "B made the room");
     assert_eq!(all[r#"closes_total{code="1000"}"#], 2.0);
     assert_eq!(all[r#"closes_total{code="1006"}"#], 1.0, "B broke off");
 }

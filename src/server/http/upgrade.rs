@@ -35,8 +35,9 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Where some proxies do.
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The query of a WebSocket that only checks the server: it has no cookie, and nothing is kept for it.
-pub const CHECK: &str = "check";
+/// The parameter in the query of a WebSocket that only checks the server: its cookie is not looked at, and nothing is
+/// kept for it.
+const CHECK: &str = "check";
 
 /// What the accept loop puts beside each request.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ pub fn upgrade<C: Conversation>(
         .and(warp::ext::get::<Caller>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and_then(move |method, query: String, headers, caller, upgrade| {
-            let is_check = query == CHECK;
+            let is_check = query.split('&').any(|parameter| parameter == CHECK);
             let reply = handshake::<C>(&state, &method, &headers, is_check, caller, upgrade);
             std::future::ready(reply)
         })

@@ -110,7 +110,7 @@ impl<C: Conversation> Exchange<C> {
             return self.settle(holder_lives);
         }
         if self.conversation.is_to_yield() {
-            return Turn::End(self.yield_place());
+            return self.yield_place();
         }
         if let Some(end) = self.take_challenge() {
             return Turn::End(end);
@@ -145,19 +145,26 @@ impl<C: Conversation> Exchange<C> {
         })
     }
 
-    /// Handles the whole messages that have come, and ends: another connection of the client takes its place.
-    fn yield_place(&mut self) -> End {
+    /// A turn of a session that is to yield: handles whole messages that have come, and ends behind the last one. Another
+    /// connection of the client waits for its place.
+    fn yield_place(&mut self) -> Turn {
+        const END: Turn = Turn::End(End::Refused(CloseCode::REPLACED));
         with_scratch(|scratch| {
-            // At the end of TCP there may be messages before it.
-            let _ = self.link.read_ahead(&mut scratch.input);
-            while self.link.has_unread() && !self.conversation.is_contesting() {
-                let mut unread = self.link.take_unread();
-                if self.receive(&mut unread, &mut scratch.out).is_some() {
-                    break;
+            let mut unread = self.link.take_unread();
+            let input = if unread.is_empty() {
+                let read = self.link.read(&mut scratch.input).unwrap_or(0);
+                let outbox = self.conversation.outbox();
+                if read == 0 || !outbox.is_some_and(|outbox| outbox.may_read_on(read)) {
+                    return END;
                 }
-            }
-            let _ = self.flush(&mut scratch.out.frames);
-            End::Refused(CloseCode::REPLACED)
+                &mut scratch.input[..read]
+            } else {
+                &mut unread[..]
+            };
+            let end = self.receive(input, &mut scratch.out);
+            // What can't be sent now follows on the other connection.
+            let end = end.or_else(|| self.flush(&mut scratch.out.frames));
+            if end.is_some() || self.conversation.is_contesting() { END } else { Turn::Busy }
         })
     }
 
@@ -222,6 +229,10 @@ impl<C: Conversation> Exchange<C> {
 
     /// Puts what others have to say behind the answers, until there is `enough`, in bytes.
     fn collect(&mut self, out: &mut Vec<u8>, enough: usize) -> Option<End> {
+        // Its `registered` comes first.
+        if self.conversation.is_contesting() {
+            return None;
+        }
         match self.conversation.outbox()?.take(out, enough) {
             Ok(taken) => {
                 self.tally.messages_out += taken;

@@ -12,6 +12,7 @@ use crate::signaling::identity::absence::Absence;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::{Aftermath, LeftSeat};
 use crate::signaling::registry::{Registry, Seat};
+use crate::signaling::rooms::Begin;
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::role::{Participant, Role};
@@ -49,7 +50,7 @@ impl Registry {
         if let Some(room) = self.room_of(peer) {
             return Err(room);
         }
-        self.enter(peer, &id, Given { role: Role::Host, invite_end: None }, now);
+        self.enter(peer, &id, Given { role: Role::Host, invite_end: None }, Begin::Now(now));
         Ok(id)
     }
 
@@ -73,7 +74,7 @@ impl Registry {
         if self.is_full(room, 0) {
             return Err(JoinError::Full);
         }
-        Ok(self.enter(peer, room, Given { role: Role::Caller, invite_end: None }, now))
+        Ok(self.enter(peer, room, Given { role: Role::Caller, invite_end: None }, Begin::Now(now)))
     }
 
     /// Takes `peer` into a room, which is made where it is not there: with what is reserved in it for its identity, or
@@ -94,7 +95,7 @@ impl Registry {
             return Err(EntryError::AlreadyIn(room));
         }
         let own = self.identities_of(peer, token);
-        let since = self.absences.since(room).unwrap_or(now);
+        let begin = self.absences.since(room).map_or(Begin::Now(now), Begin::Again);
         if let Some(absence) = self.absences.reserved(&own, room) {
             let given = Given { role: absence.role, invite_end: absence.invite_end };
             // A seat that is kept is among those who are present.
@@ -104,7 +105,7 @@ impl Registry {
             let has_seat = absence.seat_end.is_some();
             return Ok(match self.absences.take_role(&own, room).filter(|_| has_seat) {
                 Some(absence) => self.change_seats(peer, &absence, now),
-                None => (self.enter(peer, room, given, since), Aftermath::default()),
+                None => (self.enter(peer, room, given, begin), Aftermath::default()),
             });
         }
         let given = self.given(room, otherwise?)?;
@@ -114,7 +115,7 @@ impl Registry {
         if self.is_full(room, 0) {
             return Err(EntryError::Full);
         }
-        Ok((self.enter(peer, room, given, since), Aftermath::default()))
+        Ok((self.enter(peer, room, given, begin), Aftermath::default()))
     }
 
     fn given(&mut self, room: &RoomId, entry: Entry) -> Result<Given, EntryError> {
@@ -193,12 +194,11 @@ impl Registry {
         absence: &Absence,
         now: Instant,
     ) -> (Entered, Aftermath) {
-        let Absence { peer: before, room, role, invite_end, .. } = absence;
-        let since = self.rooms.since(room).unwrap_or(now);
+        let Absence { peer: before, room, role, invite_end, room_since, .. } = absence;
         let given = Given { role: *role, invite_end: *invite_end };
         // Under one id there is one seat; under another it is kept so long that the room does not end.
         let same = (*before == peer).then(|| self.leave_kept(peer, room, now)).flatten();
-        let entered = self.enter(peer, room, given, since);
+        let entered = self.enter(peer, room, given, Begin::Again(*room_since));
         let other = (*before != peer).then(|| self.leave_kept(*before, room, now)).flatten();
         let mut left: Vec<_> = same.into_iter().chain(other).collect();
         // It hears that from nobody.
@@ -229,12 +229,12 @@ impl Registry {
         })
     }
 
-    /// Puts a peer into a room, which is made where it is not there, as if at `since`.
-    fn enter(&mut self, peer: PeerId, id: &RoomId, given: Given, since: Instant) -> Entered {
+    /// Puts a peer into a room, which is made where it is not there.
+    fn enter(&mut self, peer: PeerId, id: &RoomId, given: Given, begin: Begin) -> Entered {
         let Given { role, invite_end } = given;
         let was_there = self.rooms.get(id).is_some();
         let others = self.audience(id);
-        let number = self.rooms.enter(peer, id, role, since);
+        let number = self.rooms.enter(peer, id, role, begin);
         if let Some(found) = self.peers.get_mut(&peer) {
             found.seat = Some(Seat { room: id.clone(), invite_end });
             found.arrival.outbox.enter(Some(number));

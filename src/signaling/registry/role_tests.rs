@@ -7,6 +7,7 @@ use super::house::*;
 use super::parting::Parting;
 use super::*;
 use crate::signaling::entry::{Entry, EntryError};
+use crate::signaling::identity::absence::SEAT_TIME;
 
 #[test]
 fn no_role_is_reserved_beyond_the_age_of_its_room() {
@@ -87,6 +88,28 @@ fn a_room_that_was_hardly_used_is_forgotten() {
         assert_eq!((entered.role, entered.joined), (expected, None), "{invite} {time:?}");
         assert_eq!(entered.invite_end.is_some(), invite);
     }
+}
+
+#[test]
+fn a_stranger_does_not_flush_what_is_reserved_in_an_empty_room() {
+    let mut house = House::new(RoomLimits::default());
+    let [host, guest] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&host, Role::Host);
+    house.role(&guest, Role::Guest);
+    house.part(&host, Parting::Away);
+    house.part(&guest, Parting::Left);
+    let stranger = house.register(3, Identity::random());
+    for parting in [Parting::Left, Parting::Away, Parting::Broken] {
+        let stranger = house.register(4, Identity::random());
+        assert_eq!(house.role(&stranger, Role::Host), Role::Guest);
+        house.part(&stranger, parting);
+        house.wait(SEAT_TIME);
+        assert!(!house.registry.has_room(&show()));
+    }
+    assert_eq!(house.role(&stranger, Role::Host), Role::Guest);
+    house.registry.leave(stranger.peer, house.now);
+    let back = house.register(1, host.identity);
+    assert_eq!(house.role(&back, Role::Guest), Role::Host);
 }
 
 #[test]
