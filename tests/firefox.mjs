@@ -8,7 +8,7 @@
 // what the page says when something is wrong: the tests in Chromium do.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -164,5 +164,15 @@ await firefox.click('rerun');
 await firefox.waitFor('headline', 'Everything works.');
 await firefox.click('copy');
 await firefox.waitFor('copied', 'Copied.');
+// It keeps the cookie of a 101 answer: a second connection takes its place at once, and a page that is loaded again has
+// another id and leads its room still.
+const script = readFileSync(new URL('cookie.js', import.meta.url), 'utf8');
+const [a, b, c] = ['aa', 'bb', 'cc'].map((end) => `f47ac10b-58cc-4372-a567-0e02b2c3d4${end}`);
+assert.equal(await firefox.run(script, a, 'host'), 'room-created host');
+assert.equal(await firefox.run(script, b, 'host'), 'room-joined guest');
+assert.equal(await firefox.run(script, a, 'guest'), 'room-joined host');
+assert.equal(await firefox.run('return connections[0].at(-1)'), 'close 4010');
+await firefox.tell('WebDriver:Refresh', {});
+assert.equal(await firefox.run(script, c, 'guest'), 'room-created host');
 console.log(`${verdict}\n${servers}\n${await firefox.run('return navigator.userAgent')}`);
 process.exit();

@@ -95,6 +95,31 @@ fn everything_works() {
 
 #[test]
 #[ignore = "drives Chromium"]
+fn a_browser_is_known_by_its_cookie() {
+    with_browser(async |driver| {
+        let directory = tempfile::tempdir().unwrap();
+        let server = serve(directory.path(), 9, &[], &[]);
+        let visit = Visit::to(driver, &check_page(server.port), &[]).await;
+        let enter = async |end: &str, role: &str| {
+            let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{end}");
+            let script = include_str!("../cookie.js");
+            visit.0.run(script, vec![json!(id), json!(role)]).await
+        };
+        assert_eq!(enter("aa", "host").await, "room-created host");
+        // The first one lives, which it shows by itself.
+        assert_eq!(enter("bb", "host").await, "room-joined guest");
+        // A second connection of the first takes its place.
+        assert_eq!(enter("aa", "guest").await, "room-joined host");
+        let last = "return connections[0].at(-1)";
+        assert_eq!(visit.0.run(last, Vec::new()).await, "close 4010");
+        // A page that is loaded again has another id, and leads its room still.
+        visit.0.goto(&check_page(server.port)).await;
+        assert_eq!(enter("cc", "guest").await, "room-created host");
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
 fn it_comes_in_by_an_invite() {
     with_browser(async |driver| {
         let directory = tempfile::tempdir().unwrap();

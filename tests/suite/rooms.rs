@@ -252,7 +252,6 @@ fn in_a_room_of_fifty_one_who_stops_reading_concerns_nobody() {
         }
         assert!(rounds < 2_000, "120 MB wait for somebody who does not read");
     }
-    server.log.wait_for("reads too slowly: more than 200000 bytes wait for it");
     drop(deaf);
 }
 

@@ -9,7 +9,7 @@ use crate::paused;
 use crate::peers::{A, peer, resume_of};
 use crate::rooms::{B, C, error};
 use crate::settle::is_silent;
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, wait_until};
 use crate::talk::frame;
 
 /// A client with a cookie, and its id, in room `show`.
@@ -285,7 +285,8 @@ fn an_address_has_a_bound_on_what_is_kept_for_it() {
     }
     for (gone, other) in others.into_iter().enumerate() {
         drop(other);
-        server.log.wait_for(&format!("of peer {}", id(gone)));
+        let kept = f64::from(u8::try_from(gone + 1).unwrap().min(16));
+        wait_until(|| metric(&server, "seats_kept") == kept, || format!("{kept} seats"));
     }
     let left = |number: usize| format!(r#"{{"type":"peer-left","peerId":"{}"}}"#, id(number));
     assert_eq!(a.text(), left(0), "the oldest one");
