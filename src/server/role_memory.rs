@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use crate::config::config::{Config, RoomAccess};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::signaling::identity::absence::{Absence, Absences};
@@ -63,28 +64,35 @@ impl RoleMemory {
         Self { path: role_file::place(state_directory), is_final: Mutex::new(false) }
     }
 
-    /// The roles that were reserved when the service last ran. Who was present then has `reserve` from now.
-    pub fn load(&self, reserve: Duration, journal: &Journal) -> Vec<Absence> {
+    /// The roles that were reserved when the service last ran; `None` where nobody knows. Who was present then has its
+    /// time from now. Where only the invited come in, a role that was not given by an invite is none.
+    pub fn load(&self, config: &Config, journal: &Journal) -> Option<Vec<Absence>> {
         let (now, path) = (Now::new(), self.path.display().to_string());
-        let saved = role_file::read(&self.path).unwrap_or_else(|error| {
-            let (path, error) = (path.clone(), error.to_string());
-            journal.log(Event::RolesForgotten { path, error });
-            Vec::new()
-        });
-        let absences = saved.into_iter().map(|saved| absence(saved, reserve, now));
+        let saved = match role_file::read(&self.path) {
+            Ok(saved) => saved?,
+            Err(error) => {
+                journal.log(Event::RolesForgotten { path, error: error.to_string() });
+                return None;
+            }
+        };
+        let counts = |saved: &SavedRole| {
+            config.room_access == RoomAccess::Open || saved.invite_end.is_some()
+        };
+        let absences = saved.into_iter().filter(counts);
+        let absences = absences.map(|saved| absence(saved, config.role_reserve, now));
         let absences: Vec<_> =
             absences.filter(|absence| absence.role_end > Some(now.instant)).collect();
         if !absences.is_empty() {
             journal.log(Event::RolesRemembered { count: absences.len(), path });
         }
-        absences
+        Some(absences)
     }
 
     /// Saves who has which role to come back to. Who is present when the service stops has a time from then, and nothing
     /// is saved after that.
     pub async fn save(&self, state: &State, is_stopping: bool) {
         let mut is_final = self.is_final.lock().await;
-        if *is_final {
+        if *is_final || (state.shutdown.phase() > Phase::Serving && !is_stopping) {
             return;
         }
         *is_final = is_stopping;
@@ -122,6 +130,7 @@ fn absence(saved: SavedRole, reserve: Duration, now: Now) -> Absence {
     Absence {
         identity: saved.identity,
         peer: saved.peer,
+        owns_id: saved.owns_id,
         room: saved.room,
         role: saved.role,
         invite_end: saved.invite_end,
@@ -136,6 +145,7 @@ fn saved(absence: &Absence, end: Option<u64>, now: Now) -> SavedRole {
     SavedRole {
         identity: absence.identity,
         peer: absence.peer,
+        owns_id: absence.owns_id,
         room: absence.room.clone(),
         role: absence.role,
         invite_end: absence.invite_end,
@@ -181,6 +191,7 @@ mod tests {
         let role = |end| SavedRole {
             identity: crate::wire::ids::Identity::random(),
             peer: crate::wire::ids::PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap(),
+            owns_id: true,
             room: crate::wire::ids::RoomId::from("show"),
             role: crate::wire::role::Role::Host,
             invite_end: None,

@@ -91,8 +91,9 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     }
     let secret = signing_secret(&config, &settings, service.state_directory.as_deref(), &journal);
     let (tokens, proofs) = (Tokens::new(&secret), Proofs::new(&secret));
+    // Without what it was, a token from before may say who had which role.
     let memory = service.state_directory.as_deref().map(|path| Arc::new(RoleMemory::new(path)));
-    let role_reserve = config.role_reserve;
+    let remembered = memory.as_ref().and_then(|memory| memory.load(&config, &journal));
     let metrics = Arc::new(Metrics::default());
     let check_page = config.check_page;
     let studio = Arc::new(Studio {
@@ -108,16 +109,14 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
             journal.clone(),
         ),
         manifest: CurrentManifest::new(station),
-        started_anew: memory.is_none().then(unix_s),
+        started_anew: remembered.is_none().then(unix_s),
         tokens,
         proofs,
         metrics,
         journal: journal.clone(),
         config,
     });
-    if let Some(memory) = &memory {
-        studio.hub.remember(memory.load(role_reserve, &journal));
-    }
+    studio.hub.remember(remembered.unwrap_or_default());
     let state = Arc::new(State {
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
         studio,
@@ -175,8 +174,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
     }
-    if let Some(memory) = &memory {
-        // While everybody is still where it is.
+    // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
+    if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;
     }
     shutdown.enter(Phase::Draining);

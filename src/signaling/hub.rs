@@ -111,6 +111,10 @@ impl Hub {
     /// Gives a client the id `peer` if it is free or its own; else the server pings the client that holds it.
     pub fn register(&self, peer: PeerId, arrival: Arrival) -> Registration {
         let (registered, after) = self.registry().register(peer, arrival, Instant::now());
+        if matches!(registered, Registered::Back(..)) || !after.is_empty() {
+            self.inner.ends.notify_one();
+            self.inner.roles.notify_one();
+        }
         self.settle(after);
         match registered {
             Registered::Done => Registration::Done,
@@ -233,23 +237,29 @@ impl Hub {
         Ok(entered)
     }
 
-    /// Where `peer` is, as what, and who is there with it; nobody hears of it. If a role with more rights is reserved
-    /// there for its identity, it has that now, and the others hear of that.
+    /// Where `peer` is, as what, and who is there with it; nobody hears of it.
     pub fn present(&self, peer: PeerId) -> Option<Entered> {
-        let mut registry = self.registry();
-        let Some((entered, after)) = registry.reclaim(peer, Instant::now()) else {
-            return registry.present(peer);
-        };
-        drop(registry);
+        self.registry().present(peer)
+    }
+
+    /// Gives `peer`, which is in a room, the role with more rights that is reserved for its identity there, if one is. The
+    /// others hear of it.
+    pub fn reclaim(&self, peer: PeerId) -> Option<Entered> {
+        let (entered, after) = self.registry().reclaim(peer, Instant::now())?;
         self.settle(after);
         self.has_entered();
         Some(entered)
     }
 
-    /// Asks another client whether it lives that has a role in `room` which its identity, the one of `peer`, would get
-    /// back.
-    pub fn challenge_rival(&self, peer: PeerId, room: &RoomId) -> Option<Challenged> {
-        let rival = self.registry().rival(peer, room)?;
+    /// Asks another client whether it lives that has a role in `room` which its identity would get back: that of `peer`, or
+    /// of the token that it has brought.
+    pub fn challenge_rival(
+        &self,
+        peer: PeerId,
+        token: Option<Identity>,
+        room: &RoomId,
+    ) -> Option<Challenged> {
+        let rival = self.registry().rival(peer, token, room)?;
         let alive = rival.outbox.challenge()?;
         Some(Challenged { peer: rival.peer, client: rival.client, alive })
     }

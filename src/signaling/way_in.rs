@@ -14,7 +14,7 @@ use crate::signaling::member::{
 use crate::station::token_claims::{Invite, RoomToken, TokenError};
 use crate::station::tokens::CHAIN_TIME;
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::ids::RoomId;
+use crate::wire::ids::{Identity, RoomId};
 use crate::wire::reply::{Access, ServerMessage};
 use crate::wire::request::Envelope;
 use crate::wire::role::Role;
@@ -34,15 +34,27 @@ enum Brought {
     Room(RoomToken),
 }
 
+impl Brought {
+    /// Whose it is, where it says so.
+    fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Room(token) => Some(token.identity),
+            Self::Invite(_) => None,
+        }
+    }
+}
+
 impl Member<'_> {
     /// Asks another client of the member's identity whether it lives, if it has a role in the room that the message leads
     /// into.
     pub fn challenge_rival(&self, envelope: &Envelope) -> Option<Challenged> {
+        let pass = self.pass(envelope).ok().flatten();
+        let token = pass.as_ref().and_then(|pass| pass.brought.identity());
         let room = match envelope.chosen_room() {
             Some(room) => room?,
-            None => self.pass(envelope).ok()??.room,
+            None => pass?.room,
         };
-        self.studio.hub.challenge_rival(self.id, &room)
+        self.studio.hub.challenge_rival(self.id, token, &room)
     }
 
     /// Takes the member into a room, which is made where it is not there, or tells it again how its own room is. Returns
@@ -64,11 +76,15 @@ impl Member<'_> {
         // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
         let present = self.studio.hub.present(self.id);
         let entered = match (present, room) {
-            (Some(present), Some(room)) if present.room_id == room => present,
+            (Some(present), Some(room)) if present.room_id == room => {
+                self.studio.hub.reclaim(self.id).unwrap_or(present)
+            }
             (Some(present), Some(_)) => return Err(already_in(present.room_id)),
             // Without a name of a room, a token has one.
             (Some(present), None) => match self.pass(envelope)? {
-                Some(pass) if pass.room == present.room_id => present,
+                Some(pass) if pass.room == present.room_id => {
+                    self.studio.hub.reclaim(self.id).unwrap_or(present)
+                }
                 _ => return Err(already_in(present.room_id)),
             },
             (None, room) => {
@@ -122,10 +138,7 @@ impl Member<'_> {
     fn enter(&self, envelope: &Envelope, room: Option<RoomId>) -> Result<Entered, Refusal> {
         let pass = self.pass(envelope);
         let own = pass.as_ref().ok().and_then(Option::as_ref);
-        let proved = own.and_then(|pass| match &pass.brought {
-            Brought::Room(token) => Some(token.identity),
-            Brought::Invite(_) => None,
-        });
+        let proved = own.and_then(|pass| pass.brought.identity());
         let room = match (room, own, &pass) {
             (Some(room), ..) => room,
             (None, Some(pass), _) => pass.room.clone(),

@@ -28,8 +28,10 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 pub struct SavedRole {
     /// Whose it is. What proves that is not saved, and can't be made of it.
     pub identity: Identity,
-    /// Its peer id.
+    /// The peer id that it had.
     pub peer: PeerId,
+    /// Whether that is its own.
+    pub owns_id: bool,
     /// Where.
     pub room: RoomId,
     /// As what.
@@ -53,6 +55,7 @@ struct Contents {
 struct Line {
     identity: String,
     peer_id: String,
+    owns_id: bool,
     room_id: String,
     role: String,
     invite_end: Option<u64>,
@@ -65,6 +68,7 @@ impl Line {
         Self {
             identity: URL_SAFE_NO_PAD.encode(saved.identity.bytes()),
             peer_id: saved.peer.to_string(),
+            owns_id: saved.owns_id,
             room_id: saved.room.to_string(),
             role: saved.role.to_string(),
             invite_end: saved.invite_end,
@@ -78,6 +82,7 @@ impl Line {
         Some(SavedRole {
             identity: Identity::from_bytes(identity),
             peer: PeerId::parse(&self.peer_id)?,
+            owns_id: self.owns_id,
             room: RoomId::parse(&self.room_id)?,
             role: Role::from_name(&self.role)?,
             invite_end: self.invite_end,
@@ -92,16 +97,16 @@ pub fn place(directory: &Path) -> PathBuf {
     directory.join(NAME)
 }
 
-/// The roles that are kept at `path`; none where there is no file.
+/// The roles that are kept at `path`; `None` where there is no file.
 ///
 /// # Errors
 ///
 /// When it can't be read, or another version wrote it.
-pub fn read(path: &Path) -> io::Result<Vec<SavedRole>> {
+pub fn read(path: &Path) -> io::Result<Option<Vec<SavedRole>>> {
     let text = match fs::metadata(path) {
         Ok(file) if file.len() > MOST_BYTES => return Err(io::Error::other("it is too large")),
         Ok(_) => fs::read_to_string(path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let Contents { version, roles } = serde_json::from_str(&text)?;
@@ -109,7 +114,7 @@ pub fn read(path: &Path) -> io::Result<Vec<SavedRole>> {
         return Err(io::Error::other(format!("its version is {version}, not {VERSION}")));
     }
     let saved: Option<_> = roles.into_iter().map(Line::saved).collect();
-    saved.ok_or_else(|| io::Error::other("it has an invalid id or role"))
+    saved.map(Some).ok_or_else(|| io::Error::other("it has an invalid id or role"))
 }
 
 /// Writes the roles to `path`. A crash leaves the old ones or the new ones.
@@ -134,6 +139,7 @@ mod tests {
         SavedRole {
             identity: Identity::random(),
             peer: PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap(),
+            owns_id: end.is_none(),
             room: RoomId::parse("Käse & Brot \"7\"").unwrap(),
             role: Role::Ops,
             invite_end: end,
@@ -146,15 +152,15 @@ mod tests {
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = place(directory.path());
-        assert_eq!(read(&path).unwrap(), []);
+        assert_eq!(read(&path).unwrap(), None);
         let roles = [saved(None), saved(Some(1_760_804_445_000))];
         fs::write(path.with_extension("new"), "half of one that a crash has left, and long")
             .unwrap();
         write(&path, &roles).unwrap();
-        assert_eq!(read(&path).unwrap(), roles);
+        assert_eq!(read(&path).unwrap().as_deref(), Some(&roles[..]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
         write(&path, &[]).unwrap();
-        assert_eq!(read(&path).unwrap(), []);
+        assert_eq!(read(&path).unwrap(), Some(vec![]));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -122,10 +122,12 @@ fn of_two_tabs_the_one_that_lives_leads() {
     let answer = second.text();
     assert!(has_role(&answer, "guest") && answer.ends_with(r#""requestId":"7"}"#), "{answer}");
     assert!(first.text().contains(C));
-    // Once the first one has gone, the second gets its role when it asks again.
+    // Once the first one has gone, the second gets its role when it asks again, and for no other room.
     go(first, 1001);
     let left = format!(r#"{{"type":"peer-left","peerId":"{A}"}}"#);
     assert_eq!(second.text(), left);
+    let other = second.ask(r#"{"type":"create-or-join-room","roomId":"another"}"#);
+    assert_eq!(other, error(r#"Peer is already in room "show""#, "already-in-room"));
     assert!(has_role(&second.ask(ask), "host"));
     assert!(guest.text().contains(C));
     assert_eq!(guest.text(), left);
@@ -191,6 +193,20 @@ fn roles_outlive_a_restart_and_a_crash() {
 }
 
 #[test]
+fn what_everybody_could_have_had_is_nothing_where_only_the_invited_come_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = kept(directory.path(), &[]);
+    let mut host = page(&server, A);
+    enter(&mut host, HOST);
+    enter(&mut peer(&server, B), GUEST);
+    server.stop();
+    let server = kept(directory.path(), &[("ROOM_ACCESS", "invited")]);
+    let required = error("Invite required", "invite-required");
+    assert_eq!(enter(&mut page(&server, A), HOST), required);
+    assert_eq!(server.log.count("roles are reserved"), 0);
+}
+
+#[test]
 fn what_is_given_up_is_not_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = kept(directory.path(), &[("ROLE_RESERVE_MS", "0")]);
@@ -237,7 +253,10 @@ fn without_memory_a_token_from_before_the_start_gives_its_role_once() {
     let bring = format!(r#","role":"guest","inviteToken":"{token}""#);
     let not_invite = error("Expected an invite token", "invalid-invite");
     let mut other = peer(&server, B);
-    assert_eq!(enter(&mut other, &bring), not_invite.clone(), "its owner is there");
+    other.say(&format!(r#"{{"type":"create-or-join-room","roomId":"show"{bring}}}"#));
+    assert_eq!(owner.frame().unwrap().opcode, 9, "its owner is asked");
+    owner.send(0x8A, b"");
+    assert_eq!(other.text(), not_invite, "its owner is there");
     drop(server);
     // Tokens count in seconds.
     let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -249,6 +268,7 @@ fn without_memory_a_token_from_before_the_start_gives_its_role_once() {
     assert_eq!(enter(&mut second, &bring), not_invite);
     // A server that remembers needs none.
     let directory = tempfile::tempdir().unwrap();
+    kept(directory.path(), &settings).stop();
     let server = kept(directory.path(), &settings);
     assert_eq!(enter(&mut peer(&server, A), &bring), not_invite);
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use crate::server::session::buffers::with_scratch;
 use crate::server::session::heartbeat::{Beat, Heartbeat};
 use crate::server::session::link::Link;
-use crate::server::session::outcome::{End, Ready, Turn};
+use crate::server::session::outcome::{End, Ready, Tally, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
 use crate::signaling::conversation::{ClientInfo, Conversation, KEEP, Message, Output, Replies};
@@ -45,17 +45,6 @@ pub struct Exchange<C> {
     heartbeat: Heartbeat,
     /// What has been said up to now.
     pub tally: Tally,
-}
-
-/// What the log says when the client has gone, beside the bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Tally {
-    /// When it connected.
-    pub since: Instant,
-    /// How many messages it sent.
-    pub messages_in: u64,
-    /// How many it was sent.
-    pub messages_out: u64,
 }
 
 impl<C: Conversation> Exchange<C> {
@@ -100,7 +89,9 @@ impl<C: Conversation> Exchange<C> {
         with_scratch(|scratch| {
             self.with_replies(&mut scratch.out, C::greet);
             let end = self.receive(early, &mut scratch.out);
-            self.flush(&mut scratch.out.frames).or(end)
+            // A goodbye counts, even if its answer no longer arrives.
+            let gone = self.flush(&mut scratch.out.frames);
+            end.or(gone)
         })
     }
 
@@ -112,11 +103,8 @@ impl<C: Conversation> Exchange<C> {
         if self.conversation.is_to_yield() {
             return self.yield_place();
         }
-        if let Some(end) = self.take_challenge() {
-            return Turn::End(end);
-        }
         if !self.link.is_flushed() {
-            let end = self.flush(&mut Vec::new());
+            let end = self.take_challenge().or_else(|| self.flush(&mut Vec::new()));
             let end = end.or_else(|| self.collect(&mut Vec::new(), 0));
             self.answer_challenge();
             return end.map_or(Turn::Paused, Turn::End);
@@ -137,10 +125,13 @@ impl<C: Conversation> Exchange<C> {
                 self.answer_challenge();
             }
             let end = end.or_else(|| self.collect(&mut scratch.out.frames, KEEP));
-            let end = self.flush(&mut scratch.out.frames).or(end);
-            match end {
+            let gone = self.flush(&mut scratch.out.frames);
+            let has_more = self.link.has_unread() || self.link.has_more();
+            // What had come before it is asked is no answer.
+            let asked = || if has_more { None } else { self.take_challenge() };
+            match end.or(gone).or_else(asked) {
                 Some(end) => Turn::End(end),
-                None => Turn::after(self.link.has_unread() || self.link.has_more()),
+                None => Turn::after(has_more),
             }
         })
     }
@@ -188,8 +179,7 @@ impl<C: Conversation> Exchange<C> {
             }
             let mut unread = self.link.take_unread();
             let end = self.receive(&mut unread, &mut scratch.out);
-            let end = self.flush(&mut scratch.out.frames).or(end);
-            end.map_or(Turn::Busy, Turn::End)
+            end.or(self.flush(&mut scratch.out.frames)).map_or(Turn::Busy, Turn::End)
         })
     }
 
@@ -259,6 +249,10 @@ impl<C: Conversation> Exchange<C> {
         let now = Instant::now();
         let frames = self.link.frames();
         self.link.count(input.len());
+        if self.conversation.is_contesting() {
+            self.link.keep(input);
+            return None;
+        }
         loop {
             let next = self.link.decode(&mut input);
             if self.link.frames() != frames {

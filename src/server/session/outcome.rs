@@ -1,9 +1,10 @@
 //! The result of one turn of a session, and how a session ends.
 //!
-//! Owns [`Turn`], [`End`] with its close frame, [`Goodbye`] and [`Ready`]. It deliberately does not know what leads to
+//! Owns [`Turn`], [`End`] with its close frame, [`Goodbye`], [`Ready`] and [`Tally`]. It deliberately does not know what leads to
 //! each of them.
 
 use tokio::task::consume_budget;
+use tokio::time::Instant;
 
 use crate::server::limits::fairness::Fairness;
 use crate::signaling::registry::parting::Parting;
@@ -43,10 +44,10 @@ impl End {
         }
     }
 
-    /// Whether what the client did not get is for another connection of its own: where this one has ended, or is
+    /// Whether what the client did not get is for another connection of its own: where this one has ended, is dead, or is
     /// replaced.
     pub fn keeps_unsent(self) -> bool {
-        matches!(self, Self::Gone | Self::Refused(CloseCode::REPLACED))
+        matches!(self, Self::Gone | Self::Refused(CloseCode::REPLACED | CloseCode::DEAD))
     }
 
     /// The code for the log, and whose it was.
@@ -86,6 +87,17 @@ impl Turn {
             _ => consume_budget().await,
         }
     }
+}
+
+/// What the log says when the client has gone, beside the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// When it connected.
+    pub since: Instant,
+    /// How many messages it sent.
+    pub messages_in: u64,
+    /// How many it was sent.
+    pub messages_out: u64,
 }
 
 /// How a client that was told to go did so.

@@ -26,6 +26,8 @@ pub struct Absence {
     pub identity: Identity,
     /// The id that it had.
     pub peer: PeerId,
+    /// Whether the id is its own: not if it was somebody else's, who was away.
+    pub owns_id: bool,
     /// Where it was.
     pub room: RoomId,
     /// As what.
@@ -70,7 +72,8 @@ impl Absences {
             given_up.extend(self.give_up(subnet));
         }
         if self.all.len() > MOST {
-            let most = self.of.iter().max_by_key(|(_, count)| **count);
+            // What was before a restart comes last: it is of many addresses.
+            let most = self.of.iter().max_by_key(|(subnet, count)| (subnet.is_some(), **count));
             let most = most.and_then(|(subnet, _)| *subnet);
             given_up.extend(self.give_up(most));
         }
@@ -110,7 +113,13 @@ impl Absences {
 
     /// Whether something is kept for `identity` that had the id `peer`: the id is its own.
     pub fn owns(&self, identity: Identity, peer: PeerId) -> bool {
-        self.all.iter().any(|absence| absence.identity == identity && absence.peer == peer)
+        self.owner(peer) == Some(identity)
+    }
+
+    /// Whose id `peer` is, among those who have gone.
+    pub fn owner(&self, peer: PeerId) -> Option<Identity> {
+        let own = |absence: &&Absence| absence.peer == peer && absence.owns_id;
+        self.all.iter().find(own).map(|absence| absence.identity)
     }
 
     /// Takes the seat that is kept for `identity` under the id `peer`.
@@ -174,25 +183,26 @@ impl Absences {
         seats
     }
 
-    /// The seat of `identity` under the id `peer` has ended; its role may be reserved still.
-    pub fn end_seat(&mut self, identity: Identity, peer: PeerId) {
-        for absence in &mut self.all {
-            if absence.identity == identity && absence.peer == peer {
-                absence.seat_end = None;
-            }
+    /// Ends the seat of `identity` under the id `peer`; its role may be reserved still.
+    pub fn end_seat(&mut self, identity: Identity, peer: PeerId) -> Option<Absence> {
+        let absence = self.take_seat(identity, peer)?;
+        let rest = Absence { seat_end: None, ..absence.clone() };
+        if rest.end().is_some() {
+            // There was a place for it.
+            let _ = self.add(rest);
         }
-        self.retain(|absence| absence.end().is_some());
+        Some(absence)
     }
 
-    /// Ends what is over at `now`. Returns whose seats these were, and in which rooms.
-    pub fn expire(&mut self, now: Instant) -> Vec<(PeerId, RoomId)> {
+    /// Ends what is over at `now`. Returns those whose seats have ended.
+    pub fn expire(&mut self, now: Instant) -> Vec<Absence> {
         let is_over = |end: Option<Instant>| end.is_some_and(|end| end <= now);
         let mut seats = Vec::new();
         let mut has_ended = false;
         for absence in &mut self.all {
             if is_over(absence.seat_end) {
                 absence.seat_end = None;
-                seats.push((absence.peer, absence.room.clone()));
+                seats.push(absence.clone());
                 has_ended = true;
             }
             if is_over(absence.role_end) {
@@ -232,6 +242,7 @@ mod tests {
         Absence {
             identity: Identity::random(),
             peer: peer(1),
+            owns_id: true,
             room: RoomId::from("show"),
             role: Role::Host,
             invite_end: None,
@@ -251,9 +262,14 @@ mod tests {
         assert_eq!(absences.take_seat(gone.identity, peer(2)), None, "another id");
         assert_eq!(absences.next_end(), gone.seat_end);
         assert_eq!(absences.expire(start + SEAT_TIME - SECOND), []);
-        assert_eq!(absences.expire(start + SEAT_TIME), [(gone.peer, gone.room.clone())]);
+        let without_seat = Absence { seat_end: None, ..gone.clone() };
+        assert_eq!(absences.expire(start + SEAT_TIME), [without_seat]);
         assert_eq!(absences.take_seat(gone.identity, gone.peer), None, "it has ended");
         assert!(absences.owns(gone.identity, gone.peer), "the role is reserved still");
+        let other = Absence { owns_id: false, ..absence(start, (0, 1)) };
+        assert_eq!(absences.add(other.clone()), []);
+        assert!(!absences.owns(other.identity, other.peer));
+        assert_eq!(absences.take_role(&[other.identity], &other.room), Some(other));
         assert_eq!(absences.next_end(), gone.role_end);
         assert_eq!(absences.expire(start + 600 * SECOND), []);
         assert!(!absences.knows(gone.identity));
@@ -317,8 +333,11 @@ mod tests {
         for _ in 0..MOST {
             assert_eq!(absences.add(Absence { subnet: None, ..absence(start, (0, 0)) }), []);
         }
-        let given_up = absences.add(absence(start, (0, 1)));
-        assert_eq!((given_up.len(), given_up[0].subnet), (1, None));
+        let (first, second) = (absence(start, (0, 1)), absence(start, (0, 2)));
+        let given_up = absences.add(first.clone());
+        assert_eq!(given_up, [first], "who comes last has most, of those that have an address");
+        assert_eq!(absences.add(second).len(), 1);
+        assert_eq!(absences.all.len(), MOST);
     }
 
     #[test]

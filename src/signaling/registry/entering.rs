@@ -98,6 +98,13 @@ impl Registry {
         let begin = self.absences.since(room).map_or(Begin::Now(now), Begin::Again);
         if let Some(absence) = self.absences.reserved(&own, room) {
             let given = Given { role: absence.role, invite_end: absence.invite_end };
+            let is_own = |room: &RoomId| {
+                let kept = self.kept.get(&peer).filter(|kept| kept.seat.room == *room);
+                kept.is_some_and(|kept| kept.arrival.identity == absence.identity)
+            };
+            if let Some(room) = self.is_kept_in(peer, room).filter(|room| !is_own(room)) {
+                return Err(EntryError::AlreadyIn(room));
+            }
             // A seat that is kept is among those who are present.
             if self.is_full(room, 1) {
                 return Err(EntryError::Full);
@@ -108,22 +115,28 @@ impl Registry {
                 None => (self.enter(peer, room, given, begin), Aftermath::default()),
             });
         }
-        let given = self.given(room, otherwise?)?;
+        let entry = otherwise?;
+        let spent = match &entry {
+            Entry::Remembered { identity, .. } => Some((*identity, room.clone())),
+            _ => None,
+        };
+        let given = self.given(room, entry)?;
         if let Some(room) = self.is_kept_in(peer, room) {
             return Err(EntryError::AlreadyIn(room));
         }
         if self.is_full(room, 0) {
             return Err(EntryError::Full);
         }
+        self.spent.extend(spent);
         Ok((self.enter(peer, room, given, begin), Aftermath::default()))
     }
 
-    fn given(&mut self, room: &RoomId, entry: Entry) -> Result<Given, EntryError> {
+    fn given(&self, room: &RoomId, entry: Entry) -> Result<Given, EntryError> {
         Ok(match entry {
             Entry::Invited { role, end } => Given { role, invite_end: Some(end) },
             Entry::Remembered { identity, role, invite_end } => {
                 let spent = (identity, room.clone());
-                if self.spent.len() == MOST_SPENT || !self.spent.insert(spent) {
+                if self.spent.len() == MOST_SPENT || self.spent.contains(&spent) {
                     return Err(EntryError::Spent);
                 }
                 Given { role, invite_end }
@@ -197,9 +210,9 @@ impl Registry {
         let Absence { peer: before, room, role, invite_end, room_since, .. } = absence;
         let given = Given { role: *role, invite_end: *invite_end };
         // Under one id there is one seat; under another it is kept so long that the room does not end.
-        let same = (*before == peer).then(|| self.leave_kept(peer, room, now)).flatten();
+        let same = (*before == peer).then(|| self.leave_kept(absence, now)).flatten();
         let entered = self.enter(peer, room, given, Begin::Again(*room_since));
-        let other = (*before != peer).then(|| self.leave_kept(*before, room, now)).flatten();
+        let other = (*before != peer).then(|| self.leave_kept(absence, now)).flatten();
         let mut left: Vec<_> = same.into_iter().chain(other).collect();
         // It hears that from nobody.
         let own = self.peers.get(&peer).map(|found| Arc::clone(&found.arrival.outbox));
@@ -213,15 +226,22 @@ impl Registry {
         (Entered { joined, ..entered }, Aftermath { left, ..Aftermath::default() })
     }
 
-    /// Another client that has a role in `room` which its identity, the one of `peer`, would get back.
-    pub(in crate::signaling) fn rival(&self, peer: PeerId, room: &RoomId) -> Option<Rival> {
-        let me = self.peers.get(&peer).filter(|me| me.seat.is_none())?.arrival.identity;
+    /// Another client that has a role in `room` which its identity would get back: that of `peer`, or of the token that it
+    /// has brought.
+    pub(in crate::signaling) fn rival(
+        &self,
+        peer: PeerId,
+        token: Option<Identity>,
+        room: &RoomId,
+    ) -> Option<Rival> {
+        self.peers.get(&peer).filter(|me| me.seat.is_none())?;
+        let own = self.identities_of(peer, token);
         let participants = self.rooms.get(room)?.participants();
         let mut others = participants.filter(|p| p.peer_id != peer && self.is_reserved(p.role));
         others.find_map(|participant| {
             let found = self.peers.get(&participant.peer_id)?;
             let is_here = found.seat.as_ref().is_some_and(|seat| seat.room == *room);
-            (is_here && found.arrival.identity == me).then(|| Rival {
+            (is_here && own.contains(&found.arrival.identity)).then(|| Rival {
                 peer: participant.peer_id,
                 client: found.arrival.client,
                 outbox: Arc::clone(&found.arrival.outbox),

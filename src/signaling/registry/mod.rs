@@ -183,6 +183,9 @@ impl Registry {
         let registered = match found.holding.claim(identity, found.seat.is_some(), now) {
             Claim::Own => {
                 arrival.outbox.follow(&found.arrival.outbox);
+                // One that was too full has forgotten where it was.
+                let room = found.seat.as_ref().and_then(|seat| self.rooms.number(&seat.room));
+                arrival.outbox.enter(room);
                 let before = std::mem::replace(&mut found.arrival, arrival);
                 Registered::Yielding(before.client, before.outbox)
             }

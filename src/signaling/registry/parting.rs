@@ -26,6 +26,8 @@ pub enum Parting {
     Away,
     /// Its connection broke, or the server ended it.
     Broken,
+    /// The server ended it, because the id is another's who is back.
+    Evicted,
     /// With the server, and everybody else.
     Stopping,
 }
@@ -53,6 +55,10 @@ pub(in crate::signaling) struct Aftermath {
 }
 
 impl Aftermath {
+    pub(in crate::signaling) fn is_empty(&self) -> bool {
+        self.replaced.is_empty() && self.left.is_empty()
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         self.replaced.append(&mut other.replaced);
         self.left.append(&mut other.left);
@@ -133,7 +139,7 @@ impl Registry {
             let is_full = !given_up.is_empty();
             for other in given_up {
                 if other.seat_end.is_some() {
-                    after.left.extend(self.leave_kept(other.peer, &other.room, now));
+                    after.left.extend(self.leave_kept(&other, now));
                 }
             }
             Remains { room: room.clone(), has_seat, role: reserved, is_full }
@@ -160,8 +166,11 @@ impl Registry {
         }
         // An id has one seat that is kept.
         let keeps_seat = parting == Parting::Broken && !self.kept.contains_key(&peer);
+        let owner = self.absences.owner(peer);
         let absence = Absence {
             seat_end: keeps_seat.then(|| now + SEAT_TIME),
+            owns_id: parting != Parting::Evicted
+                && owner.is_none_or(|owner| owner == arrival.identity),
             ..self.reserved_for(peer, arrival, seat, role, now)?
         };
         (absence.seat_end.is_some() || absence.role_end.is_some()).then_some(absence)
@@ -182,6 +191,7 @@ impl Registry {
         Some(Absence {
             identity: arrival.identity,
             peer,
+            owns_id: self.absences.owner(peer).is_none_or(|owner| owner == arrival.identity),
             room: seat.room.clone(),
             role,
             invite_end: seat.invite_end,
@@ -209,7 +219,7 @@ impl Registry {
 
     /// Ends who has the id `peer`, which is somebody else's.
     pub(super) fn evict(&mut self, peer: PeerId, now: Instant) -> Aftermath {
-        self.replace(peer, None, Parting::Away, now)
+        self.replace(peer, None, Parting::Evicted, now)
     }
 
     fn replace(
@@ -241,6 +251,7 @@ impl Registry {
         let kept = self.kept.remove(&peer)?;
         let after = self.evict(peer, now);
         arrival.outbox.follow(&kept.arrival.outbox);
+        arrival.outbox.enter(self.rooms.number(&kept.seat.room));
         self.hold(peer, arrival.clone());
         if let Some(found) = self.peers.get_mut(&peer) {
             found.seat = Some(kept.seat.clone());
@@ -258,36 +269,24 @@ impl Registry {
         let kept = self.kept.get(&peer).filter(|kept| kept.arrival.identity == identity);
         match kept.filter(|kept| kept.arrival.outbox.is_closed()) {
             Some(kept) => {
+                // The role may be reserved still.
                 let room = kept.seat.room.clone();
-                self.end_seat(peer, identity, &room, now)
+                let absence = self.absences.end_seat(identity, peer);
+                let left = absence.filter(|absence| absence.room == room);
+                let left = left.and_then(|absence| self.leave_kept(&absence, now));
+                Aftermath { left: left.into_iter().collect(), ..Aftermath::default() }
             }
             None => Aftermath::default(),
         }
     }
 
-    /// Ends a seat that is kept; the role may be reserved still.
-    pub(super) fn end_seat(
-        &mut self,
-        peer: PeerId,
-        identity: Identity,
-        room: &RoomId,
-        now: Instant,
-    ) -> Aftermath {
-        self.absences.end_seat(identity, peer);
-        let left = self.leave_kept(peer, room, now).into_iter().collect();
-        Aftermath { left, ..Aftermath::default() }
-    }
-
-    /// Nobody sits any longer on the seat that was kept.
-    pub(super) fn leave_kept(
-        &mut self,
-        peer: PeerId,
-        room: &RoomId,
-        now: Instant,
-    ) -> Option<LeftSeat> {
-        self.kept.get(&peer).filter(|kept| kept.seat.room == *room)?;
-        let kept = self.kept.remove(&peer)?;
-        Some(self.vacate(peer, kept.arrival, room, now))
+    /// Nobody sits any longer on the seat that was kept for this absence.
+    pub(super) fn leave_kept(&mut self, absence: &Absence, now: Instant) -> Option<LeftSeat> {
+        let Absence { peer, room, identity, .. } = absence;
+        let own = |kept: &&Kept| kept.arrival.identity == *identity && kept.seat.room == *room;
+        self.kept.get(peer).filter(own)?;
+        let kept = self.kept.remove(peer)?;
+        Some(self.vacate(*peer, kept.arrival, room, now))
     }
 
     /// Takes a peer out of its room: which, and whom to tell.
@@ -314,8 +313,8 @@ impl Registry {
             rooms.push((id, everyone));
         }
         let mut after = Aftermath::default();
-        for (peer, room) in self.absences.expire(now) {
-            after.left.extend(self.leave_kept(peer, &room, now));
+        for absence in self.absences.expire(now) {
+            after.left.extend(self.leave_kept(&absence, now));
         }
         let next = self.rooms.next_end().into_iter().chain(self.absences.next_end()).min();
         Expired { rooms, after, next }
@@ -353,8 +352,10 @@ impl Registry {
     /// Keeps what was reserved before a restart.
     pub(in crate::signaling) fn remember(&mut self, absences: Vec<Absence>) {
         for absence in absences {
+            let end = self.rooms.end_of(absence.room_since);
+            let role_end = absence.role_end.map(|role| end.map_or(role, |end| end.min(role)));
             // Nobody has a seat yet.
-            let _ = self.absences.add(absence);
+            let _ = self.absences.add(Absence { role_end, ..absence });
         }
     }
 }

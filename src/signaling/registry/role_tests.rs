@@ -154,10 +154,10 @@ fn a_guest_gets_the_role_that_has_become_free() {
     // A second page of the host, while the first one seems to be there.
     let page = house.register(3, host.identity);
     assert!(matches!(
-        house.registry.rival(page.peer, &show()),
+        house.registry.rival(page.peer, None, &show()),
         Some(Rival { peer, client, .. }) if (peer, client) == (host.peer, host.client)
     ));
-    assert!(house.registry.rival(guest.peer, &show()).is_none(), "it is in a room");
+    assert!(house.registry.rival(guest.peer, None, &show()).is_none(), "it is in a room");
     assert_eq!(house.role(&page, Role::Host), Role::Guest, "the first one lives");
     assert!(house.registry.reclaim(page.peer, house.now).is_none());
     house.part(&host, Parting::Away);
@@ -175,13 +175,74 @@ fn a_guest_gets_the_role_that_has_become_free() {
 }
 
 #[test]
+fn a_role_of_ones_own_is_no_way_to_the_seat_of_another() {
+    let mut house = House::new(RoomLimits::default());
+    let [host, ops] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&host, Role::Host);
+    house.enter(&ops, invited(Role::Ops)).unwrap();
+    house.part(&ops, Parting::Away);
+    house.part(&host, Parting::Broken);
+    let thief = house.register(1, ops.identity);
+    let entered = house.enter(&thief, Entry::Asked(Ok(Role::Guest)));
+    assert_eq!(entered.unwrap_err(), EntryError::AlreadyIn(show()));
+    let (_, back) = house.try_register(1, host.identity);
+    assert_eq!(house.participants(&back), [(host.peer, Role::Host)]);
+    let ops = house.register(3, ops.identity);
+    assert_eq!(house.role(&ops, Role::Guest), Role::Ops, "it has it still");
+}
+
+#[test]
+fn who_had_the_id_of_another_has_no_claim_to_it() {
+    let mut house = House::new(RoomLimits::default());
+    let [host, guest] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&host, Role::Host);
+    house.role(&guest, Role::Guest);
+    house.part(&host, Parting::Broken);
+    for parting in [None, Some(Parting::Away), Some(Parting::Broken)] {
+        let thief = house.register(1, Identity::random());
+        let room = RoomId::from("other");
+        let entry = Ok(invited(Role::Host));
+        house.registry.create_or_join_room(thief.peer, &room, None, entry, house.now).unwrap();
+        if let Some(parting) = parting {
+            house.part(&thief, parting);
+        }
+        let (registered, back) = house.try_register(1, host.identity);
+        assert!(matches!(registered, Registered::Back(..)), "{registered:?}");
+        let (registered, _) = house.try_register(1, thief.identity);
+        assert!(matches!(registered, Registered::Held(..)), "it is asked first: {registered:?}");
+        assert_eq!(house.participants(&back).len(), 2);
+        house.part(&back, Parting::Broken);
+        house.registry.absences.end_room(&room);
+    }
+}
+
+#[test]
+fn a_seat_is_not_ended_by_whose_role_has_the_same_id() {
+    let mut house = House::new(RoomLimits::default());
+    let [host, other] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&host, Role::Host);
+    house.role(&other, Role::Guest);
+    let tab = house.register(3, host.identity);
+    house.role(&tab, Role::Guest);
+    house.part(&host, Parting::Away);
+    let guest = house.register(1, Identity::random());
+    house.role(&guest, Role::Guest);
+    house.part(&guest, Parting::Broken);
+    assert!(house.registry.reclaim(tab.peer, house.now).is_some());
+    assert_eq!(house.registry.count().seats_kept, 1);
+    let (registered, _) = house.try_register(1, guest.identity);
+    assert!(matches!(registered, Registered::Back(..)), "{registered:?}");
+    assert_eq!(house.participants(&tab).len(), 3);
+}
+
+#[test]
 fn a_silent_page_of_ones_own_gives_way() {
     let mut house = House::new(RoomLimits::default());
     let [host, guest] = [1, 2].map(|number| house.register(number, Identity::random()));
     house.role(&host, Role::Host);
     house.role(&guest, Role::Guest);
     let page = house.register(3, host.identity);
-    let rival = house.registry.rival(page.peer, &show()).unwrap();
+    let rival = house.registry.rival(page.peer, None, &show()).unwrap();
     house.registry.silence(rival.peer, rival.client, house.now);
     assert_eq!(house.role(&page, Role::Guest), Role::Host);
     assert_eq!(house.participants(&guest).len(), 2);
@@ -191,10 +252,18 @@ fn a_silent_page_of_ones_own_gives_way() {
 fn a_token_from_before_the_start_gives_its_role_once() {
     let mut house = House::new(RoomLimits::default());
     let [a, b] = [1, 2].map(|number| house.register(number, Identity::random()));
-    let entry = || Entry::Remembered { identity: a.identity, role: Role::Ops, invite_end: Some(7) };
+    let identity = a.identity;
+    let entry = || Entry::Remembered { identity, role: Role::Ops, invite_end: Some(7) };
     let entered = house.enter(&a, entry()).unwrap();
     assert_eq!((entered.role, entered.invite_end), (Role::Ops, Some(7)));
     assert_eq!(house.enter(&b, entry()).unwrap_err(), EntryError::Spent);
+    // It is not spent where there was no place.
+    let mut house = House::new(RoomLimits { peers: Some(1), ..RoomLimits::default() });
+    let [a, b] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&b, Role::Guest);
+    assert_eq!(house.enter(&a, entry()).unwrap_err(), EntryError::Full);
+    house.part(&b, Parting::Left);
+    assert_eq!(house.enter(&a, entry()).unwrap().role, Role::Ops);
 }
 
 #[test]

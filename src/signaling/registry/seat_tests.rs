@@ -159,6 +159,20 @@ fn what_waits_for_a_kept_seat_is_bounded() {
 }
 
 #[test]
+fn who_was_too_slow_and_is_back_before_its_end_hears_its_room() {
+    let mut house = House::new(RoomLimits::default());
+    let [host, guest] = [1, 2].map(|number| house.register(number, Identity::random()));
+    house.role(&host, Role::Host);
+    house.role(&guest, Role::Guest);
+    guest.outbox.close(CloseCode::TOO_SLOW);
+    let (registered, back) = house.try_register(2, guest.identity);
+    assert!(matches!(registered, Registered::Yielding(..)), "{registered:?}");
+    let (outbox, room) = house.registry.route(host.peer, guest.peer).unwrap();
+    assert!(outbox.push(&Frame::from([1]), room));
+    assert_eq!(texts(&back.outbox), [1]);
+}
+
+#[test]
 fn who_read_too_slowly_has_a_seat_with_room_in_it() {
     let mut house = House::new(RoomLimits::default());
     let [host, guest] = [1, 2].map(|number| house.register(number, Identity::random()));
