@@ -59,8 +59,10 @@ impl Show {
         }
     }
 
-    /// Everybody goes home.
+    /// Everybody goes home, and says so: else their seats would be kept.
     pub fn end(self) {
-        drop(self.people);
+        for (mut person, _) in self.people {
+            person.send(0x88, &1000_u16.to_be_bytes());
+        }
     }
 }
