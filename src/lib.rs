@@ -8,6 +8,7 @@
 //! | [`telemetry`] | what can be logged or counted, and what is logged only once | who asks |
 //! | [`config`] | flags, environment, settings file and credentials to a valid configuration | what the settings are for |
 //! | [`station`] | the manifest, tokens, TURN credentials, the made secret, the certificate | clients |
+//! | [`programme`] | the programme: WebM from the browser to Ogg for Icecast, silence in gaps, who is on air | who may go on air |
 //! | [`signaling`] | peers, rooms, relays, roles, and the `Conversation` trait, which connects a session to the message code | frames and sockets |
 //! | [`server`] | the port and the process: accept, HTTP, sessions, limits, drain, systemd | what messages mean |
 //! | [`invite`] | the `invite` command | clients, and the server |
@@ -23,6 +24,7 @@
 pub mod check;
 pub mod config;
 pub mod invite;
+pub mod programme;
 pub mod server;
 pub mod signaling;
 pub mod station;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::config::icecast::{Icecast, OnAirAccess, icecast, on_air_access};
 use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::parser::{Parser, network};
 use crate::config::settings::Settings;
@@ -110,6 +111,10 @@ pub struct Config {
     pub turn_ttl: Duration,
     /// Who may make and enter rooms.
     pub room_access: RoomAccess,
+    /// Where the programme goes, if it goes anywhere.
+    pub icecast: Option<Icecast>,
+    /// Who may go on air.
+    pub on_air_access: OnAirAccess,
     /// How long the role of a peer that has gone is reserved for it; zero for not at all.
     pub role_reserve: Duration,
     /// The age at which a room ends, or `None` for no such age.
@@ -161,6 +166,8 @@ impl Config {
             turn_secret: parser.set("TURN_SECRET").map(Secret),
             turn_ttl: parser.time("TURN_TTL_MS"),
             room_access: room_access(&mut parser),
+            icecast: icecast(&mut parser),
+            on_air_access: on_air_access(&mut parser),
             role_reserve: parser.time("ROLE_RESERVE_MS"),
             room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),
             max_room_peers: parser.limit("MAX_ROOM_PEERS"),

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 pub mod file;
+pub mod icecast;
 pub mod origin;
 pub mod parser;
 pub mod settings;

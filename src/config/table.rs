@@ -210,6 +210,32 @@ pub const SETTINGS: &[Setting] = &[
         "Who may make and enter rooms: open (everybody), or invited (only clients with an invite)",
     ),
     setting(
+        "ICECAST_URL",
+        "not set",
+        Allowed::Text(
+            "http://HOST:PORT/MOUNT or https://HOST:PORT/MOUNT such as http://source@127.0.0.1:8000/live.ogg, without the password",
+        ),
+        "Icecast that takes the programme, with the mount; not set: nobody can go on air",
+    ),
+    secret(
+        "ICECAST_PASSWORD",
+        "not set",
+        "icecast-password",
+        "Icecast's source-password; better the systemd credential icecast-password",
+    ),
+    setting(
+        "ICECAST_HOLD_MS",
+        "60000",
+        Allowed::Number(0, 3_600_000),
+        "How long in ms silence holds the mount for a host who has gone",
+    ),
+    setting(
+        "ON_AIR_ACCESS",
+        "invited",
+        Allowed::OneOf(&["invited", "open"]),
+        "Which hosts and ops may go on air: invited (those with an invite), or open (all)",
+    ),
+    setting(
         "ROLE_RESERVE_MS",
         "600000",
         Allowed::Number(0, 86_400_000),

@@ -9,6 +9,7 @@ pub mod first;
 pub mod http;
 pub mod limits;
 pub mod listen;
+pub mod on_air;
 pub mod panic;
 pub mod progress;
 pub mod reload;

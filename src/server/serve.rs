@@ -15,12 +15,14 @@ use tokio_util::task::TaskTracker;
 use crate::config::config::{Config, RoomAccess};
 use crate::config::settings::Settings;
 use crate::config::source::Source;
+use crate::programme::on_air::OnAir;
 use crate::server::accept::{Admission, accept};
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::http::static_files;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::listen::{clients_for, prepare, raise_file_limit};
+use crate::server::on_air::feed;
 use crate::server::reload::reload_at_hangup;
 use crate::server::role_memory::{RoleMemory, keep_saved};
 use crate::server::shutdown::{Phase, Shutdown};
@@ -110,6 +112,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         ),
         manifest: CurrentManifest::new(station),
         started_anew: remembered.is_none().then(unix_s),
+        on_air: OnAir::new(config.icecast.clone()),
         tokens,
         proofs,
         metrics,
@@ -159,6 +162,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     notifier.ready(&status("Serving", 0));
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
     tasks.spawn(end_what_is_over(Arc::clone(&state)));
+    tasks.spawn(feed(Arc::clone(&state)));
     if let Some(memory) = memory.clone() {
         tasks.spawn(keep_saved(memory, Arc::clone(&state)));
     }

@@ -72,6 +72,7 @@ impl State {
                 "secret",
             )),
             started_anew: None,
+            on_air: crate::programme::on_air::OnAir::new(None),
             manifest: crate::station::manifest::CurrentManifest::new(
                 crate::station::manifest::load(None).unwrap(),
             ),

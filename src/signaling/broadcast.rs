@@ -49,7 +49,8 @@ impl News {
         let Audience { receivers, room, ends } = self.audience;
         let push = |outbox: &&Arc<Outbox>| match ends {
             true => outbox.push_last(&frame, room),
-            false => outbox.push(&frame, Some(room)),
+            // What is about no room is for who is somewhere else, too.
+            false => outbox.push(&frame, Some(room).filter(|room| *room > 0)),
         };
         metrics.sent(index, receivers.iter().filter(push).count() as u64);
     }

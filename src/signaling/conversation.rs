@@ -88,6 +88,11 @@ pub trait Conversation: Send + 'static {
         self.outbox().is_some_and(Outbox::is_to_yield)
     }
 
+    /// Whether the client may send messages as large as the pieces of a programme. Asked after each that may change it.
+    fn may_say_much(&self) -> bool {
+        false
+    }
+
     /// The client goes like this: nothing more is heard or said. `unsent` are the messages that it did not get.
     fn leave(&mut self, _parting: Parting, _unsent: Vec<u8>) {}
 }

@@ -13,7 +13,7 @@ use crate::signaling::budget::{Class, ClientBudget, Exceeded};
 use crate::signaling::contest::Settled;
 use crate::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registration::Client;
+use crate::signaling::client::Client;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
@@ -71,7 +71,7 @@ impl Conversation for Signaling {
         if let Err(exceeded) = self.take(class, heard) {
             self.log_exceeded(class, exceeded);
             self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
-            self.answer_refusal(&Refusal::RATE_LIMIT, request_id, replies);
+            self.answer_refusal_of(None, &Refusal::RATE_LIMIT, request_id, replies);
             return News::default();
         }
         if let Ok(kind) = &kind {
@@ -114,6 +114,10 @@ impl Conversation for Signaling {
         }
     }
 
+    fn may_say_much(&self) -> bool {
+        self.client.is_streaming()
+    }
+
     fn leave(&mut self, parting: Parting, unsent: Vec<u8>) {
         self.client.leave(parting, unsent, &self.budget);
     }
@@ -144,7 +148,8 @@ impl Signaling {
                 self.log_exceeded(Class::Counted, exceeded);
                 self.answer_refusal(&refusal, request_id, replies);
             } else {
-                self.refuse(&refusal, request_id, replies);
+                self.log_refusal(&refusal);
+                self.answer_refusal_of(known, &refusal, request_id, replies);
             }
             News::default()
         })
@@ -183,6 +188,25 @@ impl Signaling {
             code: refusal.code,
             request_id,
         });
+    }
+
+    /// As [`Self::answer_refusal`], but of what a host on air does not do by itself: the studio shows an error in a way
+    /// that stops its page, and the audio with it.
+    fn answer_refusal_of(
+        &self,
+        kind: Option<MessageType>,
+        refusal: &Refusal,
+        request_id: Option<&str>,
+        replies: &mut Replies<'_>,
+    ) {
+        let is_quiet = refusal.code == ErrorCode::RateLimitExceeded
+            || kind.is_some_and(|kind| kind.is_relayed() || kind == MessageType::Mute);
+        if !is_quiet || !self.client.is_on_air() {
+            return self.answer_refusal(refusal, request_id, replies);
+        }
+        self.client.studio().metrics.refused(refusal.code);
+        let (message, code) = (&*refusal.message, refusal.code);
+        replies.say(&ServerMessage::Notice { message, code, request_id });
     }
 
     /// The outcome of a relay that nobody looked for a receiver of. Of the others the hub knows.

@@ -264,6 +264,18 @@ impl Hub {
         Some(Challenged { peer: rival.peer, client: rival.client, alive })
     }
 
+    /// Asks a client that has the id `peer` whether it lives.
+    pub fn challenge_client(&self, peer: PeerId, client: ClientId) -> Option<Challenged> {
+        let outbox = self.registry().outbox_of(peer, client)?;
+        Some(Challenged { peer, client, alive: outbox.challenge()? })
+    }
+
+    /// Says something to one peer, if it is there.
+    pub fn tell_peer(&self, peer: PeerId, message: &ServerMessage) {
+        let audience = self.registry().one(peer);
+        News::new(audience, message).send(&self.inner.metrics);
+    }
+
     /// Ends `client`, which was silent, with 4010, if it still has the id `peer`: its seat is kept.
     pub fn silence(&self, peer: PeerId, client: ClientId) {
         let after = self.registry().silence(peer, client, Instant::now());

@@ -4,6 +4,7 @@
 
 pub mod broadcast;
 pub mod budget;
+pub mod client;
 pub mod contest;
 pub mod conversation;
 pub mod entry;
@@ -16,5 +17,6 @@ pub mod registration;
 pub mod registry;
 pub mod room;
 pub mod rooms;
+pub mod streaming;
 pub mod studio;
 pub mod way_in;

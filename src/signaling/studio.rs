@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::config::config::Config;
+use crate::programme::on_air::OnAir;
 use crate::signaling::budget::AddressBudgets;
 use crate::signaling::hub::Hub;
 use crate::station::manifest::CurrentManifest;
@@ -25,6 +26,8 @@ pub struct Studio {
     pub budgets: AddressBudgets,
     /// Makes and checks proofs of who is behind a client.
     pub proofs: Proofs,
+    /// Who is on air.
+    pub on_air: OnAir,
     /// Makes and checks tokens.
     pub tokens: Tokens,
     /// Where the server could not remember who was in a room: when it started, in seconds since 1970.

@@ -26,6 +26,8 @@ pub struct Manifest {
     pub station_id: String,
     /// The station's name.
     pub name: String,
+    /// What else it says in its `station` object: texts by their keys.
+    station: Value,
     /// The `signaling` object as it is.
     pub signaling: Box<RawValue>,
     /// The `ice` object as it is.
@@ -36,6 +38,13 @@ pub struct Manifest {
     pub misspelt: Vec<Misspelt>,
     /// Where it was read.
     pub place: Place,
+}
+
+impl Manifest {
+    /// What it says of itself under this key of its `station` object.
+    pub fn about(&self, key: &str) -> Option<String> {
+        self.station[key].as_str().map(str::to_owned)
+    }
 }
 
 /// Where a manifest was read.
@@ -123,6 +132,7 @@ pub(super) fn parse(text: &str, place: Place) -> Result<Manifest, Vec<String>> {
     Ok(Manifest {
         station_id: text("stationId"),
         name: text("name"),
+        station: manifest["station"].clone(),
         ice_value: serde_json::from_str(ice.get()).map_err(not_json)?,
         misspelt: misspelt(&manifest),
         signaling,

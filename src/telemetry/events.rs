@@ -178,6 +178,24 @@ events! {
     Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
 
+    /// Somebody went on air, or goes on with the programme.
+    OnAir { client_id: ClientId, peer_id: PeerId, room_id: RoomId, url: String } Info "d1f0c6a1b2c94c5f8a7e3b5d90c4e821"
+    "On air: peer {peer_id} of room {room_id} (client {client_id}), to {url}"
+    /// The one on air has gone, and silence holds the mount.
+    OnAirHeld { client_id: ClientId, peer_id: PeerId, room_id: RoomId, hold_ms: u64 } Warn "5b8a2e7dc3f1490e9d64a0b7c8e5f312"
+    "Silence on air: peer {peer_id} of room {room_id} has gone (client {client_id}); the mount is held for {hold_ms} ms (ICECAST_HOLD_MS)"
+    /// The programme is over.
+    OffAir { client_id: ClientId, peer_id: PeerId, reason: &'static str, seconds: u64, silence_seconds: u64, dropped_seconds: u64 } Info "0e94c7b1a5d84f2c86b3f7a2d1e0c593"
+    "Off air: the programme of peer {peer_id} (client {client_id}) is over after {seconds} s, because {reason} ({silence_seconds} s of silence in gaps, {dropped_seconds} s dropped)"
+    /// Icecast takes the programme.
+    IcecastTaken { url: String } Info "a7d3e5f0814b4c0cb2f1968d5e3a7c40"
+    "Icecast takes the programme: {url}"
+    /// Icecast does not answer, or lets go of the programme.
+    IcecastUnreachable { url: String, reason: String, fix: &'static str } Warn "e2b6f4c9d0a7413f95c8b1e7a3d2f064"
+    "Nobody hears the programme: {reason} ({url}); it is tried again every 2 s; {fix}"
+    /// Icecast refuses the programme.
+    IcecastRefused { url: String, reason: String, fix: &'static str } Error "34f8a1d6e9c2457b8d0e5f7b2c6a9d18"
+    "Nobody hears the programme, and nothing is tried again before the host presses Stream: {reason} ({url}); {fix}"
     /// A client's connection broke, and its seat in a room is kept.
     SeatKept { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info Few "4e0ad1f7f6c94fd0a5c7c1f5d2b7e9a3"
     "Seat kept: for {seconds} s, of peer {peer_id} in room {room_id}, whose connection broke (client {client_id}, {client_ip})"

@@ -96,6 +96,12 @@ pub enum ErrorCode {
     RoomFull,
     /// Only those who bring an invite make and enter rooms.
     InviteRequired,
+    /// Only those whose role came from an invite go on air.
+    NotInvited,
+    /// Somebody else is on air.
+    OnAir,
+    /// The sender is not on air, or nobody hears it.
+    OffAir,
 }
 
 impl ErrorCode {

@@ -138,6 +138,11 @@ impl Decoder {
         bytes
     }
 
+    /// Messages have so many bytes at most from the next frame on.
+    pub fn bound_messages(&mut self, most: usize) {
+        self.max_message = most;
+    }
+
     /// The payload of `frame` comes next.
     fn begin(&mut self, frame: Frame) -> Result<(), CloseCode> {
         let is_data = !frame.opcode.is_control();

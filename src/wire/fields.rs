@@ -30,6 +30,7 @@ pub(super) enum Key {
     Resume,
     Token,
     InviteRole,
+    Chunk,
 }
 
 impl Key {

@@ -137,9 +137,32 @@ pub enum ServerMessage<'a> {
         /// Who did it.
         from: PeerId,
     },
-    /// The answer to `start-stream`.
+    /// To the one on air: Icecast takes the programme.
+    StreamStarted {
+        /// That it does.
+        message: &'a str,
+    },
+    /// The answer to `stream-chunk` of the one on air.
+    ChunkAck {
+        /// How many bytes it had.
+        size: usize,
+        /// The message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// To the one on air, in place of an `error`, which would stop its page.
+    Notice {
+        /// Why, for a person.
+        message: &'a str,
+        /// Why, for a program.
+        code: ErrorCode,
+        /// The refused message's `requestId`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    },
+    /// To the one on air: Icecast does not take the programme.
     StreamError {
-        /// Why there is no streaming here.
+        /// Why.
         message: &'a str,
         /// The message's `requestId`.
         #[serde(skip_serializing_if = "Option::is_none")]

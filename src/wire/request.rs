@@ -118,6 +118,11 @@ impl<'a> Envelope<'a> {
         self.string(Key::Type).as_deref() == Some(MessageType::StreamChunk.name())
     }
 
+    /// What a piece of a stream holds, in base64; `None` where it is no string.
+    pub fn chunk(&self) -> Option<Cow<'a, str>> {
+        self.string(Key::Chunk)
+    }
+
     /// The type.
     ///
     /// # Errors

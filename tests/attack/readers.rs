@@ -118,7 +118,7 @@ fn peers(target: &Target) -> f64 {
 /// each outbox has a place for it. A studio of ten next door goes on meanwhile.
 #[test]
 fn a_thousand_who_stop_reading_during_broadcasts_are_bounded() {
-    let (target, _clock) = start();
+    let (target, mut clock) = start();
     let mut show = Show::start(&target.server);
     let mut rooms: Vec<_> = (0..10).map(|room| Room::open(&target.server, room, 100)).collect();
     let before = target.memory();
@@ -144,7 +144,7 @@ fn a_thousand_who_stop_reading_during_broadcasts_are_bounded() {
     let reading: Vec<_> = reading.collect();
     reading.into_iter().for_each(|reading| reading.join().unwrap());
     show.end();
-    target.survives();
+    target.survives_with(&mut clock);
 }
 
 /// The same with what is not shared: large offers, and the smallest that there are, of which each costs the server more
@@ -153,7 +153,7 @@ fn a_thousand_who_stop_reading_during_broadcasts_are_bounded() {
 #[test]
 fn relays_to_clients_that_stop_reading_are_bounded() {
     for length in [60_000, 1] {
-        let (target, _clock) = start();
+        let (target, mut clock) = start();
         let mut room = Room::open(&target.server, 0, 40);
         let offers = room.offers(length).repeat(if length == 1 { 25 } else { 1 });
         let before = target.memory();
@@ -168,7 +168,7 @@ fn relays_to_clients_that_stop_reading_are_bounded() {
         println!("offers with {length}: {told} rounds; grown by {grown}, {share:.3} of the bound");
         assert!(share <= 1.0, "{grown} bytes");
         room.everybody_was_told_why();
-        target.survives();
+        target.survives_with(&mut clock);
     }
 }
 

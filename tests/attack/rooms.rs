@@ -37,7 +37,7 @@ fn an_id_that_many_want_is_its_holders() {
     }
     assert_eq!(target.metric(refusals), 500.0);
     drop((holder, others));
-    target.survives();
+    target.survives_with(&mut clock);
 }
 
 /// Twenty clients come into a room of 100 and leave it, as often as `RATE_LIMIT` lets them. All of it is heard by those
@@ -45,7 +45,7 @@ fn an_id_that_many_want_is_its_holders() {
 #[test]
 fn a_storm_of_joins_and_leaves_passes() {
     // All of it is within the ten seconds of RATE_LIMIT.
-    let (target, _clock) =
+    let (target, mut clock) =
         Target::start_paused(&[("MAX_CONNECTIONS_PER_IP", "0"), ("MAX_ROOM_PEERS", "120")]);
     let id = |number: usize| format!("f47ac10b-58cc-4372-a567-0e02b2c3{number:04x}");
     let mut clients: Vec<_> = (0..120).map(|number| peer(&target.server, &id(number))).collect();
@@ -80,7 +80,7 @@ fn a_storm_of_joins_and_leaves_passes() {
     }
     readers.into_iter().for_each(|reader| drop(reader.join().unwrap()));
     drop(clients);
-    target.survives();
+    target.survives_with(&mut clock);
 }
 
 /// A name of 60 KB for a room, a role, an id, a token, a type or a request is refused in a few words, and not kept.

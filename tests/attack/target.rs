@@ -83,6 +83,13 @@ impl Target {
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
     }
 
+    /// As [`Self::survives`], once the seats of those who went without a goodbye have ended.
+    pub fn survives_with(self, clock: &mut Clock) {
+        self.wait_for_taken(0);
+        clock.advance(8_000);
+        self.survives();
+    }
+
     /// When everybody has gone, nothing is left of them: no client, peer or room, no descriptor, no thread. SIGTERM
     /// ends it with 0, which says that its task tracker was empty in time, and nothing has panicked.
     pub fn survives(mut self) {

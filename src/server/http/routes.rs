@@ -15,6 +15,7 @@ use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
 use crate::config::config::MetricsAccess;
+use crate::programme::on_air::Standing;
 use crate::server::http::check_page::page;
 use crate::server::http::static_files::files;
 use crate::server::http::upgrade::{
@@ -193,9 +194,11 @@ fn station(state: &State) -> Reply {
         station_id: &'a str,
         name: &'a str,
         signaling: &'a RawValue,
+        on_air: Option<Standing>,
     }
     let Manifest { station_id, name, signaling, .. } = &*state.studio.manifest.now();
-    json(StatusCode::OK, &Answer { station_id, name, signaling })
+    let on_air = state.studio.on_air.standing();
+    json(StatusCode::OK, &Answer { station_id, name, signaling, on_air })
 }
 
 fn preflight() -> Reply {

@@ -125,6 +125,11 @@ impl Link {
         std::mem::take(&mut self.unread)
     }
 
+    /// Messages have so many bytes at most from now on.
+    pub fn bound_messages(&mut self, most: usize) {
+        self.decoder.bound_messages(most);
+    }
+
     /// Counts bytes that were read, when they are decoded.
     pub fn count(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;

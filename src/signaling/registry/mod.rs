@@ -320,6 +320,18 @@ impl Registry {
         Ok(self.audience(&self.room_of(peer).ok_or(NotInRoom)?))
     }
 
+    /// The outbox of `client`, if it has the id `peer`.
+    pub(super) fn outbox_of(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
+        let found = self.peers.get(&peer).filter(|found| found.arrival.client == client)?;
+        Some(Arc::clone(&found.arrival.outbox))
+    }
+
+    /// One peer, wherever it is.
+    pub(super) fn one(&self, peer: PeerId) -> Audience {
+        let found = self.peers.get(&peer).map(|found| Arc::clone(&found.arrival.outbox));
+        Audience { receivers: found.into_iter().collect(), ..Audience::default() }
+    }
+
     fn seat(&self, peer: PeerId) -> Option<&Seat> {
         self.peers.get(&peer)?.seat.as_ref()
     }

@@ -1,0 +1,83 @@
+//! The connection to Icecast.
+//!
+//! Owns the way there: by the socket of the unit beside, or directly, with TLS or without. It deliberately does not know
+//! what is sent.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::config::icecast::{Icecast, IcecastUrl};
+use crate::programme::icecast::{About, MOST_ANSWER, Refusal, answer, request};
+
+/// How long Icecast may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection of any kind.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// Connects to Icecast as a source. By the socket `way`, if it is there: the service has no network of its own under
+/// systemd.
+///
+/// # Errors
+///
+/// Why Icecast does not take the programme.
+pub async fn dial(icecast: &Icecast, about: &About, way: &Path) -> Result<Box<dyn Wire>, Refusal> {
+    let dialed = timeout(PATIENCE, begin(icecast, about, way)).await;
+    let why = || Refusal::Unreachable(format!("not within {} s", PATIENCE.as_secs()));
+    dialed.unwrap_or_else(|_| Err(why()))
+}
+
+async fn begin(icecast: &Icecast, about: &About, way: &Path) -> Result<Box<dyn Wire>, Refusal> {
+    let unreachable = |error: io::Error| Refusal::Unreachable(error.to_string());
+    let mut wire = connect(&icecast.url, way).await?;
+    wire.write_all(request(icecast, about).as_bytes()).await.map_err(unreachable)?;
+    wire.flush().await.map_err(unreachable)?;
+    let (mut sent, mut buffer) = (Vec::new(), [0; 1024]);
+    loop {
+        // Behind the unit's socket, an Icecast that is not there is a connection that is reset.
+        let read = wire.read(&mut buffer).await.map_err(unreachable)?;
+        sent.extend_from_slice(&buffer[..read.min(MOST_ANSWER - sent.len())]);
+        if let Some(answer) = answer(&sent, read == 0) {
+            return answer.map(|()| wire);
+        }
+    }
+}
+
+async fn connect(url: &IcecastUrl, way: &Path) -> Result<Box<dyn Wire>, Refusal> {
+    let unreachable = |error: io::Error| Refusal::Unreachable(error.to_string());
+    let wire: Box<dyn Wire> = if way.exists() {
+        Box::new(UnixStream::connect(way).await.map_err(unreachable)?)
+    } else {
+        let unknown = |_| Refusal::UnknownHost(url.host.clone());
+        let addresses = lookup_host((url.host.as_str(), url.port)).await.map_err(unknown)?;
+        let addresses: Vec<_> = addresses.collect();
+        let tcp = TcpStream::connect(&addresses[..]).await.map_err(unreachable)?;
+        tcp.set_nodelay(true).map_err(unreachable)?;
+        Box::new(tcp)
+    };
+    if !url.is_tls {
+        return Ok(wire);
+    }
+    let host = url.host.clone();
+    let name = ServerName::try_from(host).map_err(|_| Refusal::UnknownHost(url.host.clone()))?;
+    let tls = TlsConnector::from(Arc::new(trusting_as_the_machine()));
+    Ok(Box::new(tls.connect(name, wire).await.map_err(unreachable)?))
+}
+
+/// TLS that trusts whom this machine trusts.
+fn trusting_as_the_machine() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+}

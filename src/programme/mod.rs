@@ -1,0 +1,12 @@
+//! The programme: from what a browser records to what Icecast takes.
+//!
+//! Owns the way of the audio. It deliberately does not know who may go on air.
+
+pub mod air;
+pub mod dial;
+pub mod icecast;
+pub mod ogg;
+pub mod on_air;
+pub mod opus;
+pub mod playout;
+pub mod webm;

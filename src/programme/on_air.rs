@@ -1,0 +1,110 @@
+//! The programme as signaling and the server have it in their hands.
+//!
+//! Owns the lock on it, and that whoever feeds Icecast hears of each change. It deliberately knows no socket.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::icecast::Icecast;
+use crate::programme::air::{Air, Busy, Heard, Owner};
+use crate::wire::ids::{ClientId, PeerId};
+
+/// The shared handle.
+#[derive(Clone, Debug)]
+pub struct OnAir {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Where the programme goes, if it goes anywhere.
+    icecast: Option<Icecast>,
+    /// Written by sessions and by whoever feeds Icecast; held for one change only.
+    air: Mutex<Air>,
+    /// Told when something has changed.
+    changed: Notify,
+}
+
+/// Since when somebody is on air, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// In ms since 1970.
+    pub since: u64,
+    /// The mount.
+    pub mount: String,
+}
+
+impl OnAir {
+    /// Nobody is on air.
+    pub fn new(icecast: Option<Icecast>) -> Self {
+        let air = Mutex::new(Air::new(icecast.as_ref().map(|icecast| icecast.hold)));
+        Self { inner: Arc::new(Inner { icecast, air, changed: Notify::new() }) }
+    }
+
+    /// Where the programme goes, if it goes anywhere.
+    pub fn icecast(&self) -> Option<&Icecast> {
+        self.inner.icecast.as_ref()
+    }
+
+    /// As [`Air::start`].
+    ///
+    /// # Errors
+    ///
+    /// When somebody else is on air.
+    pub fn start(&self, owner: Owner) -> Result<(), Busy> {
+        self.change(|air, now| air.start(owner, now))
+    }
+
+    /// As [`Air::hear`].
+    pub fn hear(&self, client: ClientId, chunk: Option<&[u8]>) -> Heard {
+        self.change(|air, now| air.hear(client, chunk, now))
+    }
+
+    /// As [`Air::stop`].
+    pub fn stop(&self, client: ClientId, why: &'static str) {
+        self.change(|air, now| air.stop(client, why, now));
+    }
+
+    /// As [`Air::lose`].
+    pub fn lose(&self, client: ClientId) {
+        self.change(|air, now| air.lose(client, now));
+    }
+
+    /// As [`Air::register`].
+    pub fn register(&self, peer: PeerId, client: ClientId, has_seat: bool) {
+        self.change(|air, now| air.register(peer, client, has_seat, now));
+    }
+
+    /// As [`Air::is_on_air`].
+    pub fn is_on_air(&self, client: ClientId) -> bool {
+        self.air().is_on_air(client)
+    }
+
+    /// Since when somebody is on air, and where.
+    pub fn standing(&self) -> Option<Standing> {
+        let elapsed = self.air().on_air()?.1.elapsed();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = now.saturating_sub(elapsed).as_millis() as u64;
+        Some(Standing { since, mount: self.inner.icecast.as_ref()?.url.mount.clone() })
+    }
+
+    /// Resolves when something has changed.
+    pub async fn changed(&self) {
+        self.inner.changed.notified().await;
+    }
+
+    /// The programme, for whoever feeds Icecast.
+    pub fn air(&self) -> MutexGuard<'_, Air> {
+        self.inner.air.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Air, Instant) -> T) -> T {
+        let result = change(&mut self.air(), Instant::now());
+        self.inner.changed.notify_one();
+        result
+    }
+}

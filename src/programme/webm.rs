@@ -1,0 +1,473 @@
+//! Opus packets out of WebM (Matroska, RFC 9559; EBML, RFC 8794), as browsers record it, pushed in pieces of any size.
+//!
+//! Owns what is read, what is skipped, and where it goes on after damage. It deliberately keeps no time: packets say
+//! how long they are. What it holds is one element at most.
+
+/// The longest block, in bytes, and the longest other element that is read.
+const MOST_BLOCK: u64 = 8192;
+const MOST_FIELD: u64 = 256;
+
+/// How much may come before the first Cluster, in bytes.
+const MOST_HEADER: u64 = 64 * 1024;
+
+/// Ids (RFC 9559 section 5.1), which are unique: so masters are entered without a look at where they end.
+mod id {
+    pub const EBML: u64 = 0x1A45_DFA3;
+    pub const DOC_TYPE: u64 = 0x4282;
+    pub const SEGMENT: u64 = 0x1853_8067;
+    pub const INFO: u64 = 0x1549_A966;
+    pub const TRACKS: u64 = 0x1654_AE6B;
+    pub const TRACK_ENTRY: u64 = 0xAE;
+    pub const AUDIO: u64 = 0xE1;
+    pub const TRACK_NUMBER: u64 = 0xD7;
+    pub const CODEC_ID: u64 = 0x86;
+    pub const CONTENT_ENCODINGS: u64 = 0x6D80;
+    pub const CLUSTER: u64 = 0x1F43_B675;
+    pub const BLOCK_GROUP: u64 = 0xA0;
+    pub const BLOCK: u64 = 0xA1;
+    pub const SIMPLE_BLOCK: u64 = 0xA3;
+}
+
+/// Why what came can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is no WebM, or not any longer.
+    NotWebm,
+    /// An element is larger than any that is read.
+    TooLarge,
+    /// There is no Opus in it, or in a form that no browser records.
+    NotOpus,
+}
+
+/// What to do with the bytes in front.
+enum Step {
+    /// So many are done with, which may be more than there are.
+    Done(u64),
+    /// There are not enough to say.
+    More,
+}
+
+/// Where the reader is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before a recording, or behind damage: it looks for the start of a recording, or of a Cluster where it knows the
+    /// track.
+    #[default]
+    Lost,
+    /// Before the first Cluster, of which so many bytes have come.
+    Header(u64),
+    /// Among blocks.
+    Cluster,
+}
+
+/// A track whose entry is being read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    number: u64,
+    is_opus: bool,
+    is_encoded: bool,
+}
+
+/// Reads one recording after another.
+#[derive(Debug, Default)]
+pub struct Reader {
+    place: Place,
+    /// The beginning of an element, or, when lost, the last bytes in which an id may begin.
+    held: Vec<u8>,
+    /// How much of what is not read is yet to come.
+    skip: u64,
+    entry: Option<Entry>,
+    track: Option<u64>,
+}
+
+impl Reader {
+    /// Reads what came, and gives each packet to `out`. After damage it goes on with the rest.
+    ///
+    /// # Errors
+    ///
+    /// The last damage that was found.
+    pub fn push(&mut self, bytes: &[u8], out: &mut impl FnMut(&[u8])) -> Result<(), Damage> {
+        let mut input = bytes;
+        if self.skip > 0 {
+            let skipped = self.skip.min(input.len() as u64);
+            self.skip -= skipped;
+            input = &input[skipped as usize..];
+        }
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return self.read(input, out);
+        }
+        let all = [&held, input].concat();
+        self.read(&all, out)
+    }
+
+    /// A piece is missing: it goes on with the next Cluster, or with the next recording.
+    pub fn lose(&mut self) {
+        self.place = Place::Lost;
+        self.held.clear();
+        self.skip = 0;
+        self.entry = None;
+    }
+
+    fn read(&mut self, mut input: &[u8], out: &mut impl FnMut(&[u8])) -> Result<(), Damage> {
+        let mut result = Ok(());
+        while !input.is_empty() {
+            let step =
+                if self.place == Place::Lost { self.find(input) } else { self.element(input, out) };
+            match step {
+                Ok(Step::Done(done)) => {
+                    let there = done.min(input.len() as u64);
+                    self.skip = done - there;
+                    input = &input[there as usize..];
+                }
+                Ok(Step::More) => {
+                    self.held = input.to_vec();
+                    break;
+                }
+                Err(damage) => {
+                    result = Err(damage);
+                    self.lose();
+                    // What was no element may hold the start of one.
+                    input = &input[1..];
+                }
+            }
+        }
+        result
+    }
+
+    /// Goes to where it can be read on.
+    fn find(&mut self, input: &[u8]) -> Result<Step, Damage> {
+        let is_start = |bytes: &[u8]| {
+            let found = u64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+            found == id::EBML || (found == id::CLUSTER && self.track.is_some())
+        };
+        match input.windows(4).position(is_start) {
+            Some(at) => {
+                let is_cluster = input[at] == (id::CLUSTER >> 24) as u8;
+                self.place = if is_cluster { Place::Cluster } else { Place::Header(0) };
+                Ok(Step::Done(at as u64))
+            }
+            None if input.len() > 3 => Ok(Step::Done(input.len() as u64 - 3)),
+            None => Ok(Step::More),
+        }
+    }
+
+    fn element(&mut self, input: &[u8], out: &mut impl FnMut(&[u8])) -> Result<Step, Damage> {
+        let Some((id, id_length)) = id_of(input)? else { return Ok(Step::More) };
+        let Some((size, size_length)) = size_of(&input[id_length..])? else {
+            return Ok(Step::More);
+        };
+        let head = id_length + size_length;
+        let is_master = match id {
+            id::EBML => {
+                *self = Self { place: Place::Header(0), ..Self::default() };
+                true
+            }
+            id::SEGMENT | id::INFO | id::TRACKS | id::AUDIO | id::BLOCK_GROUP => true,
+            id::TRACK_ENTRY => {
+                self.end_entry()?;
+                self.entry = Some(Entry::default());
+                true
+            }
+            id::CLUSTER => {
+                self.end_entry()?;
+                self.track.ok_or(Damage::NotOpus)?;
+                self.place = Place::Cluster;
+                true
+            }
+            _ => false,
+        };
+        if is_master {
+            self.count(head as u64)?;
+            return Ok(Step::Done(head as u64));
+        }
+        let size = size.ok_or(Damage::NotWebm)?;
+        let whole = size.checked_add(head as u64).ok_or(Damage::TooLarge)?;
+        let most = match id {
+            id::BLOCK | id::SIMPLE_BLOCK if self.place == Place::Cluster => MOST_BLOCK,
+            id::BLOCK | id::SIMPLE_BLOCK => return Err(Damage::NotWebm),
+            id::DOC_TYPE | id::TRACK_NUMBER | id::CODEC_ID => MOST_FIELD,
+            _ => {
+                if let (id::CONTENT_ENCODINGS, Some(entry)) = (id, &mut self.entry) {
+                    entry.is_encoded = true;
+                }
+                self.count(whole)?;
+                return Ok(Step::Done(whole));
+            }
+        };
+        if size > most {
+            return Err(Damage::TooLarge);
+        }
+        let Some(body) = input.get(head..whole as usize) else { return Ok(Step::More) };
+        self.count(whole)?;
+        match (id, &mut self.entry) {
+            (id::DOC_TYPE, _) if body != b"webm" && body != b"matroska" => {
+                return Err(Damage::NotWebm);
+            }
+            (id::TRACK_NUMBER, Some(entry)) => entry.number = number(body),
+            (id::CODEC_ID, Some(entry)) => entry.is_opus = body == b"A_OPUS",
+            (id::BLOCK | id::SIMPLE_BLOCK, _) => self.block(body, out)?,
+            _ => {}
+        }
+        Ok(Step::Done(whole))
+    }
+
+    /// Counts what comes before the first Cluster.
+    fn count(&mut self, bytes: u64) -> Result<(), Damage> {
+        if let Place::Header(before) = &mut self.place {
+            *before = before.saturating_add(bytes);
+            if *before > MOST_HEADER {
+                return Err(Damage::TooLarge);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a track is over: the first one with Opus is the programme.
+    fn end_entry(&mut self) -> Result<(), Damage> {
+        let Some(entry) = self.entry.take() else { return Ok(()) };
+        if entry.is_opus && self.track.is_none() {
+            if entry.is_encoded {
+                return Err(Damage::NotOpus);
+            }
+            self.track = Some(entry.number);
+        }
+        Ok(())
+    }
+
+    /// RFC 9559 section 10.1 and 10.2: the track, two bytes of time, flags, and without lacing one frame.
+    fn block(&self, body: &[u8], out: &mut impl FnMut(&[u8])) -> Result<(), Damage> {
+        const LACING: u8 = 0x06;
+        let (track, length) = size_of(body)?.ok_or(Damage::NotWebm)?;
+        if track != self.track {
+            return Ok(());
+        }
+        let [_, _, flags, packet @ ..] = &body[length..] else { return Err(Damage::NotWebm) };
+        if flags & LACING != 0 {
+            return Err(Damage::NotOpus);
+        }
+        out(packet);
+        Ok(())
+    }
+}
+
+/// An id of up to 4 bytes, with its marker, and its length (RFC 8794 section 5); `None` where bytes are missing.
+fn id_of(bytes: &[u8]) -> Result<Option<(u64, usize)>, Damage> {
+    let Some(first) = bytes.first() else { return Ok(None) };
+    let length = first.leading_zeros() as usize + 1;
+    if length > 4 {
+        return Err(Damage::NotWebm);
+    }
+    Ok(bytes.get(..length).map(|id| (number(id), length)))
+}
+
+/// A size or another number with a marker (RFC 8794 section 4), and its length; the inner `None` is an unknown size.
+fn size_of(bytes: &[u8]) -> Result<Option<(Option<u64>, usize)>, Damage> {
+    let Some(first) = bytes.first() else { return Ok(None) };
+    let length = first.leading_zeros() as usize + 1;
+    if length > 8 {
+        return Err(Damage::NotWebm);
+    }
+    let Some(bytes) = bytes.get(..length) else { return Ok(None) };
+    let all_ones = (1_u64 << (7 * length)) - 1;
+    let value = number(bytes) & all_ones;
+    Ok(Some((Some(value).filter(|value| *value != all_ones), length)))
+}
+
+/// An unsigned number, of which at most 8 bytes count.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::programme::opus::samples;
+
+    /// The longest head of an element: an id of 4 bytes and a size of 8.
+    const MOST_HEAD: usize = 12;
+
+    fn element(id: u64, body: &[u8]) -> Vec<u8> {
+        let bytes = id.to_be_bytes();
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap();
+        let mut all = bytes[start..].to_vec();
+        all.push(0x08);
+        all.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        all.extend_from_slice(body);
+        all
+    }
+
+    fn master(id: u64) -> Vec<u8> {
+        let bytes = id.to_be_bytes();
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap();
+        [&bytes[start..], &[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]].concat()
+    }
+
+    fn header(track: u8, codec: &[u8]) -> Vec<u8> {
+        [
+            element(id::EBML, &element(id::DOC_TYPE, b"webm")),
+            master(id::SEGMENT),
+            // SeekHead, which is skipped.
+            element(0x114D_9B74, &[0; 30]),
+            master(id::TRACKS),
+            master(id::TRACK_ENTRY),
+            element(id::TRACK_NUMBER, &[track]),
+            element(id::CODEC_ID, codec),
+        ]
+        .concat()
+    }
+
+    fn block(track: u8, packet: &[u8]) -> Vec<u8> {
+        element(id::SIMPLE_BLOCK, &[&[0x80 | track, 0, 0, 0x80], packet].concat())
+    }
+
+    fn recording(packets: &[&[u8]]) -> Vec<u8> {
+        let mut all = header(1, b"A_OPUS");
+        for packet in packets {
+            all.extend([master(id::CLUSTER), element(0xE7, &[0]), block(1, packet)].concat());
+        }
+        all
+    }
+
+    fn read(reader: &mut Reader, bytes: &[u8]) -> (Vec<Vec<u8>>, Result<(), Damage>) {
+        let mut packets = Vec::new();
+        let result = reader.push(bytes, &mut |packet| packets.push(packet.to_vec()));
+        (packets, result)
+    }
+
+    #[test]
+    fn packets_come_out_however_they_are_pushed() {
+        let long = vec![7; 8000];
+        let all = recording(&[b"one", b"", &long, b"two"]);
+        let expected = [&b"one"[..], b"", &long, b"two"];
+        for size in [1, 2, 3, 7, 100, 4096, all.len()] {
+            let (mut reader, mut packets) = (Reader::default(), Vec::new());
+            for piece in all.chunks(size) {
+                let (some, result) = read(&mut reader, piece);
+                assert_eq!(result, Ok(()));
+                packets.extend(some);
+                assert!(reader.held.len() <= MOST_BLOCK as usize + MOST_HEAD);
+            }
+            assert_eq!(packets, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn other_tracks_and_groups_are_read_over() {
+        let other = [master(id::TRACK_ENTRY), element(id::TRACK_NUMBER, &[2])].concat();
+        let other = [other, element(id::CODEC_ID, b"V_VP8")].concat();
+        let all = [
+            header(1, b"A_OPUS"),
+            other,
+            master(id::CLUSTER),
+            block(2, b"picture"),
+            master(id::BLOCK_GROUP),
+            element(id::BLOCK, &[0x81, 0, 0, 0, 9]),
+        ]
+        .concat();
+        assert_eq!(read(&mut Reader::default(), &all), (vec![vec![9]], Ok(())));
+    }
+
+    #[test]
+    fn what_browsers_do_not_record_is_refused() {
+        let cluster = master(id::CLUSTER);
+        let with = |bad: Vec<u8>| [header(1, b"A_OPUS"), cluster.clone(), bad].concat();
+        let encodings =
+            [header(1, b"A_OPUS"), element(id::CONTENT_ENCODINGS, &[0]), cluster.clone()];
+        for (all, damage) in [
+            ([header(1, b"A_VORBIS"), cluster.clone()].concat(), Damage::NotOpus),
+            (encodings.concat(), Damage::NotOpus),
+            (with(element(id::SIMPLE_BLOCK, &[0x81, 0, 0, 0x82, 1])), Damage::NotOpus),
+            (with(element(id::SIMPLE_BLOCK, &[0x81, 0])), Damage::NotWebm),
+            (with(vec![0x00]), Damage::NotWebm),
+            (with([&[0xEC], &master(0x1)[1..]].concat()), Damage::NotWebm),
+            (block(1, b"x"), Damage::NotWebm),
+            (element(id::EBML, &element(id::DOC_TYPE, b"avi")), Damage::NotWebm),
+        ] {
+            let mut reader = Reader::default();
+            // A recording begins.
+            let _ = read(&mut reader, &element(id::EBML, &[]));
+            let (packets, result) = read(&mut reader, &all);
+            assert_eq!((packets, result), (vec![], Err(damage)));
+            let next = recording(&[b"next"]);
+            assert_eq!(read(&mut reader, &next).0, [b"next"], "{damage:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_their_bounds() {
+        let with = |size: usize| recording(&[&vec![1; size]]);
+        // A block has four bytes before its packet.
+        let (packets, result) = read(&mut Reader::default(), &with(MOST_BLOCK as usize - 4));
+        assert_eq!((packets.len(), result), (1, Ok(())));
+        let (packets, result) = read(&mut Reader::default(), &with(MOST_BLOCK as usize - 3));
+        assert_eq!((packets.len(), result), (0, Err(Damage::TooLarge)));
+        let before = header(1, b"A_OPUS");
+        let with = |void: usize| {
+            [before.clone(), element(0xEC, &vec![0; void]), master(id::CLUSTER), block(1, b"x")]
+                .concat()
+        };
+        // The header's own elements and the Cluster's head count as well.
+        let own = before.len() + 6 + 12;
+        let most = MOST_HEADER as usize - own;
+        assert_eq!(read(&mut Reader::default(), &with(most)), (vec![b"x".to_vec()], Ok(())));
+        let (packets, result) = read(&mut Reader::default(), &with(most + 13));
+        assert_eq!((packets.len(), result), (0, Err(Damage::TooLarge)));
+    }
+
+    #[test]
+    fn after_damage_it_goes_on_with_the_next_cluster() {
+        let all = recording(&[b"one", b"two", b"three", b"four"]);
+        let second =
+            all.windows(4).enumerate().filter(|(_, four)| *four == [0x1F, 0x43, 0xB6, 0x75]);
+        let second = second.map(|(at, _)| at).nth(1).unwrap();
+        let mut reader = Reader::default();
+        assert_eq!(read(&mut reader, &all[..second + 3]).0, [b"one"]);
+        // A piece is lost, up to the middle of the third Cluster.
+        reader.lose();
+        let third = all.len() - (all.len() - second) / 3 * 2;
+        assert_eq!(read(&mut reader, &all[third + 5..]).0, [b"four"]);
+        // One is damaged.
+        let mut bad = all.clone();
+        bad[second + 12] = 0;
+        let (packets, result) = read(&mut Reader::default(), &bad);
+        assert_eq!(packets, [&b"one"[..], b"three", b"four"]);
+        assert_eq!(result, Err(Damage::NotWebm));
+        // Before the track is known, no Cluster helps.
+        let mut reader = Reader::default();
+        assert_eq!(read(&mut reader, &all[second..]).0.len(), 0);
+        assert_eq!(read(&mut reader, &all).0.len(), 4);
+    }
+
+    #[test]
+    fn a_second_recording_begins_anew() {
+        let all = [recording(&[b"one"]), recording(&[b"two"])].concat();
+        assert_eq!(read(&mut Reader::default(), &all).0, [b"one", b"two"]);
+    }
+
+    #[test]
+    fn nothing_makes_it_hold_more_than_one_element() {
+        let all = recording(&[&[0xFC; 300][..]; 40]);
+        let mut seed = 1_u32;
+        let mut random = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize
+        };
+        for _ in 0..2_000 {
+            let mut bad = all.clone();
+            for _ in 0..1 + random() % 8 {
+                let at = random() % bad.len();
+                bad[at] = random() as u8;
+            }
+            let (mut reader, mut at) = (Reader::default(), 0);
+            while at < bad.len() {
+                let end = bad.len().min(at + 1 + random() % 3000);
+                let _ = reader.push(&bad[at..end], &mut |packet| {
+                    let _ = samples(packet);
+                });
+                assert!(reader.held.len() <= MOST_BLOCK as usize + MOST_HEAD);
+                at = end;
+            }
+        }
+    }
+}

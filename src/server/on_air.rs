@@ -1,0 +1,237 @@
+//! What feeds Icecast, and tells the one on air how it stands.
+//!
+//! Owns the connection to Icecast as long as there is one. It deliberately does not know what a programme is made of.
+
+use std::future::pending;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use crate::programme::air::{News, Owner, Said};
+use crate::programme::dial::{Wire, dial};
+use crate::programme::icecast::{About, Refusal};
+use crate::programme::on_air::OnAir;
+use crate::server::shutdown::Phase;
+use crate::server::state::State;
+use crate::telemetry::events::Event;
+use crate::wire::codes::ErrorCode;
+use crate::wire::ids::PeerId;
+use crate::wire::reply::ServerMessage;
+
+/// The socket by which the unit openstudio-signaling-icecast passes the programme on.
+const WAY: &str = "/run/openstudio-signaling-icecast/socket";
+
+/// How long Icecast has to take the end of a programme.
+const LAST: Duration = Duration::from_secs(5);
+
+/// A connection that is being made.
+type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Wire>, Refusal>> + Send>>;
+
+/// A connection that there is.
+struct Source {
+    reader: ReadHalf<Box<dyn Wire>>,
+    writer: WriteHalf<Box<dyn Wire>>,
+    /// What Icecast has not taken yet.
+    pending: Vec<u8>,
+}
+
+/// What happened.
+enum Happened {
+    /// Something that [`OnAir`] knows of.
+    Change,
+    /// The connection was made, or was not.
+    Dialed(Result<Box<dyn Wire>, Refusal>),
+    /// Icecast took so many bytes.
+    Took(usize),
+    /// The connection has ended.
+    Ended(io::Error),
+}
+
+/// Feeds Icecast until the service stops.
+pub async fn feed(state: Arc<State>) {
+    let on_air = &state.studio.on_air;
+    let mut dialing: Option<Dialing> = None;
+    let mut source: Option<Source> = None;
+    loop {
+        let work = on_air.air().work(Instant::now());
+        tell(&state);
+        if work.end {
+            let last = on_air.air().take_unsent();
+            if let Some(mut source) = source.take() {
+                source.pending.extend(last);
+                // Nobody waits for it.
+                state.shutdown.tasks.spawn(timeout(LAST, source.end()));
+            }
+        }
+        if let (true, Some(icecast)) = (work.connect, on_air.icecast()) {
+            let (icecast, about) = (icecast.clone(), about(&state));
+            dialing = Some(Box::pin(async move { dial(&icecast, &about, Path::new(WAY)).await }));
+        }
+        if let Some(source) = &mut source {
+            if source.pending.is_empty() {
+                source.pending = on_air.air().take_unsent();
+            }
+            if source.pending.is_empty() {
+                on_air.air().moved(Instant::now());
+            }
+        }
+        let happened = tokio::select! {
+            () = state.shutdown.reached(Phase::Draining) => break,
+            () = on_air.changed() => Happened::Change,
+            () = async { match work.next { Some(next) => sleep_until(next).await, None => pending().await } } => Happened::Change,
+            result = async { match &mut dialing { Some(dialing) => dialing.await, None => pending().await } } => Happened::Dialed(result),
+            happened = async { match &mut source { Some(source) => source.turn().await, None => pending().await } } => happened,
+        };
+        let now = Instant::now();
+        match happened {
+            Happened::Change => {}
+            Happened::Dialed(result) => {
+                dialing = None;
+                match result {
+                    Ok(wire) if on_air.air().on_air().is_some() => {
+                        let (reader, writer) = split(wire);
+                        source = Some(Source { reader, writer, pending: Vec::new() });
+                        on_air.air().connected(
+                            uuid::Uuid::new_v4().as_fields().0,
+                            &about(&state),
+                            now,
+                        );
+                    }
+                    // The programme ended meanwhile.
+                    Ok(_) => {}
+                    Err(refusal) => on_air.air().break_off(refusal, now),
+                }
+            }
+            Happened::Took(bytes) => {
+                if let Some(source) = &mut source {
+                    source.pending.drain(..bytes);
+                }
+                on_air.air().moved(now);
+            }
+            Happened::Ended(error) => {
+                source = None;
+                on_air.air().break_off(Refusal::Unreachable(error.to_string()), now);
+            }
+        }
+    }
+    // Whoever is on air hears of the stop as every client does; listeners hear the programme to its end.
+    let ended = on_air.air().on_air().map(|(owner, _)| owner.client);
+    if let Some(client) = ended {
+        on_air.stop(client, "the service stops");
+    }
+    tell(&state);
+    if let Some(mut source) = source {
+        source.pending.extend(on_air.air().take_unsent());
+        let _ = timeout(LAST, source.end()).await;
+    }
+}
+
+impl Source {
+    /// Writes what is pending as far as Icecast takes it, and notices the end of the connection.
+    async fn turn(&mut self) -> Happened {
+        let mut buffer = [0; 512];
+        let write = async {
+            match self.pending.is_empty() {
+                true => pending().await,
+                false => self.writer.write(&self.pending).await,
+            }
+        };
+        tokio::select! {
+            wrote = write => match wrote {
+                Ok(bytes) => Happened::Took(bytes),
+                Err(error) => Happened::Ended(error),
+            },
+            read = self.reader.read(&mut buffer) => match read {
+                Ok(0) => Happened::Ended(io::Error::other("it has closed the connection")),
+                // The other half of its first answer.
+                Ok(_) => Happened::Change,
+                Err(error) => Happened::Ended(error),
+            },
+        }
+    }
+
+    /// Writes what is left, and ends the connection.
+    async fn end(mut self) {
+        // Where it can't be written any longer, nobody hears it.
+        let _ = self.writer.write_all(&self.pending).await;
+        let _ = self.writer.shutdown().await;
+    }
+}
+
+/// What the station says of itself, by the manifest in force.
+fn about(state: &State) -> About {
+    let station = state.studio.manifest.now();
+    About {
+        name: station.name.clone(),
+        description: station.about("description"),
+        url: station.about("url"),
+        genre: station.about("genre"),
+    }
+}
+
+/// Tells the one on air what it is to hear, and the log.
+fn tell(state: &State) {
+    let on_air: &OnAir = &state.studio.on_air;
+    let (said, news) = on_air.air().take_news();
+    for (peer, said) in said {
+        say(state, peer, &said);
+    }
+    for news in news {
+        log(state, on_air, news);
+    }
+}
+
+fn say(state: &State, peer: PeerId, said: &Said) {
+    let failed;
+    let message = match said {
+        Said::Started => ServerMessage::StreamStarted { message: "Connected to Icecast server" },
+        Said::Failed(why) => {
+            failed = format!("Failed to connect to Icecast: {why}");
+            ServerMessage::StreamError { message: &failed, request_id: None }
+        }
+        Said::Error(text) => {
+            state.studio.metrics.refused(ErrorCode::OffAir);
+            ServerMessage::Error { message: text, code: ErrorCode::OffAir, request_id: None }
+        }
+    };
+    state.studio.hub.tell_peer(peer, &message);
+}
+
+fn log(state: &State, on_air: &OnAir, news: News) {
+    let Some(icecast) = on_air.icecast() else { return };
+    let url = icecast.url.to_string();
+    let journal = &state.studio.journal;
+    match news {
+        News::Began(Owner { peer, client, room, .. }) => {
+            journal.log(Event::OnAir { client_id: client, peer_id: peer, room_id: room, url })
+        }
+        News::Held(Owner { peer, client, room, .. }) => journal.log(Event::OnAirHeld {
+            client_id: client,
+            peer_id: peer,
+            room_id: room,
+            hold_ms: icecast.hold.as_millis() as u64,
+        }),
+        News::Ended(Owner { peer, client, .. }, reason, time, written) => {
+            journal.log(Event::OffAir {
+                client_id: client,
+                peer_id: peer,
+                reason,
+                seconds: time.as_secs(),
+                silence_seconds: written.silence / 48_000,
+                dropped_seconds: written.dropped / 48_000,
+            });
+        }
+        News::Taken => journal.log(Event::IcecastTaken { url }),
+        News::Refused(refusal, retry) => {
+            let (reason, fix) = (refusal.to_string(), refusal.fix());
+            match retry {
+                Some(_) => journal.log(Event::IcecastUnreachable { url, reason, fix }),
+                None => journal.log(Event::IcecastRefused { url, reason, fix }),
+            }
+        }
+    }
+}

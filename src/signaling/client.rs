@@ -1,0 +1,309 @@
+//! A client: which messages it may send, and how it goes.
+//!
+//! Owns [`Client`]: the peer id of a client. [`Client::hear`] dispatches every message by its type. It deliberately knows
+//! neither frames nor the socket.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::signaling::broadcast::News;
+use crate::signaling::budget::{AddressBudget, ClientBudget};
+use crate::signaling::contest::{Contest, answer};
+use crate::signaling::conversation::ClientInfo;
+use crate::signaling::hub::Challenged;
+use crate::signaling::identity::absence::SEAT_TIME;
+use crate::signaling::identity::holding::SIGN_OF_LIFE;
+use crate::signaling::member::{Member, not_in_room, unix_ms};
+use crate::signaling::outbox::Outbox;
+use crate::signaling::registry::parting::{Parting, Remains};
+use crate::signaling::registry::NotInRoom;
+use crate::signaling::streaming::STREAM_STOPPED;
+use crate::signaling::studio::Studio;
+use crate::telemetry::events::Event;
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::{ClientId, Identity, PeerId};
+use crate::wire::reply::ServerMessage;
+use crate::wire::request::{Envelope, MessageType};
+
+/// The client as others see it. When it is dropped, the others see it leave.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) studio: Arc<Studio>,
+    pub(super) client: ClientId,
+    pub(super) ip: IpAddr,
+    /// Who is behind it.
+    pub(super) identity: Identity,
+    /// Whether nothing is kept for it when it goes.
+    pub(super) is_check: bool,
+    /// What all clients of its address may do, if that is bounded.
+    pub(super) address_budget: Option<Arc<AddressBudget>>,
+    /// When it was welcomed.
+    pub(super) since: Instant,
+    /// From `register` on.
+    pub(super) registered: Option<Registered>,
+    /// While a message waits for its answer. Few have one, and none for long.
+    pub(super) contest: Option<Box<Contest>>,
+    /// Whether the other client of its identity has answered, so that this one is as anybody.
+    pub(super) rival_lives: bool,
+    /// Whether it has gone on air, and not stopped.
+    pub(super) is_streaming: bool,
+    /// Whether it knows that it is not on air.
+    pub(super) is_told_off_air: bool,
+    /// What it may send still, where it is back.
+    pub(super) budget: Option<Box<ClientBudget>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) id: PeerId,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+impl Client {
+    /// A client that has not registered.
+    pub fn new(studio: Arc<Studio>, info: ClientInfo) -> Self {
+        let ClientInfo { client, ip, identity, is_check } = info;
+        let since = Instant::now();
+        let address_budget = studio.budgets.of(ip, since);
+        Self {
+            studio,
+            client,
+            ip,
+            identity,
+            is_check,
+            address_budget,
+            since,
+            registered: None,
+            contest: None,
+            rival_lives: false,
+            is_streaming: false,
+            is_told_off_air: false,
+            budget: None,
+        }
+    }
+
+    /// What all clients of its address may do, if that is bounded.
+    pub fn address_budget(&self) -> Option<&AddressBudget> {
+        self.address_budget.as_deref()
+    }
+
+    /// How many other peers are in its room.
+    pub fn others_in_room(&self) -> usize {
+        let registered = self.registered.as_ref();
+        registered.map_or(0, |registered| self.studio.hub.others(registered.id))
+    }
+
+    /// What all clients share.
+    pub fn studio(&self) -> &Studio {
+        &self.studio
+    }
+
+    /// Where the client connects from, and its number.
+    pub fn address(&self) -> (IpAddr, ClientId) {
+        (self.ip, self.client)
+    }
+
+    /// What others want it to hear, once it is registered.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.registered.as_ref().map(|registered| &*registered.outbox)
+    }
+
+    /// Does what the message of type `kind` asks for. `text` is the message as it came, `say` takes the
+    /// direct reply. Returns what others are to hear once that reply has been sent.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which is the reply then.
+    pub fn hear(
+        &mut self,
+        kind: MessageType,
+        envelope: &Envelope<'_>,
+        text: &str,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let request_id = envelope.request_id();
+        match kind {
+            MessageType::Ping => say(&ServerMessage::Pong { timestamp: unix_ms(), request_id }),
+            MessageType::Register => {
+                if let Some(peer_id) = self.register(envelope)? {
+                    let resume = &self.resume();
+                    say(&ServerMessage::Registered { peer_id, resume, request_id });
+                }
+            }
+            MessageType::Offer | MessageType::Answer => {
+                let otherwise = "Peer must register before sending offer/answer messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
+            }
+            MessageType::IceCandidate => {
+                let otherwise = "Peer must register before sending ICE candidate messages";
+                self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
+            }
+            MessageType::CreateRoom => {
+                self.member("Must register before creating a room")?
+                    .create_room(request_id, say)?;
+            }
+            MessageType::JoinRoom => {
+                let me = self.member("Must register before joining a room")?;
+                return me.join_room(envelope, say);
+            }
+            MessageType::CreateOrJoinRoom => return self.create_or_join_room(envelope, text, say),
+            MessageType::RequestInvite => {
+                self.member("Must register first")?.invite(envelope, say)?;
+            }
+            MessageType::RequestIce => {
+                self.member("Must register first")?.request_ice(request_id, say)?;
+            }
+            MessageType::LeaveRoom => {
+                let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
+                me.leave_room(request_id, say)?;
+                self.studio.on_air.stop(self.client, "its host left the room");
+            }
+            MessageType::Mute => {
+                self.member("Must register before sending mute messages")?.mute(envelope)?;
+            }
+            MessageType::RecordingState => {
+                let me = self.member("Must register before sending recording state")?;
+                me.recording_state(envelope)?;
+            }
+            MessageType::StartStream => self.start_stream(text)?,
+            MessageType::StreamChunk => {
+                let mut is_told = self.is_told_off_air;
+                let me = self.member("You are off air: register and join a room first");
+                let heard = match me {
+                    Ok(me) => me.stream_chunk(envelope, &mut is_told, say),
+                    // What it has to do first, it was told.
+                    Err(_) => Ok(()),
+                };
+                self.is_told_off_air = is_told;
+                heard?;
+            }
+            MessageType::StopStream => match self.stop_streaming() {
+                Ok(me) => me.stop_stream(request_id, say),
+                Err(_) => {
+                    say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id })
+                }
+            },
+        }
+        Ok(News::default())
+    }
+
+    /// Takes the client into a room. Where its identity has a role there that another client seems to sit on, that one is
+    /// asked first whether it lives.
+    fn create_or_join_room(
+        &mut self,
+        envelope: &Envelope<'_>,
+        text: &str,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let me = self.member("Must register before creating or joining a room")?;
+        let rival = if self.rival_lives { None } else { me.challenge_rival(envelope) };
+        let Some(Challenged { peer, client, alive }) = rival else {
+            let entered = me.create_or_join_room(envelope, say);
+            self.rival_lives = false;
+            return entered;
+        };
+        self.contest = Some(Box::new(Contest::Role {
+            text: text.to_owned(),
+            peer,
+            rival: client,
+            alive: answer(alive, SIGN_OF_LIFE),
+        }));
+        Ok(News::default())
+    }
+
+    /// Puts the client on air. Where somebody else seems to be, that one is asked first whether it lives.
+    fn start_stream(&mut self, text: &str) -> Result<(), Refusal> {
+        let me = self.member("Must register before starting stream")?;
+        let started = me.start_stream(!self.rival_lives);
+        self.rival_lives = false;
+        self.is_told_off_air = false;
+        if let Some(Challenged { peer, client, alive }) = started? {
+            let (text, alive) = (text.to_owned(), answer(alive, SIGN_OF_LIFE));
+            self.contest = Some(Box::new(Contest::Role { text, peer, rival: client, alive }));
+        } else {
+            self.is_streaming = true;
+        }
+        Ok(())
+    }
+
+    fn stop_streaming(&mut self) -> Result<Member<'_>, Refusal> {
+        self.is_streaming = false;
+        self.member("")
+    }
+
+    /// Whether it is on air.
+    pub fn is_on_air(&self) -> bool {
+        self.is_streaming && self.studio.on_air.is_on_air(self.client)
+    }
+
+    /// Whether it has gone on air, and not stopped.
+    pub fn is_streaming(&self) -> bool {
+        self.is_streaming
+    }
+
+    /// Gives the id back, as it befits this parting. It can say nothing after that.
+    pub fn leave(&mut self, parting: Parting, unsent: Vec<u8>, budget: &ClientBudget) {
+        let Some(Registered { id, outbox }) = self.registered.take() else { return };
+        let remains = self.studio.hub.part(id, self.client, parting, *budget);
+        match parting {
+            Parting::Left => self.studio.on_air.stop(self.client, "its host left"),
+            Parting::Stopping => {}
+            Parting::Away | Parting::Broken | Parting::Evicted => {
+                self.studio.on_air.lose(self.client);
+            }
+        }
+        outbox.leave_behind(unsent, budget);
+        let Some(Remains { room, has_seat, role, is_full }) = remains else { return };
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
+        let journal = &self.studio.journal;
+        if is_full {
+            journal.log(Event::AbsencesFull { client_ip });
+        }
+        if has_seat {
+            let (room_id, seconds) = (room.clone(), SEAT_TIME.as_secs());
+            journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
+        }
+        if let Some(role) = role {
+            let reserve_ms = self.studio.config.role_reserve.as_millis() as u64;
+            let room_id = room;
+            journal.log(Event::RoleReserved {
+                client_ip,
+                client_id,
+                peer_id,
+                room_id,
+                role,
+                reserve_ms,
+            });
+        }
+    }
+
+    /// The client among others, or a refusal with this text in the words that a wrong relay is refused with.
+    fn relaying_member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+        let as_invalid = |_| Refusal {
+            code: ErrorCode::NotRegistered,
+            message: Refusal::invalid(otherwise).message,
+        };
+        self.member(otherwise).map_err(as_invalid)
+    }
+
+    /// The client among others, or a refusal with this text.
+    fn member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+        // A client that was replaced may have spoken on before it heard of that.
+        let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
+        let id = registered.map(|registered| registered.id);
+        let id = id.ok_or_else(|| Refusal::new(ErrorCode::NotRegistered, otherwise))?;
+        let budget = self.address_budget();
+        let identity = self.identity;
+        Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id, identity, budget })
+    }
+
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let budget = ClientBudget::new(self.studio.config.rate_limit, Instant::now());
+        self.leave(Parting::Broken, Vec::new(), &budget);
+    }
+}

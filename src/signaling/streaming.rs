@@ -1,0 +1,87 @@
+//! What a client says about the programme: `start-stream`, `stream-chunk` and `stop-stream`.
+//!
+//! Owns who may go on air, and the answers to these messages. It deliberately does not know where the programme goes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::icecast::OnAirAccess;
+use crate::programme::air::{Busy, Heard, Owner};
+use crate::signaling::hub::Challenged;
+use crate::signaling::member::{Member, not_in_room};
+use crate::signaling::registry::NotInRoom;
+use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::reply::ServerMessage;
+use crate::wire::request::Envelope;
+
+/// What `stop-stream` is told.
+pub const STREAM_STOPPED: &str = "Stream stopped successfully";
+
+/// What a client hears whose pieces nobody takes.
+const OFF_AIR: &str = "You are off air: press Stop Streaming, then Stream";
+
+impl Member<'_> {
+    /// Puts the member on air. Where somebody else is, and `may_ask`, that one is asked whether it lives.
+    ///
+    /// # Errors
+    ///
+    /// When it may not go on air, or somebody else is.
+    pub fn start_stream(&self, may_ask: bool) -> Result<Option<Challenged>, Refusal> {
+        let present = self.studio.hub.present(self.id).ok_or(NotInRoom).map_err(not_in_room)?;
+        if !present.role.leads() {
+            let why = "Only hosts and ops can start streaming";
+            return Err(Refusal::new(ErrorCode::Forbidden, why));
+        }
+        let is_open = self.studio.config.on_air_access == OnAirAccess::Open;
+        if !is_open && present.invite_end.is_none() {
+            let why = "Only invited hosts and ops can start streaming";
+            return Err(Refusal::new(ErrorCode::NotInvited, why));
+        }
+        let owner = Owner {
+            peer: self.id,
+            client: self.client,
+            identity: self.identity,
+            room: present.room_id,
+        };
+        match self.studio.on_air.start(owner) {
+            Ok(()) => Ok(None),
+            Err(Busy(owner)) => {
+                let asked = may_ask
+                    .then(|| self.studio.hub.challenge_client(owner.peer, owner.client))
+                    .flatten();
+                let busy = || format!(r#"Peer "{}" is on air"#, owner.peer);
+                asked.map(Some).ok_or_else(|| Refusal::new(ErrorCode::OnAir, busy()))
+            }
+        }
+    }
+
+    /// Takes a piece of the programme. `is_told` is whether the member knows that it is not on air.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on air, once.
+    pub fn stream_chunk(
+        &self,
+        envelope: &Envelope,
+        is_told: &mut bool,
+        mut say: impl FnMut(&ServerMessage),
+    ) -> Result<(), Refusal> {
+        let chunk = envelope.chunk().and_then(|chunk| STANDARD.decode(chunk.as_bytes()).ok());
+        match self.studio.on_air.hear(self.client, chunk.as_deref()) {
+            Heard::Acknowledged(size) => {
+                say(&ServerMessage::ChunkAck { size, request_id: envelope.request_id() });
+            }
+            Heard::OffAir if !std::mem::replace(is_told, true) => {
+                return Err(Refusal::new(ErrorCode::OffAir, OFF_AIR));
+            }
+            Heard::OffAir | Heard::Ignored => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the member's programme, if it has one.
+    pub fn stop_stream(&self, request_id: Option<&str>, mut say: impl FnMut(&ServerMessage)) {
+        self.studio.on_air.stop(self.client, "its host stopped it");
+        say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
+    }
+}
