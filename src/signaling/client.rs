@@ -17,8 +17,8 @@ use crate::signaling::identity::absence::SEAT_TIME;
 use crate::signaling::identity::holding::SIGN_OF_LIFE;
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registry::parting::{Parting, Remains};
 use crate::signaling::registry::NotInRoom;
+use crate::signaling::registry::parting::{Parting, Remains};
 use crate::signaling::streaming::STREAM_STOPPED;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
@@ -298,7 +298,6 @@ impl Client {
         let identity = self.identity;
         Ok(Member { studio: &self.studio, client: self.client, ip: self.ip, id, identity, budget })
     }
-
 }
 
 impl Drop for Client {

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{Class, ClientBudget, Exceeded};
+use crate::signaling::client::Client;
 use crate::signaling::contest::Settled;
 use crate::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::client::Client;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;

@@ -235,7 +235,7 @@ events! {
     "Rate limit hit by client {client_id}, {client_ip}: more than {limit} {what}; further ones are dropped"
     /// A client sent more pieces of a stream than anybody may, for the first time.
     StreamLimited { client_ip: IpAddr, client_id: ClientId, limit: u32 } Info One "9be3b0d1c45a4f6d8e27f1a06c5d4b38"
-    "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s; this server takes no streams"
+    "Stream chunks of client {client_id}, {client_ip} are too many: more than {limit} in 10 s"
     /// A WebSocket client is gone.
     ClientDisconnected { client_ip: IpAddr, client_id: ClientId, close_code: CloseCode, closed_by: &'static str, seconds: u64, messages_in: u64, messages_out: u64, bytes_in: u64, bytes_out: u64 } Info Few "040ca47a44cb48f28ff47e91e7fc369d"
     "WebSocket client disconnected: {client_ip} (client {client_id}, close {close_code} by {closed_by}, {seconds} s, messages {messages_in} in {messages_out} out, bytes {bytes_in} in {bytes_out} out)"

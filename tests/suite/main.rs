@@ -20,6 +20,7 @@ mod limits;
 mod logs;
 mod messages;
 mod metrics;
+mod on_air;
 mod packaging;
 mod proxies;
 mod roles;
@@ -42,6 +43,8 @@ mod coturn;
 mod count;
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/icecast.rs"]
+mod icecast;
 #[path = "../support/listener.rs"]
 mod listener;
 #[path = "../support/paused.rs"]

@@ -58,7 +58,7 @@ fn pages_and_peers_get_what_the_manifest_says() {
         (station.status, station.body.as_str()),
         (
             200,
-            r#"{"stationId":"radio-north","name":"Radio North","signaling":{"url": "wss://studio.example.org/", "region": "eu"}}"#
+            r#"{"stationId":"radio-north","name":"Radio North","signaling":{"url": "wss://studio.example.org/", "region": "eu"},"onAir":null}"#
         )
     );
     assert!(station.has("content-type: application/json"));

@@ -189,29 +189,6 @@ fn mutes_and_recording_reach_everyone_once() {
 }
 
 #[test]
-fn streaming_is_another_services_work() {
-    // The ten seconds of the limit are not over before all is said.
-    let (server, _clock) = paused::start(&[]);
-    let mut client = server.client();
-    assert_eq!(
-        client.ask(r#"{"type":"start-stream"}"#),
-        r#"{"type":"stream-error","message":"Streaming is not available on this server"}"#
-    );
-    // Pieces are ignored, and have a limit of their own.
-    for _ in 0..500 {
-        client.say(r#"{"type":"stream-chunk","data":"x"}"#);
-    }
-    let limit = error("Rate limit exceeded", "rate-limit-exceeded");
-    assert_eq!(client.ask(r#"{"type":"stream-chunk"}"#), limit);
-    server.log.wait_for("Stream chunks of client 1, 127.0.0.1 are too many: more than 500 in 10 s");
-    assert_eq!(server.log.count("RATE_LIMIT"), 0, "no setting raises that limit");
-    assert_eq!(
-        client.ask(r#"{"type":"stop-stream"}"#),
-        r#"{"type":"stream-stopped","message":"Stream stopped successfully"}"#
-    );
-}
-
-#[test]
 fn who_stops_reading_is_closed_and_nobody_waits() {
     let (server, mut clock) = paused::start(&[("RATE_LIMIT", "0"), ("MAX_OUTBOX_BYTES", "200000")]);
     let (mut a, mut b, mut c) = (peer(&server, A), peer(&server, B), peer(&server, C));

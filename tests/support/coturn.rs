@@ -49,7 +49,7 @@ impl Coturn {
 
 /// A port of the loopback that is free for UDP and TCP. coturn can't be given a socket, and port 0 means
 /// its default to it.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = udp.local_addr().unwrap().port();

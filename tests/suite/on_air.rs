@@ -1,0 +1,333 @@
+//! The programme: from pieces of WebM to what a listener of a real Icecast decodes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::coturn::free_port;
+use crate::icecast::{Icecast, PASSWORD};
+use crate::identity::{COOKIE, open, register};
+use crate::paused::{self, Clock};
+use crate::peers::{A, peer, resume_of};
+use crate::rooms::{B, C, error};
+use crate::settle::is_silent;
+use crate::support::{Client, Server};
+
+const STARTED: &str = r#"{"type":"stream-started","message":"Connected to Icecast server"}"#;
+
+/// A recording of so many seconds, as WebM with a Cluster a second.
+fn recording(directory: &Path, seconds: u32) -> PathBuf {
+    let file = directory.join("recording.webm");
+    let source = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
+    let encoding = ["-ac", "2", "-c:a", "libopus", "-b:a", "128k", "-f", "webm", "-live", "1"];
+    let mut command = Command::new("ffmpeg");
+    command.args(["-loglevel", "error", "-f", "lavfi", "-i", &source]).args(encoding);
+    command.args(["-cluster_time_limit", "1000"]).arg(&file).stdin(Stdio::null());
+    assert!(command.status().unwrap().success());
+    file
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}");
+    text
+}
+
+/// What a file sounds like: 16 bits of each sample of both channels.
+fn decoded(file: &Path) -> Vec<u8> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-loglevel", "error", "-i"]).arg(file);
+    let output = command.args(["-f", "s16le", "-"]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// What a listener heard is one valid Ogg stream. Returns what opusinfo says of it.
+fn validated(directory: &Path, heard: &[u8]) -> (PathBuf, String) {
+    let file = directory.join("heard.ogg");
+    std::fs::write(&file, heard).unwrap();
+    assert_eq!(run(Command::new("oggz-validate").arg(&file)), "");
+    let info = run(Command::new("opusinfo").arg(&file));
+    assert!(!info.to_lowercase().contains("warning"), "{info}");
+    assert_eq!(info.matches("New logical stream").count(), 1, "{info}");
+    (file, info)
+}
+
+/// How long a listener heard something, in seconds, by opusinfo.
+fn seconds(info: &str) -> f64 {
+    let length = info.split("Playback length: ").nth(1).unwrap().lines().next().unwrap();
+    let (minutes, seconds) = length.split_once("m:").unwrap();
+    let minutes: f64 = minutes.parse().unwrap();
+    minutes * 60.0 + seconds.trim_end_matches('s').parse::<f64>().unwrap()
+}
+
+fn chunk(bytes: &[u8]) -> String {
+    format!(r#"{{"type":"stream-chunk","chunk":"{}"}}"#, STANDARD.encode(bytes))
+}
+
+/// A server whose clock stands still, with every host on air who wants to be.
+fn start(icecast: &[(&str, String)]) -> (Server, Clock) {
+    let usual = [("ON_AIR_ACCESS", "open"), ("HEARTBEAT_MS", "3600000")];
+    let all: Vec<_> = icecast.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    paused::start(&[&usual[..], &all].concat())
+}
+
+/// The host of room `show`.
+fn host(server: &Server, id: &str) -> Client {
+    let (mut client, _) = open(server, &[&format!("Cookie: openstudio-id={COOKIE}")]);
+    resume_of(&register(&mut client, id, ""), id);
+    enter(&mut client);
+    client
+}
+
+fn enter(client: &mut Client) -> String {
+    client.ask(r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#)
+}
+
+#[test]
+fn a_listener_hears_what_the_host_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let (icecast, file) = (Icecast::start(), recording(directory.path(), 5));
+    let (server, _clock) = start(&icecast.settings());
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    let listener = icecast.listen();
+    let webm = std::fs::read(&file).unwrap();
+    // Pieces end anywhere.
+    for piece in webm.chunks(7_001) {
+        let ack = format!(r#"{{"type":"chunk-ack","size":{}}}"#, piece.len());
+        assert_eq!(host.ask(&chunk(piece)), ack);
+    }
+    let station = crate::fetch::get(server.port, "/api/station").body;
+    assert!(
+        station.contains(r#""onAir":{"since":"#) && station.contains(r#""mount":"/live.ogg"}"#)
+    );
+    let stopped = r#"{"type":"stream-stopped","message":"Stream stopped successfully"}"#;
+    assert_eq!(host.ask(r#"{"type":"stop-stream"}"#), stopped);
+    let (heard, info) = validated(directory.path(), &listener.to_the_end());
+    assert!(info.contains("TITLE=OpenStudio Sample Station"), "{info}");
+    let (said, heard) = (decoded(&file), decoded(&heard));
+    assert!(said.len() >= 4 * 48_000 * 5 - 20_000, "{} bytes", said.len());
+    // Behind it there is a packet of silence, which ends the stream.
+    let more = heard.len().saturating_sub(said.len());
+    assert!(heard.starts_with(&said) && more <= 4 * 2 * 960, "{} and {more}", said.len());
+    for line in [
+        format!("On air: peer {A} of room show"),
+        "Icecast takes the programme: http://127.0.0.1:".into(),
+        "because its host stopped it".into(),
+    ] {
+        server.log.wait_for(&line);
+    }
+    assert_eq!(server.log.count(PASSWORD), 0);
+}
+
+#[test]
+fn a_host_who_is_away_is_a_silence_in_one_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let (icecast, file) = (Icecast::start(), recording(directory.path(), 3));
+    let (server, mut clock) = start(&icecast.settings());
+    let webm = std::fs::read(&file).unwrap();
+    let mut first = host(&server, A);
+    assert_eq!(first.ask(r#"{"type":"start-stream"}"#), STARTED);
+    let mut listener = icecast.listen();
+    assert!(first.ask(&chunk(&webm)).contains("chunk-ack"));
+    let mut guest = peer(&server, C);
+    assert!(enter(&mut guest).contains(r#""role":"guest""#));
+    assert!(first.text().contains("peer-joined"));
+    // The host's page is loaded again, by the same browser, twice.
+    let mut last = first;
+    for (id, away) in [(B, 8_000), ("f47ac10b-58cc-4372-a567-0e02b2c3d4dd", 45_000)] {
+        last.send(0x88, &1001_u16.to_be_bytes());
+        server.log.wait_for("Silence on air: peer ");
+        for _ in 0..away / 100 {
+            clock.advance(100);
+        }
+        let mut page = host(&server, id);
+        assert_eq!(page.ask(r#"{"type":"start-stream"}"#), STARTED, "the same stream goes on");
+        assert!(page.ask(&chunk(&webm)).contains("chunk-ack"));
+        last = page;
+    }
+    // It has not waited for the audio: what is silent has the programme's own rate.
+    listener.until(53 * 16_000);
+    assert!(last.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    let (_, info) = validated(directory.path(), &listener.to_the_end());
+    let all = seconds(&info);
+    assert!((55.0..60.0).contains(&all), "{all} s: {info}");
+    assert_eq!(server.log.count("Icecast takes the programme"), 1);
+}
+
+#[test]
+fn a_host_who_is_not_back_ends_the_programme() {
+    let icecast = Icecast::start();
+    let mut settings = icecast.settings().to_vec();
+    settings.push(("ICECAST_HOLD_MS", "5000".into()));
+    let (server, mut clock) = start(&settings);
+    let mut first = host(&server, A);
+    assert_eq!(first.ask(r#"{"type":"start-stream"}"#), STARTED);
+    let listener = icecast.listen();
+    drop(first);
+    server.log.wait_for("Silence on air: peer ");
+    for _ in 0..50 {
+        clock.advance(100);
+    }
+    server.log.wait_for("because its host did not come back");
+    let directory = tempfile::tempdir().unwrap();
+    validated(directory.path(), &listener.to_the_end());
+    assert!(crate::fetch::get(server.port, "/api/station").body.contains(r#""onAir":null"#));
+}
+
+#[test]
+fn an_icecast_that_comes_late_takes_the_programme_by_itself() {
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}/live.ogg");
+    let settings = [("ICECAST_URL", url), ("ICECAST_PASSWORD", PASSWORD.to_owned())];
+    let (server, mut clock) = start(&settings);
+    let mut host = host(&server, A);
+    let failed = host.ask(r#"{"type":"start-stream"}"#);
+    assert!(failed.contains(r#""type":"stream-error","message":"Failed to connect to Icecast: Icecast does not answer"#), "{failed}");
+    let line = server.log.wait_for("Nobody hears the programme: Icecast does not answer");
+    assert!(line.contains("systemctl enable --now openstudio-signaling-icecast.socket"), "{line}");
+    assert!(host.ask(&chunk(b"")).contains("chunk-ack"), "it goes on");
+    for _ in 0..99 {
+        clock.advance(100);
+    }
+    assert!(is_silent(&host.stream));
+    clock.advance(100);
+    let told = host.text();
+    assert!(told.contains("Listeners hear nothing") && told.contains("off-air"), "{told}");
+    let icecast = Icecast::at(port);
+    for _ in 0..25 {
+        clock.advance(100);
+    }
+    assert_eq!(host.text(), STARTED);
+    let listener = icecast.listen();
+    assert!(host.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+    assert!(!listener.to_the_end().is_empty());
+    server.log.wait_for("because its host left the room");
+}
+
+#[test]
+fn an_icecast_that_refuses_is_said_once() {
+    let icecast = Icecast::start();
+    let [(url, address), _] = icecast.settings();
+    let wrong = "not the one that it has";
+    let (server, mut clock) = start(&[(url, address), ("ICECAST_PASSWORD", wrong.to_owned())]);
+    let mut host = host(&server, A);
+    let failed = host.ask(r#"{"type":"start-stream"}"#);
+    assert!(
+        failed.contains("Failed to connect to Icecast: Icecast refuses the password"),
+        "{failed}"
+    );
+    let told = host.text();
+    assert!(told.contains("Nobody hears you") && told.contains(r#""code":"off-air""#), "{told}");
+    let line = server.log.wait_for("Nobody hears the programme, and nothing is tried again");
+    assert!(line.contains("ERROR") && line.contains("source-password in icecast.xml"), "{line}");
+    host.say(&chunk(b"x"));
+    for _ in 0..200 {
+        clock.advance(100);
+    }
+    assert!(is_silent(&host.stream), "no alert for each piece");
+    assert_eq!(server.log.count(wrong), 0);
+    // Nothing is set up.
+    let (server, _clock) = start(&[]);
+    let mut host = self::host(&server, A);
+    assert!(host.ask(r#"{"type":"start-stream"}"#).contains("ICECAST_URL is not set"));
+    assert!(host.text().contains("this server has no Icecast"));
+}
+
+#[test]
+fn who_may_go_on_air() {
+    let icecast = Icecast::start();
+    let (server, mut clock) = start(&icecast.settings());
+    let start_stream = r#"{"type":"start-stream"}"#;
+    let mut a = server.client();
+    assert_eq!(
+        a.ask(start_stream),
+        error("Must register before starting stream", "not-registered")
+    );
+    let stopped = r#"{"type":"stream-stopped","message":"Stream stopped successfully"}"#;
+    assert_eq!(a.ask(r#"{"type":"stop-stream"}"#), stopped, "also before");
+    resume_of(&register(&mut a, A, ""), A);
+    assert_eq!(a.ask(start_stream), error("Not in a room", "not-in-room"));
+    enter(&mut a);
+    let mut b = peer(&server, B);
+    enter(&mut b);
+    assert!(a.text().contains("peer-joined"));
+    let guest = error("Only hosts and ops can start streaming", "forbidden");
+    assert_eq!(b.ask(start_stream), guest);
+    let off = error("You are off air: press Stop Streaming, then Stream", "off-air");
+    assert_eq!(b.ask(&chunk(b"x")), off);
+    b.say(&chunk(b"x"));
+    assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"), "it is told once");
+    assert_eq!(a.ask(start_stream), STARTED);
+    // Another room, whose host is on time.
+    let mut c = peer(&server, C);
+    c.ask(r#"{"type":"create-or-join-room","roomId":"other","role":"host"}"#);
+    c.say(start_stream);
+    assert_eq!(a.frame().unwrap().opcode, 9, "it is asked");
+    clock.advance(1);
+    a.send(0x8A, b"");
+    assert_eq!(c.text(), error(&format!(r#"Peer "{A}" is on air"#), "on-air"));
+    // What would be an alert is none for the one on air.
+    let nobody = "f47ac10b-58cc-4372-a567-0e02b2c3d4dd";
+    let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{nobody}","sdp":"x"}}"#);
+    let notice = a.ask(&offer);
+    assert!(notice.starts_with(r#"{"type":"notice","#) && notice.contains("peer-not-connected"));
+    // Where only invited ones go on air, this one may not.
+    let (server, _clock) = paused::start(&[]);
+    let mut a = peer(&server, A);
+    enter(&mut a);
+    let uninvited = error("Only invited hosts and ops can start streaming", "not-invited");
+    assert_eq!(a.ask(start_stream), uninvited);
+}
+
+#[test]
+fn pieces_have_bounds_of_their_own() {
+    let icecast = Icecast::start();
+    let (server, _clock) = start(&icecast.settings());
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    // What is no piece has no answer; what is large has one.
+    for bad in [r#""!!""#, "7", "null"] {
+        host.say(&format!(r#"{{"type":"stream-chunk","chunk":{bad}}}"#));
+    }
+    let large = chunk(&vec![0; 3_000_000]);
+    let mut payload = vec![0x81, 0xFF];
+    payload.extend((large.len() as u64).to_be_bytes());
+    payload.extend([0; 4]);
+    payload.extend(large.as_bytes());
+    std::io::Write::write_all(&mut host.stream, &payload).unwrap();
+    assert_eq!(host.text(), r#"{"type":"chunk-ack","size":3000000}"#);
+    for _ in 4..500 {
+        assert!(host.ask(&chunk(b"x")).contains("chunk-ack"));
+    }
+    let limit = r#"{"type":"notice","message":"Rate limit exceeded","code":"rate-limit-exceeded"}"#;
+    assert_eq!(host.ask(&chunk(b"x")), limit);
+    assert_eq!(server.log.count("RATE_LIMIT"), 0, "no setting raises that limit");
+    server.log.wait_for("are too many: more than 500 in 10 s");
+    // Off air, it is as everybody.
+    assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    std::io::Write::write_all(&mut host.stream, &payload[..14]).unwrap();
+    assert_eq!(host.close_code(), Some(1009));
+}
+
+#[test]
+fn a_page_that_is_back_and_sends_nothing_is_told() {
+    let icecast = Icecast::start();
+    let (server, mut clock) = start(&icecast.settings());
+    let mut first = host(&server, A);
+    assert_eq!(first.ask(r#"{"type":"start-stream"}"#), STARTED);
+    drop(first);
+    server.log.wait_for("Silence on air");
+    let (mut back, _) = open(&server, &[&format!("Cookie: openstudio-id={COOKIE}")]);
+    resume_of(&register(&mut back, A, ""), A);
+    for _ in 0..30 {
+        clock.advance(100);
+    }
+    let off = error("You are off air: press Stop Streaming, then Stream", "off-air");
+    assert_eq!(back.text(), off);
+    assert_eq!(back.ask(r#"{"type":"start-stream"}"#), STARTED);
+}
