@@ -53,7 +53,7 @@ fn pieces(page: &str) -> Vec<Piece<'_>> {
 }
 
 /// The commands of a page, block by block and span by span, without those that no machine can run.
-fn commands(page: &str) -> Vec<String> {
+pub fn commands(page: &str) -> Vec<String> {
     let mut commands = Vec::new();
     for piece in pieces(page) {
         let (command, is_block) = match piece {
@@ -82,13 +82,13 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 /// The text below a heading of the second level.
-fn part<'a>(page: &'a str, heading: &str) -> &'a str {
+pub fn part<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, part) = page.split_once(&format!("\n## {heading}\n")).unwrap();
     part.split("\n## ").next().unwrap()
 }
 
 /// Runs a block or a span as root's shell does, and stops at the first command that fails: what it said.
-fn run(machine: &Machine, command: &str) -> String {
+pub fn run(machine: &Machine, command: &str) -> String {
     let script = format!("cd /debs\n{command}");
     let output = machine.ok(&["bash", "-e", "-o", "pipefail", "-c", &script]);
     // These succeed where they find nothing.

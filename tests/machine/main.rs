@@ -12,6 +12,7 @@ mod container;
 mod docs;
 mod forwarder;
 mod load;
+mod on_air;
 mod package;
 mod page;
 mod repository;
@@ -42,6 +43,7 @@ mod webdriver;
 use browser::a_browser_gets_its_pong;
 use call::two_browsers_call_and_one_comes_back;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
+use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
     an_upgrade_under_load_refuses_nobody_and_keeps_settings,
     install_starts_a_service_that_explains_itself, purge_leaves_nothing_behind,
@@ -74,6 +76,7 @@ macro_rules! on_both_releases {
 }
 
 on_both_releases! {
+    a_programme_goes_out_of_the_sandbox
     install_starts_a_service_that_explains_itself
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings

@@ -101,7 +101,7 @@ debian_mirror() {
 base() {
     local suite=$1 include=systemd,systemd-sysv,dbus,curl,man-db
     # What README has an operator install beside the package: machines have no network to get it by.
-    local offline=(certbot coturn openssl)
+    local offline=(certbot coturn icecast2 openssl)
     if [ "$(cat "$MACHINES/$suite.packages" 2>/dev/null)" = "$include ${offline[*]}" ]; then
         echo "kept from before: $MACHINES/$suite"
         return
