@@ -9,6 +9,8 @@ use std::path::Path;
 mod envelope;
 #[path = "../fuzz/checks/frames.rs"]
 mod frames;
+#[path = "../fuzz/checks/webm.rs"]
+mod webm;
 
 /// Runs `check` on each file of a corpus, and on what comes of cutting and changing it.
 fn replay(corpus: &str, check: fn(&[u8])) {
@@ -31,6 +33,11 @@ fn replay(corpus: &str, check: fn(&[u8])) {
         seeds += 1;
     }
     assert!(seeds > 10, "{seeds} files in {corpus}");
+}
+
+#[test]
+fn webm_holds() {
+    replay("webm", webm::check);
 }
 
 #[test]

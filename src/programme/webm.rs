@@ -101,6 +101,11 @@ impl Reader {
         self.read(&all, out)
     }
 
+    /// How much of an element that is not whole it holds, in bytes.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// A piece is missing: it goes on with the next Cluster, or with the next recording.
     pub fn lose(&mut self) {
         self.place = Place::Lost;
