@@ -201,7 +201,7 @@ impl Air {
         let held = programme.away.is_some() || programme.link == Link::Refused;
         let is_own = programme.owner.peer == owner.peer
             || (held && programme.owner.identity == owner.identity);
-        if !is_own && !(held && programme.owner.room == owner.room) {
+        if !(is_own || held && programme.owner.room == owner.room) {
             return Err(Busy(programme.owner.clone()));
         }
         if programme.link == Link::Refused {

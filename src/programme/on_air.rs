@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::config::icecast::Icecast;
@@ -27,6 +27,8 @@ struct Inner {
     air: Mutex<Air>,
     /// Told when something has changed.
     changed: Notify,
+    /// Since when somebody is on air, in ms since 1970. Written by whoever feeds Icecast, for those who show it.
+    since: watch::Sender<Option<u64>>,
 }
 
 /// Since when somebody is on air, and where.
@@ -42,7 +44,14 @@ impl OnAir {
     /// Nobody is on air.
     pub fn new(icecast: Option<Icecast>) -> Self {
         let air = Mutex::new(Air::new(icecast.as_ref().map(|icecast| icecast.hold)));
-        Self { inner: Arc::new(Inner { icecast, air, changed: Notify::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                icecast,
+                air,
+                changed: Notify::new(),
+                since: watch::Sender::new(None),
+            }),
+        }
     }
 
     /// Where the programme goes, if it goes anywhere.
@@ -90,6 +99,23 @@ impl OnAir {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = now.saturating_sub(elapsed).as_millis() as u64;
         Some(Standing { since, mount: self.inner.icecast.as_ref()?.url.mount.clone() })
+    }
+
+    /// Since when somebody is on air, in ms since 1970, and each change of that.
+    pub fn follow(&self) -> watch::Receiver<Option<u64>> {
+        self.inner.since.subscribe()
+    }
+
+    /// Shows those who follow it whether somebody is on air.
+    pub fn publish(&self) {
+        let is_on_air = self.air().on_air().is_some();
+        self.inner.since.send_if_modified(|since| {
+            let changes = since.is_some() != is_on_air;
+            if changes {
+                *since = self.standing().map(|standing| standing.since);
+            }
+            changes
+        });
     }
 
     /// Resolves when something has changed.

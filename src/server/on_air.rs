@@ -59,6 +59,7 @@ pub async fn feed(state: Arc<State>) {
     loop {
         let work = on_air.air().work(Instant::now());
         tell(&state);
+        on_air.publish();
         if work.end {
             let last = on_air.air().take_unsent();
             if let Some(mut source) = source.take() {

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -233,13 +233,31 @@ async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
     }
 }
 
+/// The line of `systemctl status` while the service serves; `on_air` is since when somebody is, in ms since 1970.
+fn serving(clients: usize, on_air: Option<u64>) -> String {
+    let mut line = status("Serving", clients);
+    if let Some(since) = on_air {
+        let since = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since));
+        // Hours and minutes.
+        line += &format!(", on air since {} UTC", &since.to_string()[11..16]);
+    }
+    line
+}
+
 /// Keeps the line of `systemctl status` up to date while the service serves.
 async fn keep_status(state: Arc<State>, notifier: Notifier) {
     let follow = async {
-        let mut clients = state.clients.follow();
-        while clients.changed().await.is_ok() {
-            let clients = *clients.borrow_and_update();
-            notifier.status(&status("Serving", clients));
+        let (mut clients, mut on_air) = (state.clients.follow(), state.studio.on_air.follow());
+        loop {
+            let changed = tokio::select! {
+                changed = clients.changed() => changed,
+                changed = on_air.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let since = *on_air.borrow_and_update();
+            notifier.status(&serving(*clients.borrow_and_update(), since));
             sleep(STATUS_PAUSE).await;
         }
     };
@@ -270,5 +288,16 @@ async fn end_what_is_over(state: Arc<State>) {
             () = state.studio.hub.ends_earlier() => {}
             () = next => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_whether_somebody_is_on_air() {
+        assert_eq!(serving(4, None), "Serving 4 clients");
+        assert_eq!(serving(1, Some(1_760_804_444_392)), "Serving 1 client, on air since 16:20 UTC");
     }
 }

@@ -88,9 +88,9 @@ pub trait Conversation: Send + 'static {
         self.outbox().is_some_and(Outbox::is_to_yield)
     }
 
-    /// Whether the client may send messages as large as the pieces of a programme. Asked after each that may change it.
-    fn may_say_much(&self) -> bool {
-        false
+    /// How large a message of the client may be, in bytes, where it is `usual` for others. Asked after each message.
+    fn most_bytes(&self, usual: usize) -> usize {
+        usual
     }
 
     /// The client goes like this: nothing more is heard or said. `unsent` are the messages that it did not get.

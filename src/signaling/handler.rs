@@ -23,6 +23,9 @@ use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::reply::{ServerMessage, WELCOME};
 use crate::wire::request::{Envelope, MessageType};
 
+/// The largest message of the one on air, in bytes: three minutes at 128 kbps, of a page that was blocked.
+const MOST_PIECE: usize = 4 * 1024 * 1024;
+
 /// What a client says and hears.
 #[derive(Debug)]
 pub struct Signaling {
@@ -114,8 +117,8 @@ impl Conversation for Signaling {
         }
     }
 
-    fn may_say_much(&self) -> bool {
-        self.client.is_streaming()
+    fn most_bytes(&self, usual: usize) -> usize {
+        if self.client.is_streaming() { usual.max(MOST_PIECE) } else { usual }
     }
 
     fn leave(&mut self, parting: Parting, unsent: Vec<u8>) {

@@ -59,6 +59,8 @@ pub struct Metrics {
     rooms: Gauge,
     seats_kept: Gauge,
     roles_reserved: Gauge,
+    on_air: Gauge,
+    heard: Gauge,
     outbox: Gauge,
     log_dropped: Counter,
 }
@@ -93,6 +95,10 @@ pub struct Counts {
     pub seats_kept: usize,
     /// Roles that are reserved for clients that have gone.
     pub roles_reserved: usize,
+    /// Whether somebody is on air, as 1 or 0, and whether Icecast takes the programme.
+    pub on_air: usize,
+    /// See [`Self::on_air`].
+    pub heard: usize,
     /// What waits for clients to read it, in bytes.
     pub outbox_bytes: usize,
 }
@@ -117,6 +123,8 @@ impl Default for Metrics {
         let seats_kept = gauge(&mut registry, "seats_kept", help);
         let help = "Roles in rooms that are reserved for clients that have gone";
         let roles_reserved = gauge(&mut registry, "roles_reserved", help);
+        let on_air = gauge(&mut registry, "on_air", "Whether somebody is on air");
+        let heard = gauge(&mut registry, "on_air_heard", "Whether Icecast takes the programme");
         let outbox = Gauge::default();
         let help = "Bytes that wait for clients to read them";
         registry.register_with_unit("outbox", help, Unit::Bytes, outbox.clone());
@@ -170,6 +178,8 @@ impl Default for Metrics {
             rooms,
             seats_kept,
             roles_reserved,
+            on_air,
+            heard,
             outbox,
             log_dropped,
             registry,
@@ -253,6 +263,8 @@ impl Metrics {
         set(&self.rooms, counts.rooms);
         set(&self.seats_kept, counts.seats_kept);
         set(&self.roles_reserved, counts.roles_reserved);
+        set(&self.on_air, counts.on_air);
+        set(&self.heard, counts.heard);
         set(&self.outbox, counts.outbox_bytes);
         self.log_dropped.inner().store(log_dropped, Ordering::Relaxed);
         let mut text = String::new();
@@ -295,6 +307,8 @@ mod tests {
         rooms: 1,
         seats_kept: 4,
         roles_reserved: 5,
+        on_air: 1,
+        heard: 0,
         outbox_bytes: 77,
     };
 
@@ -309,6 +323,8 @@ mod tests {
             "openstudio_signaling_outbox_bytes 77",
             "openstudio_signaling_seats_kept 4",
             "openstudio_signaling_roles_reserved 5",
+            "openstudio_signaling_on_air 1",
+            "openstudio_signaling_on_air_heard 0",
             "# HELP openstudio_signaling_messages_total Messages by type and direction.",
             "# TYPE openstudio_signaling_messages_total counter",
             r#"openstudio_signaling_messages_total{direction="received",type="ping"} 0"#,

@@ -251,6 +251,7 @@ fn a_join_of_the_own_room_tells_how_it_is() {
     assert_eq!((&answer["role"], &answer["requestId"]), (&"host".into(), &"r".into()));
     // Nobody else has heard of it.
     assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"));
+    server.log.wait_for(&format!("Room entered: show by peer {B}"));
     assert_eq!(server.log.count("Room entered"), 2);
 }
 

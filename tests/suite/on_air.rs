@@ -107,7 +107,7 @@ fn a_listener_hears_what_the_host_records() {
     );
     let stopped = r#"{"type":"stream-stopped","message":"Stream stopped successfully"}"#;
     assert_eq!(host.ask(r#"{"type":"stop-stream"}"#), stopped);
-    let (heard, info) = validated(directory.path(), &listener.to_the_end());
+    let (heard, info) = validated(directory.path(), &listener.hear_out());
     assert!(info.contains("TITLE=OpenStudio Sample Station"), "{info}");
     let (said, heard) = (decoded(&file), decoded(&heard));
     assert!(said.len() >= 4 * 48_000 * 5 - 20_000, "{} bytes", said.len());
@@ -153,7 +153,7 @@ fn a_host_who_is_away_is_a_silence_in_one_stream() {
     // It has not waited for the audio: what is silent has the programme's own rate.
     listener.until(53 * 16_000);
     assert!(last.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
-    let (_, info) = validated(directory.path(), &listener.to_the_end());
+    let (_, info) = validated(directory.path(), &listener.hear_out());
     let all = seconds(&info);
     assert!((55.0..60.0).contains(&all), "{all} s: {info}");
     assert_eq!(server.log.count("Icecast takes the programme"), 1);
@@ -175,7 +175,7 @@ fn a_host_who_is_not_back_ends_the_programme() {
     }
     server.log.wait_for("because its host did not come back");
     let directory = tempfile::tempdir().unwrap();
-    validated(directory.path(), &listener.to_the_end());
+    validated(directory.path(), &listener.hear_out());
     assert!(crate::fetch::get(server.port, "/api/station").body.contains(r#""onAir":null"#));
 }
 
@@ -205,7 +205,7 @@ fn an_icecast_that_comes_late_takes_the_programme_by_itself() {
     assert_eq!(host.text(), STARTED);
     let listener = icecast.listen();
     assert!(host.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
-    assert!(!listener.to_the_end().is_empty());
+    assert!(!listener.hear_out().is_empty());
     server.log.wait_for("because its host left the room");
 }
 

@@ -47,6 +47,25 @@ fn ice(server: &Server, room: &str) -> String {
 }
 
 #[test]
+fn the_studio_is_told_what_this_server_does_not_do() {
+    let server = Server::start(&[]);
+    let answer = get(server.port, "/api/capabilities");
+    assert_eq!(answer.status, 200);
+    let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    for feature in ["transcribe", "cleanAudio", "mp3Export", "showNotes"] {
+        let found = &said["features"][feature];
+        assert_eq!(found["available"], false, "{feature}");
+        assert!(!found["missing"].as_array().unwrap().is_empty(), "{feature}");
+    }
+    assert_eq!(
+        (&said["streaming"]["available"], &said["llm"]["configured"]),
+        (&false.into(), &false.into())
+    );
+    let with = Server::start(&[("ICECAST_URL", "http://127.0.0.1/live.ogg")]);
+    assert!(get(with.port, "/api/capabilities").body.contains(r#""streaming":{"available":true}"#));
+}
+
+#[test]
 fn pages_and_peers_get_what_the_manifest_says() {
     let manifest = Manifest::new(MANIFEST);
     let server = manifest.server();

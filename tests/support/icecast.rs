@@ -114,7 +114,7 @@ impl Listener {
     }
 
     /// Listens to the end of the programme.
-    pub fn to_the_end(mut self) -> Vec<u8> {
+    pub fn hear_out(mut self) -> Vec<u8> {
         self.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         self.stream.read_to_end(&mut self.heard).unwrap();
         self.heard

@@ -2,6 +2,7 @@
 //!
 //! Owns what a request is answered. It deliberately knows no socket.
 
+pub mod capabilities;
 pub mod check_page;
 pub mod http1;
 pub mod identity_cookie;

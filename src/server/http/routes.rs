@@ -16,6 +16,7 @@ use warp::{Filter, Rejection};
 
 use crate::config::config::MetricsAccess;
 use crate::programme::on_air::Standing;
+use crate::server::http::capabilities::capabilities;
 use crate::server::http::check_page::page;
 use crate::server::http::static_files::files;
 use crate::server::http::upgrade::{
@@ -54,7 +55,11 @@ pub fn routes<C: Conversation>(
         move || ready(&state)
     });
     let station = station_route(&state);
-    let mut paths = vec!["/health", "/ready", "/api/station", "/metrics"];
+    let capabilities = exactly("/api/capabilities").and(read()).map({
+        let has_icecast = state.studio.config.icecast.is_some();
+        move || json(StatusCode::OK, &capabilities(has_icecast))
+    });
+    let mut paths = vec!["/health", "/ready", "/api/station", "/api/capabilities", "/metrics"];
     let metrics = exactly("/metrics")
         .and(read())
         .and(warp::header::headers_cloned())
@@ -85,6 +90,8 @@ pub fn routes<C: Conversation>(
         .or(ready)
         .unify()
         .or(station)
+        .unify()
+        .or(capabilities)
         .unify()
         .or(metrics)
         .unify()
@@ -238,7 +245,15 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
         state.studio.journal.log(Event::MetricsRefused { client_ip, fix });
         return not_found();
     }
-    let counts = Counts { clients: state.clients.taken(), ..state.studio.hub.count() };
+    let (clients, on_air) = (state.clients.taken(), state.studio.on_air.air());
+    let (is_on_air, is_heard) = (on_air.on_air().is_some(), on_air.is_taken());
+    drop(on_air);
+    let counts = Counts {
+        clients,
+        on_air: is_on_air.into(),
+        heard: is_heard.into(),
+        ..state.studio.hub.count()
+    };
     let text = state.studio.metrics.text(counts, state.studio.journal.lost());
     let reply = Response::builder()
         .header(header::CONTENT_TYPE, CONTENT_TYPE)

@@ -29,9 +29,6 @@ use crate::wire::ids::ClientId;
 /// for a hundred receivers.
 const TURN: Duration = Duration::from_micros(100);
 
-/// The largest message of the one on air, in bytes: three minutes at 128 kbps, of a page that was blocked.
-const MOST_PIECE: usize = 4 * 1024 * 1024;
-
 /// One client's side of the server. Between two turns it is plain data.
 #[derive(Debug)]
 pub struct Exchange<C> {
@@ -304,9 +301,8 @@ impl<C: Conversation> Exchange<C> {
         let heard = self.heartbeat.heard();
         let news = self
             .with_replies(out, |conversation, replies| conversation.hear(message, heard, replies));
-        let most = self.state.studio.config.max_message_bytes;
-        let most = if self.conversation.may_say_much() { most.max(MOST_PIECE) } else { most };
-        self.link.bound_messages(most);
+        let usual = self.state.studio.config.max_message_bytes;
+        self.link.bound_messages(self.conversation.most_bytes(usual));
         if news.is_empty() {
             return None;
         }
