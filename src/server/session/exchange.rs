@@ -18,6 +18,7 @@ use crate::server::session::link::Link;
 use crate::server::session::outcome::{End, Ready, Tally, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
+use crate::signaling::broadcast::News;
 use crate::signaling::conversation::{ClientInfo, Conversation, KEEP, Message, Output, Replies};
 use crate::telemetry::events::Event;
 use crate::wire::codes::CloseCode;
@@ -90,8 +91,7 @@ impl<C: Conversation> Exchange<C> {
             self.with_replies(&mut scratch.out, C::greet);
             let end = self.receive(early, &mut scratch.out);
             // A goodbye counts, even if its answer no longer arrives.
-            let gone = self.flush(&mut scratch.out.frames);
-            end.or(gone)
+            end.or(self.flush(&mut scratch.out.frames))
         })
     }
 
@@ -169,13 +169,8 @@ impl<C: Conversation> Exchange<C> {
             let news = self.with_replies(&mut scratch.out, |conversation, replies| {
                 conversation.settle(holder_lives, replies)
             });
-            if !news.is_empty() {
-                // As in `message`.
-                let end = self.flush(&mut scratch.out.frames);
-                news.send(&self.state.studio.metrics);
-                if let Some(end) = end {
-                    return Turn::End(end);
-                }
+            if let Some(end) = self.spread(news, &mut scratch.out) {
+                return Turn::End(end);
             }
             let mut unread = self.link.take_unread();
             let end = self.receive(&mut unread, &mut scratch.out);
@@ -303,10 +298,14 @@ impl<C: Conversation> Exchange<C> {
             .with_replies(out, |conversation, replies| conversation.hear(message, heard, replies));
         let usual = self.state.studio.config.max_message_bytes;
         self.link.bound_messages(self.conversation.most_bytes(usual));
+        self.spread(news, out)
+    }
+
+    /// The client hears where it is before the others hear of it.
+    fn spread(&mut self, news: News, out: &mut Output) -> Option<End> {
         if news.is_empty() {
             return None;
         }
-        // The client hears where it is before the others hear of it.
         let end = self.flush(&mut out.frames);
         news.send(&self.state.studio.metrics);
         end
@@ -372,7 +371,6 @@ mod tests {
 
     use super::*;
     use crate::server::session::link::tests::connected;
-    use crate::signaling::broadcast::News;
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
     use crate::wire::ids::Identity;
