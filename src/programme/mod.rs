@@ -3,6 +3,8 @@
 //! Owns the way of the audio. It deliberately does not know who may go on air.
 
 pub mod air;
+#[cfg(test)]
+mod air_tests;
 pub mod dial;
 pub mod icecast;
 pub mod ogg;

@@ -1,0 +1,209 @@
+//! What becomes of a programme, and what its host is told.
+//!
+//! Owns nothing. It deliberately knows no Icecast: the time is moved by hand.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::air::*;
+use crate::programme::icecast::{About, Refusal};
+use crate::programme::ogg::tests::pages;
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOLD: Duration = Duration::from_secs(60);
+
+fn owner(number: u8) -> Owner {
+    Owner {
+        peer: PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap(),
+        client: ClientId(number.into()),
+        identity: Identity::random(),
+        room: RoomId::from("show"),
+    }
+}
+
+/// Nobody is on air, and then this one is, with Icecast.
+fn on_air(owner: &Owner, now: Instant) -> Air {
+    let mut air = Air::new(Some(HOLD));
+    air.start(owner.clone(), now).unwrap();
+    assert!(air.work(now).connect);
+    air.connected(7, &About::default(), now);
+    assert_eq!(air.take_news().0, [(owner.peer, Said::Started)]);
+    assert_eq!(pages(&air.take_unsent()).len(), 2, "the headers");
+    air
+}
+
+fn unreachable() -> Refusal {
+    Refusal::Unreachable("connection refused".into())
+}
+
+fn errors(air: &mut Air) -> Vec<String> {
+    let said = air.take_news().0.into_iter();
+    said.filter_map(|(_, said)| match said {
+        Said::Error(text) => Some(text),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn where_no_icecast_is_set_up_the_host_is_told() {
+    let mut air = Air::new(None);
+    let host = owner(1);
+    air.start(host.clone(), Instant::now()).unwrap();
+    let (said, _) = air.take_news();
+    assert!(matches!(&said[..], [(_, Said::Failed(_)), (_, Said::Error(_))]), "{said:?}");
+    assert_eq!(air.hear(host.client, Some(b"x"), Instant::now()), Heard::OffAir);
+    assert_eq!(air.work(Instant::now()), Work::default());
+}
+
+#[test]
+fn one_is_on_air_and_stops() {
+    let (start, host, other) = (Instant::now(), owner(1), owner(2));
+    let mut air = on_air(&host, start);
+    assert_eq!(air.start(other.clone(), start), Err(Busy(host.clone())));
+    assert_eq!(air.hear(host.client, Some(b"abc"), start), Heard::Acknowledged(3));
+    assert_eq!(air.hear(host.client, None, start), Heard::Ignored);
+    assert_eq!(air.hear(other.client, Some(b"abc"), start), Heard::OffAir);
+    assert!(!air.stop(other.client, "x", start) && air.on_air().is_some());
+    air.start(host.clone(), start).unwrap();
+    assert_eq!(air.take_news().0, [(host.peer, Said::Started)], "once more");
+    assert!(air.stop(host.client, "x", start + 3 * SECOND));
+    let news = air.take_news().1;
+    assert!(matches!(news[..], [News::Ended(_, "x", time, _)] if time == 3 * SECOND), "{news:?}");
+    let last = pages(&air.take_unsent());
+    assert_eq!(last.last().unwrap().flags, 4);
+    assert!(air.work(start).end, "the connection");
+    assert_eq!(air.work(start), Work::default());
+    air.start(other, start).unwrap();
+}
+
+#[test]
+fn silence_holds_the_mount_for_those_who_may_go_on() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = on_air(&host, start);
+    air.lose(host.client, start);
+    assert_eq!(air.hear(host.client, Some(b"abc"), start), Heard::OffAir);
+    let (mut now, mut serials) = (start, Vec::new());
+    while now < start + HOLD - SECOND {
+        now += SECOND;
+        assert!(!air.work(now).end);
+        serials.extend(pages(&air.take_unsent()).iter().map(|page| page.serial));
+        air.moved(now);
+    }
+    assert!(serials.len() > 50 && serials.iter().all(|serial| *serial == 7));
+    // Somebody of another room may not, the same identity may, and whoever leads the same room.
+    let elsewhere = Owner { room: RoomId::from("another"), ..owner(2) };
+    assert!(air.start(elsewhere, now).is_err());
+    let page = Owner { room: RoomId::from("another"), identity: host.identity, ..owner(3) };
+    air.start(page.clone(), now).unwrap();
+    assert_eq!(air.take_news().0, [(page.peer, Said::Started)]);
+    air.lose(page.client, now);
+    let ops = Owner { room: page.room.clone(), ..owner(4) };
+    air.start(ops.clone(), now).unwrap();
+    // Nobody comes back.
+    air.lose(ops.client, now);
+    air.moved(now + HOLD - SECOND);
+    assert!(!air.work(now + HOLD - SECOND).end);
+    assert!(air.work(now + HOLD).end && air.on_air().is_none());
+}
+
+#[test]
+fn a_host_hears_of_an_icecast_that_does_not_answer_and_goes_on_by_itself() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = Air::new(Some(HOLD));
+    air.start(host.clone(), start).unwrap();
+    let (mut now, mut tries) = (start, Vec::new());
+    while now < start + 10 * SECOND {
+        if air.work(now).connect {
+            tries.push((now - start).as_millis());
+            air.break_off(unreachable(), now);
+        }
+        now += SECOND / 10;
+    }
+    assert_eq!(tries, [0, 500, 1500, 3500, 5500, 7500, 9500]);
+    let (said, news) = air.take_news();
+    assert!(matches!(&said[..], [(_, Said::Failed(_))]), "once: {said:?}");
+    assert_eq!(news.len(), 2, "{news:?}");
+    air.work(now);
+    assert_eq!(errors(&mut air), [UNHEARD]);
+    assert_eq!(air.hear(host.client, Some(b"abc"), now), Heard::Acknowledged(3));
+    now += 60 * SECOND;
+    assert!(air.work(now).connect && errors(&mut air).is_empty(), "once a start-stream");
+    air.connected(9, &About::default(), now);
+    assert_eq!(air.take_news().0, [(host.peer, Said::Started)]);
+    // It breaks off, and comes back within 10 s: no alert.
+    air.break_off(unreachable(), now);
+    assert!(matches!(air.take_news().0[..], [(_, Said::Failed(_))]));
+    now += 9 * SECOND;
+    assert!(air.work(now).connect && errors(&mut air).is_empty());
+    air.break_off(unreachable(), now);
+    air.work(now + SECOND);
+    assert_eq!(errors(&mut air), [UNHEARD]);
+}
+
+#[test]
+fn what_is_refused_is_not_tried_again_before_it_is_asked_for() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = Air::new(Some(HOLD));
+    air.start(host.clone(), start).unwrap();
+    assert!(air.work(start).connect);
+    air.break_off(Refusal::Password, start);
+    let said = errors(&mut air);
+    assert!(said[0].contains("refuses the password") && said.len() == 1, "{said:?}");
+    assert_eq!(air.hear(host.client, Some(b"abc"), start), Heard::Ignored);
+    assert_eq!(air.work(start + HOLD), Work::default());
+    assert!(air.on_air().is_none() && !air.is_on_air(host.client));
+    air.start(host.clone(), start).unwrap();
+    assert!(air.work(start).connect);
+    // A mount that is in use counts after 15 s: Icecast may hold it for a dead source.
+    air.break_off(Refusal::MountInUse, start);
+    assert!(errors(&mut air).is_empty());
+    assert!(air.work(start + 14 * SECOND).connect);
+    errors(&mut air);
+    air.break_off(Refusal::MountInUse, start + 15 * SECOND);
+    assert!(errors(&mut air)[0].contains("another source has the mount"));
+}
+
+#[test]
+fn a_page_that_is_back_hears_that_it_is_off_air() {
+    let (start, host) = (Instant::now(), owner(1));
+    for (has_seat, text) in [(true, PRESS), (false, JOIN)] {
+        let mut air = on_air(&host, start);
+        let client = ClientId(9);
+        air.register(host.peer, client, has_seat, start);
+        air.work(start + 2 * SECOND);
+        assert!(errors(&mut air).is_empty(), "it may start by itself");
+        air.work(start + BACK);
+        assert_eq!(errors(&mut air), [text]);
+        air.work(start + 2 * BACK);
+        assert!(errors(&mut air).is_empty());
+        assert_eq!(air.hear(client, Some(b"abc"), start), Heard::OffAir);
+        air.start(Owner { client, ..host.clone() }, start + 2 * BACK).unwrap();
+        assert_eq!(air.hear(client, Some(b"abc"), start), Heard::Acknowledged(3));
+    }
+    let mut air = on_air(&host, start);
+    air.register(owner(2).peer, ClientId(2), true, start);
+    assert!(air.is_on_air(host.client));
+}
+
+#[test]
+fn what_waits_for_icecast_is_bounded() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = on_air(&host, start);
+    air.unsent = vec![0; MOST_UNSENT];
+    assert!(!air.work(start).end);
+    air.unsent.push(0);
+    assert!(air.work(start).end);
+    assert!(air.unsent.is_empty() && !air.is_taken());
+    // It takes nothing, or there is nothing for it.
+    let mut air = on_air(&host, start);
+    air.unsent = vec![0; 10];
+    assert!(!air.work(start + STALLED - SECOND).end);
+    assert!(air.work(start + STALLED).end);
+    let mut air = on_air(&host, start);
+    air.work(start + SECOND);
+    air.moved(start + SECOND);
+    assert!(!air.work(start + STALLED).end);
+}
