@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
+use crate::signaling::contest::Challenged;
 use crate::signaling::contest::{Contest, answer};
 use crate::signaling::conversation::ClientInfo;
-use crate::signaling::hub::Challenged;
 use crate::signaling::identity::absence::SEAT_TIME;
 use crate::signaling::identity::holding::SIGN_OF_LIFE;
 use crate::signaling::member::{Member, not_in_room, unix_ms};

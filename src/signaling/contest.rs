@@ -57,3 +57,14 @@ impl fmt::Debug for Contest {
 pub(super) fn answer(alive: oneshot::Receiver<()>, time: Duration) -> Alive {
     Box::pin(async move { matches!(timeout(time, alive).await, Ok(Ok(()))) })
 }
+
+/// Another client, which is asked whether it lives.
+#[derive(Debug)]
+pub struct Challenged {
+    /// Under which id.
+    pub peer: PeerId,
+    /// Which client.
+    pub client: ClientId,
+    /// Resolves when it answers, and fails when its session ends.
+    pub alive: oneshot::Receiver<()>,
+}

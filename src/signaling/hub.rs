@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::budget::ClientBudget;
+use crate::signaling::contest::Challenged;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
 use crate::signaling::identity::absence::Absence;
 use crate::signaling::outbox::Frame;
+use crate::signaling::registry::entering::Rival;
 use crate::signaling::registry::parting::{Aftermath, Expired, LeftSeat, Parting, Remains};
 use crate::signaling::registry::{Arrival, NotInRoom, Registered, Registry, RelayError, TakeOver};
 use crate::signaling::room::MuteError;
@@ -74,17 +76,6 @@ pub enum Registration {
     Refused,
 }
 
-/// Another client of the same identity, which is asked whether it lives.
-#[derive(Debug)]
-pub struct Challenged {
-    /// Under which id.
-    pub peer: PeerId,
-    /// Which client.
-    pub client: ClientId,
-    /// Resolves when it answers, and fails when its session ends.
-    pub alive: oneshot::Receiver<()>,
-}
-
 impl Hub {
     /// An empty hub, with rooms within `limits`.
     pub fn new(limits: RoomLimits, metrics: Arc<Metrics>, journal: Journal) -> Self {
@@ -112,8 +103,7 @@ impl Hub {
     pub fn register(&self, peer: PeerId, arrival: Arrival) -> Registration {
         let (registered, after) = self.registry().register(peer, arrival, Instant::now());
         if matches!(registered, Registered::Back(..)) || !after.is_empty() {
-            self.inner.ends.notify_one();
-            self.inner.roles.notify_one();
+            self.has_changed();
         }
         self.settle(after);
         match registered {
@@ -135,8 +125,7 @@ impl Hub {
     pub fn take_over(&self, peer: PeerId, holder: ClientId, arrival: Arrival) -> TakeOver {
         let (outcome, after) = self.registry().take_over(peer, holder, arrival, Instant::now());
         self.settle(after);
-        self.inner.ends.notify_one();
-        self.inner.roles.notify_one();
+        self.has_changed();
         outcome
     }
 
@@ -156,12 +145,9 @@ impl Hub {
             return None;
         }
         if !after.left.is_empty() || remains.is_some() {
-            self.inner.roles.notify_one();
+            self.has_changed();
         }
         self.settle(after);
-        if remains.is_some() {
-            self.inner.ends.notify_one();
-        }
         remains
     }
 
@@ -200,9 +186,8 @@ impl Hub {
     ///
     /// The room that the peer is in already.
     pub fn create_room(&self, peer: PeerId) -> Result<RoomId, RoomId> {
-        let room = self.registry().create_room(peer, RoomId::random(), Instant::now())?;
-        self.has_entered();
-        Ok(room)
+        let room = self.registry().create_room(peer, RoomId::random(), Instant::now());
+        room.inspect(|_| self.has_changed())
     }
 
     /// Takes `peer` into a room that there is.
@@ -211,9 +196,8 @@ impl Hub {
     ///
     /// When there is no such room or no place in it, or the peer is in one already.
     pub fn join_room(&self, peer: PeerId, room: &RoomId) -> Result<Entered, JoinError> {
-        let entered = self.registry().join_room(peer, room, Instant::now())?;
-        self.has_entered();
-        Ok(entered)
+        let entered = self.registry().join_room(peer, room, Instant::now());
+        entered.inspect(|_| self.has_changed())
     }
 
     /// Takes `peer` into a room, which is made where it is not there: with what is reserved in it for its identity, or
@@ -233,7 +217,7 @@ impl Hub {
         let entered = self.registry().create_or_join_room(peer, room, token, otherwise, now);
         let (entered, after) = entered?;
         self.settle(after);
-        self.has_entered();
+        self.has_changed();
         Ok(entered)
     }
 
@@ -247,7 +231,7 @@ impl Hub {
     pub fn reclaim(&self, peer: PeerId) -> Option<Entered> {
         let (entered, after) = self.registry().reclaim(peer, Instant::now())?;
         self.settle(after);
-        self.has_entered();
+        self.has_changed();
         Some(entered)
     }
 
@@ -259,33 +243,31 @@ impl Hub {
         token: Option<Identity>,
         room: &RoomId,
     ) -> Option<Challenged> {
-        let rival = self.registry().rival(peer, token, room)?;
-        let alive = rival.outbox.challenge()?;
-        Some(Challenged { peer: rival.peer, client: rival.client, alive })
+        let Rival { peer, client, outbox } = self.registry().rival(peer, token, room)?;
+        Some(Challenged { peer, client, alive: outbox.challenge()? })
     }
 
     /// Asks a client that has the id `peer` whether it lives.
     pub fn challenge_client(&self, peer: PeerId, client: ClientId) -> Option<Challenged> {
-        let outbox = self.registry().outbox_of(peer, client)?;
-        Some(Challenged { peer, client, alive: outbox.challenge()? })
+        let alive = self.registry().outbox_of(peer, client)?.challenge()?;
+        Some(Challenged { peer, client, alive })
     }
 
     /// Says something to one peer, if it is there.
     pub fn tell_peer(&self, peer: PeerId, message: &ServerMessage) {
         let audience = self.registry().one(peer);
-        News::new(audience, message).send(&self.inner.metrics);
+        self.tell(audience, message);
     }
 
     /// Ends `client`, which was silent, with 4010, if it still has the id `peer`: its seat is kept.
     pub fn silence(&self, peer: PeerId, client: ClientId) {
         let after = self.registry().silence(peer, client, Instant::now());
         self.settle(after);
-        self.inner.ends.notify_one();
-        self.inner.roles.notify_one();
+        self.has_changed();
     }
 
-    /// Somebody is in a room now: it may be the first to end, and there is another role to come back to.
-    fn has_entered(&self) {
+    /// Something may end earlier than was last known, and somebody may have another role to come back to.
+    fn has_changed(&self) {
         self.inner.ends.notify_one();
         self.inner.roles.notify_one();
     }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::config::icecast::OnAirAccess;
 use crate::programme::air::{Busy, Heard, Owner};
-use crate::signaling::hub::Challenged;
+use crate::signaling::contest::Challenged;
 use crate::signaling::member::{Member, not_in_room};
 use crate::signaling::registry::NotInRoom;
 use crate::wire::codes::{ErrorCode, Refusal};

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use crate::signaling::broadcast::News;
+use crate::signaling::contest::Challenged;
 use crate::signaling::entry::{Entered, Entry, EntryError};
-use crate::signaling::hub::Challenged;
 use crate::signaling::member::{
     Member, already_in, invalid_role, invite_required, room_full, unix_s,
 };
