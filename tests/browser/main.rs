@@ -12,6 +12,8 @@ mod works;
 
 #[path = "../support/coturn.rs"]
 mod coturn;
+#[path = "../support/icecast.rs"]
+mod icecast;
 #[path = "../support/listener.rs"]
 mod listener;
 #[path = "../support/process.rs"]

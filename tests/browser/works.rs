@@ -6,6 +6,7 @@ use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use crate::coturn::Coturn;
+use crate::icecast::Icecast;
 use crate::network::translation;
 use crate::process::binary;
 use crate::visit::{Visit, pictures};
@@ -90,6 +91,59 @@ fn everything_works() {
             assert!(blocked.contains(directive), "{directive} in {blocked}");
         }
         assert!(!visit.0.console().is_empty());
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn what_chromium_records_is_heard() {
+    with_browser(async |driver| {
+        let (directory, icecast) = (tempfile::tempdir().unwrap(), Icecast::start());
+        let [(_, url), (_, password)] = icecast.settings();
+        let settings = [
+            ("ICECAST_URL", url.as_str()),
+            ("ICECAST_PASSWORD", password.as_str()),
+            ("ON_AIR_ACCESS", "open"),
+        ];
+        let server = serve(directory.path(), 9, &[], &settings);
+        let visit = Visit::to(
+            driver,
+            &check_page(server.port),
+            &["--autoplay-policy=no-user-gesture-required"],
+        )
+        .await;
+        let listener = tokio::task::spawn_blocking(move || {
+            let heard = icecast.listen().hear_out();
+            (icecast, heard)
+        });
+        let id = json!("f47ac10b-58cc-4372-a567-0e02b2c3d4aa");
+        let said = visit.0.run(include_str!("../programme.js"), vec![id, json!(4)]).await;
+        let said: Vec<&str> = said.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(said.iter().filter(|kind| **kind == "chunk-ack").count(), 4, "{said:?}");
+        let (_icecast, heard) = listener.await.unwrap();
+        let file = directory.path().join("heard.ogg");
+        std::fs::write(&file, heard).unwrap();
+        let decode = |filter: &str| {
+            let mut command = std::process::Command::new("ffmpeg");
+            command
+                .args(["-hide_banner", "-i"])
+                .arg(&file)
+                .args(["-af", filter, "-f", "null", "-"]);
+            let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+            assert!(output.status.success());
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let volume = |filter: &str| {
+            let said = decode(&format!("{filter},volumedetect"));
+            let mean = said.split("mean_volume: ").nth(1).unwrap_or_else(|| panic!("{said}"));
+            mean.split(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        // The tone is there, and hardly anything else.
+        let (tone, rest) = (
+            volume("bandpass=f=440:width_type=h:w=100"),
+            volume("bandreject=f=440:width_type=h:w=200,bandreject=f=440:width_type=h:w=200"),
+        );
+        assert!(tone > -20.0 && rest < tone - 15.0, "{tone} dB, and {rest} dB");
     });
 }
 

@@ -35,9 +35,9 @@ impl Icecast {
     }
 
     fn try_at(port: u16) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
+        // Root hands it to somebody else, who has to come to its logs: TMPDIR may be root's own.
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
         let path = directory.path();
-        // Root hands it to somebody else, who writes its logs.
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         let logs = path.display();
         let settings = format!(
