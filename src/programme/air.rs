@@ -199,9 +199,10 @@ impl Air {
             return Ok(());
         };
         let held = programme.away.is_some() || programme.link == Link::Refused;
-        let is_own = programme.owner.peer == owner.peer
-            || (held && programme.owner.identity == owner.identity);
-        if !(is_own || held && programme.owner.room == owner.room) {
+        // An id proves nothing: somebody else may have it while its owner is away.
+        let is_same = programme.owner.client == owner.client;
+        let is_own = programme.owner.identity == owner.identity;
+        if !(is_same || held && (is_own || programme.owner.room == owner.room)) {
             return Err(Busy(programme.owner.clone()));
         }
         if programme.link == Link::Refused {
@@ -209,7 +210,7 @@ impl Air {
             *programme = fresh(owner);
             return Ok(());
         }
-        if programme.away.is_some() || programme.owner.peer != owner.peer {
+        if programme.away.is_some() {
             self.news.push(News::Began(owner.clone()));
         }
         // The same stream goes on, with another recording in it.
@@ -269,9 +270,15 @@ impl Air {
 
     /// A peer has registered, with a seat in its room or without: if it is the one that was on air, its page does not know
     /// that it is no longer.
-    pub fn register(&mut self, peer: PeerId, client: ClientId, has_seat: bool, now: Instant) {
+    pub fn register(
+        &mut self,
+        (peer, identity): (PeerId, Identity),
+        client: ClientId,
+        has_seat: bool,
+        now: Instant,
+    ) {
         let Some(programme) = self.programme.as_mut() else { return };
-        if programme.owner.peer != peer {
+        if (programme.owner.peer, programme.owner.identity) != (peer, identity) {
             return;
         }
         let before = programme.owner.client;
@@ -310,16 +317,18 @@ impl Air {
         if self.programme.as_ref().is_some_and(|found| over(found.away, self.hold)) {
             self.end("its host did not come back (ICECAST_HOLD_MS)", now);
         }
-        let Some(programme) = &mut self.programme else {
-            return Work { end: take(&mut self.is_ending), ..Work::default() };
-        };
+        if take(&mut self.is_ending) {
+            // Before another one begins: Icecast has one source a mount.
+            return Work { end: true, next: Some(now), ..Work::default() };
+        }
+        let Some(programme) = &mut self.programme else { return Work::default() };
         let peer = programme.owner.peer;
         if let Some((_, has_seat)) = programme.back.take_if(|(since, _)| now >= *since + BACK) {
             let text = if has_seat { PRESS } else { JOIN };
             self.said.push((peer, Said::Error(text.to_owned())));
         }
         if programme.link == Link::Refused {
-            return Work { end: take(&mut self.is_ending), ..Work::default() };
+            return Work { next: programme.back.map(|(since, _)| since + BACK), ..Work::default() };
         }
         programme.playout.fill(now, &mut self.unsent);
         let mut work = Work { next: Some(now + TICK), ..Work::default() };

@@ -80,6 +80,18 @@ fn one_is_on_air_and_stops() {
 }
 
 #[test]
+fn who_stops_and_starts_at_once_has_one_connection() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = on_air(&host, start);
+    air.stop(host.client, "x", start);
+    air.start(host.clone(), start).unwrap();
+    let work = air.work(start);
+    assert!(work.end && !work.connect && work.next == Some(start), "{work:?}");
+    assert_eq!(pages(&air.take_unsent()).last().unwrap().flags, 4, "the end of the first one");
+    assert!(air.work(start).connect);
+}
+
+#[test]
 fn silence_holds_the_mount_for_those_who_may_go_on() {
     let (start, host) = (Instant::now(), owner(1));
     let mut air = on_air(&host, start);
@@ -172,7 +184,7 @@ fn a_page_that_is_back_hears_that_it_is_off_air() {
     for (has_seat, text) in [(true, PRESS), (false, JOIN)] {
         let mut air = on_air(&host, start);
         let client = ClientId(9);
-        air.register(host.peer, client, has_seat, start);
+        air.register((host.peer, host.identity), client, has_seat, start);
         air.work(start + 2 * SECOND);
         assert!(errors(&mut air).is_empty(), "it may start by itself");
         air.work(start + BACK);
@@ -184,8 +196,16 @@ fn a_page_that_is_back_hears_that_it_is_off_air() {
         assert_eq!(air.hear(client, Some(b"abc"), start), Heard::Acknowledged(3));
     }
     let mut air = on_air(&host, start);
-    air.register(owner(2).peer, ClientId(2), true, start);
+    air.register((owner(2).peer, host.identity), ClientId(2), true, start);
     assert!(air.is_on_air(host.client));
+    // Somebody else has the id while its owner is away, and nothing of the programme.
+    air.lose(host.client, start);
+    let thief = Owner { client: ClientId(9), room: RoomId::from("another"), ..owner(1) };
+    air.register((thief.peer, thief.identity), thief.client, false, start);
+    assert!(!air.stop(thief.client, "x", start));
+    assert!(air.start(thief, start).is_err());
+    air.work(start + BACK);
+    assert!(errors(&mut air).is_empty());
 }
 
 #[test]

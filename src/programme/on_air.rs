@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::icecast::Icecast;
 use crate::programme::air::{Air, Busy, Heard, Owner};
-use crate::wire::ids::{ClientId, PeerId};
+use crate::wire::ids::{ClientId, Identity, PeerId};
 
 /// The shared handle.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl OnAir {
     }
 
     /// As [`Air::register`].
-    pub fn register(&self, peer: PeerId, client: ClientId, has_seat: bool) {
+    pub fn register(&self, peer: (PeerId, Identity), client: ClientId, has_seat: bool) {
         self.change(|air, now| air.register(peer, client, has_seat, now));
     }
 

@@ -152,7 +152,7 @@ impl Client {
     pub(super) fn has_registered(&self, id: PeerId) {
         let Studio { hub, on_air, metrics, .. } = &*self.studio;
         metrics.registered(self.since.elapsed());
-        on_air.register(id, self.client, hub.role_and_room(id).is_ok());
+        on_air.register((id, self.identity), self.client, hub.role_and_room(id).is_ok());
     }
 
     fn arrival(&self, outbox: &Arc<Outbox>) -> Arrival {

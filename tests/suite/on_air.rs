@@ -1,13 +1,15 @@
 //! The programme: from pieces of WebM to what a listener of a real Icecast decodes.
 
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::coturn::free_port;
-use crate::icecast::{Icecast, PASSWORD};
+use crate::icecast::{Icecast, Listener, PASSWORD};
 use crate::identity::{COOKIE, open, register};
 use crate::paused::{self, Clock};
 use crate::peers::{A, peer, resume_of};
@@ -16,6 +18,22 @@ use crate::settle::is_silent;
 use crate::support::{Client, Server};
 
 const STARTED: &str = r#"{"type":"stream-started","message":"Connected to Icecast server"}"#;
+
+impl Listener {
+    /// Listens until so many bytes are there.
+    pub fn until(&mut self, bytes: usize) {
+        self.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut buffer = [0; 4096];
+        while self.heard.len() < bytes {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => panic!("the stream ended after {} bytes", self.heard.len()),
+                Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error} after {} bytes", self.heard.len()),
+            }
+        }
+    }
+}
 
 /// A recording of so many seconds, as WebM with a Cluster a second.
 fn recording(directory: &Path, seconds: u32) -> PathBuf {
@@ -198,7 +216,7 @@ fn an_icecast_that_comes_late_takes_the_programme_by_itself() {
     clock.advance(100);
     let told = host.text();
     assert!(told.contains("Listeners hear nothing") && told.contains("off-air"), "{told}");
-    let icecast = Icecast::at(port);
+    let icecast = Icecast::try_at(port).expect("the port was free");
     for _ in 0..25 {
         clock.advance(100);
     }

@@ -2,7 +2,7 @@
 //! programme.
 
 use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -29,12 +29,8 @@ impl Icecast {
         (0..10).find_map(|_| Self::try_at(free_port())).expect("a free port")
     }
 
-    /// On this port, which was free.
-    pub fn at(port: u16) -> Self {
-        Self::try_at(port).unwrap_or_else(|| panic!("port {port} is taken"))
-    }
-
-    fn try_at(port: u16) -> Option<Self> {
+    /// On this port, or `None` where somebody else has it.
+    pub fn try_at(port: u16) -> Option<Self> {
         // Root hands it to somebody else, who has to come to its logs: TMPDIR may be root's own.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         let path = directory.path();
@@ -96,7 +92,7 @@ impl Icecast {
 
 /// A player that only keeps what it gets.
 pub struct Listener {
-    stream: TcpStream,
+    pub stream: TcpStream,
     pub heard: Vec<u8>,
 }
 
@@ -118,19 +114,5 @@ impl Listener {
         self.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         self.stream.read_to_end(&mut self.heard).unwrap();
         self.heard
-    }
-
-    /// Listens until so many bytes are there.
-    pub fn until(&mut self, bytes: usize) {
-        self.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut buffer = [0; 4096];
-        while self.heard.len() < bytes {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => panic!("the stream ended after {} bytes", self.heard.len()),
-                Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error} after {} bytes", self.heard.len()),
-            }
-        }
     }
 }
