@@ -2,7 +2,7 @@
 //!
 //! Owns [`CloseCode`] with its reasons, [`ErrorCode`], and [`Refusal`], an error reply. The texts of most error replies
 //! are where a message is refused: fields in `wire/request.rs`, rooms and relays in `signaling/member.rs`, what needs a
-//! registration in `signaling/registration.rs`, invites in `station/tokens.rs`. It deliberately does not know when a code
+//! registration in `signaling/client.rs`, invites in `station/tokens.rs`. It deliberately does not know when a code
 //! is sent.
 
 use std::borrow::Cow;
