@@ -26,6 +26,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("openstudio-signaling check wss://studio.example.org/", "needs TLS: the ten minutes have it"),
     ("# openstudio-signaling check wss://", "needs TLS: the ten minutes have it"),
     ("systemctl status coturn", "needs coturn: the ten minutes have it"),
+    ("systemctl status icecast2", "needs Icecast: on_air.rs installs it"),
 ];
 
 /// A piece of a page.
