@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config::config::Secret;
+use crate::config::origin::Invalid;
 use crate::config::parser::Parser;
 use crate::config::web_origin::origin;
 
@@ -103,11 +104,24 @@ impl fmt::Display for IcecastUrl {
     }
 }
 
+/// Whether there is a password before the host: it is shown to nobody.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
 /// Where the programme goes; `None` where it goes nowhere.
 pub fn icecast(parser: &mut Parser) -> Option<Icecast> {
     let hold = parser.time("ICECAST_HOLD_MS");
     let password = parser.set("ICECAST_PASSWORD").map(|password: String| Secret::new(&password));
     if parser.settings.get("ICECAST_URL").1.trim().is_empty() {
+        return None;
+    }
+    let (_, text, origin) = parser.settings.get("ICECAST_URL");
+    if has_password(text) {
+        parser.errors.push(Invalid(format!(
+            "Invalid setting ICECAST_URL (from {origin}): it has a password in it; take that out, and set ICECAST_PASSWORD or the credential icecast-password"
+        )));
         return None;
     }
     let url = parser.set("ICECAST_URL")?;
@@ -125,6 +139,14 @@ pub fn on_air_access(parser: &mut Parser) -> OnAirAccess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_shown_to_nobody() {
+        assert!(has_password("http://source:hackme@127.0.0.1:8000/live.ogg"));
+        assert!(has_password("source:hackme@127.0.0.1"));
+        assert!(!has_password("http://source@127.0.0.1:8000/live.ogg"));
+        assert!(!has_password("http://127.0.0.1:8000/live.ogg"));
+    }
 
     #[test]
     fn a_url_has_a_host_and_a_mount() {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::programme::icecast::{About, Refusal};
+use crate::programme::news::{Busy, Heard, News, Owner, Said};
 use crate::programme::playout::{Playout, Written};
 use crate::programme::webm::Reader;
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Identity, PeerId};
 
 /// How long nobody hears anything before the host is told.
 pub(super) const TELL: Duration = Duration::from_secs(10);
@@ -42,60 +43,6 @@ pub(super) const UNHEARD: &str = "Listeners hear nothing: Icecast does not answe
 pub(super) const PRESS: &str = "You are off air: press Stop Streaming, then Stream";
 pub(super) const JOIN: &str = "You are off air and out of the room: join again first";
 
-/// Who is on air.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// Its id.
-    pub peer: PeerId,
-    /// Its connection.
-    pub client: ClientId,
-    /// Who is behind it.
-    pub identity: Identity,
-    /// Where it is.
-    pub room: RoomId,
-}
-
-/// Something that the one on air is to hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// `stream-started`.
-    Started,
-    /// `stream-error`, with why.
-    Failed(String),
-    /// `error`, which is all that the studio shows.
-    Error(String),
-}
-
-/// Something that the log is to have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Somebody went on air, or goes on with the programme.
-    Began(Owner),
-    /// The host has gone: silence holds the mount.
-    Held(Owner),
-    /// The programme is over, for this reason, after this time.
-    Ended(Owner, &'static str, Duration, Written),
-    /// Icecast takes the programme.
-    Taken,
-    /// Icecast does not take it; it is tried again after this time, if it is.
-    Refused(Refusal, Option<Duration>),
-}
-
-/// How a chunk was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// It has so many bytes.
-    Acknowledged(usize),
-    /// Nothing is to be said of it.
-    Ignored,
-    /// Its sender is not on air.
-    OffAir,
-}
-
-/// Somebody else is on air.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Busy(pub Owner);
-
 /// What has to be done for Icecast.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -103,6 +50,8 @@ pub struct Work {
     pub connect: bool,
     /// Whether the one that there is has to end, after what is unsent.
     pub end: bool,
+    /// Whether it is of no use any longer.
+    pub drop: bool,
     /// When to ask again at the latest; `None` for not before something happens.
     pub next: Option<Instant>,
 }
@@ -133,10 +82,11 @@ struct Programme {
     since: Instant,
     /// Since when its host is away.
     away: Option<Instant>,
-    /// When its host was back without going on, and whether with its seat.
-    back: Option<(Instant, bool)>,
-    /// When it was last asked for.
+    /// When it was last asked for, and since when another source has the mount.
     asked: Instant,
+    in_use: Option<Instant>,
+    /// Whether Icecast has ever taken it.
+    was_taken: bool,
     /// Whether the host was told since, as `stream-error` and as `error`.
     is_failed: bool,
     is_told: bool,
@@ -152,6 +102,10 @@ pub struct Air {
     /// Whether there is somewhere to go.
     is_set_up: bool,
     hold: Duration,
+    /// Whose programme silence held for too long.
+    missed: Option<(PeerId, Identity)>,
+    /// Who was back without going on, when, and whether with its seat.
+    back: Option<(PeerId, Instant, bool)>,
     /// For Icecast.
     pub(super) unsent: Vec<u8>,
     /// A connection is to end after what is unsent.
@@ -181,12 +135,14 @@ impl Air {
             self.say(peer, Said::Error(fix.to_owned()));
             return Ok(());
         }
+        (self.missed, self.back) = (None, None);
         let fresh = |owner| Programme {
             owner,
             since: now,
             away: None,
-            back: None,
             asked: now,
+            in_use: None,
+            was_taken: false,
             is_failed: false,
             is_told: false,
             reader: Reader::default(),
@@ -198,24 +154,24 @@ impl Air {
             self.programme = Some(fresh(owner));
             return Ok(());
         };
-        let held = programme.away.is_some() || programme.link == Link::Refused;
+        let held = programme.away.is_some();
         // An id proves nothing: somebody else may have it while its owner is away.
         let is_same = programme.owner.client == owner.client;
         let is_own = programme.owner.identity == owner.identity;
-        if !(is_same || held && (is_own || programme.owner.room == owner.room)) {
-            return Err(Busy(programme.owner.clone()));
-        }
         if programme.link == Link::Refused {
             self.news.push(News::Began(owner.clone()));
             *programme = fresh(owner);
             return Ok(());
+        }
+        if !(is_same || held && (is_own || programme.owner.room == owner.room)) {
+            return Err(Busy(programme.owner.clone()));
         }
         if programme.away.is_some() {
             self.news.push(News::Began(owner.clone()));
         }
         // The same stream goes on, with another recording in it.
         programme.owner = owner;
-        (programme.away, programme.back) = (None, None);
+        programme.away = None;
         (programme.asked, programme.is_failed, programme.is_told) = (now, false, false);
         programme.reader = Reader::default();
         if let Link::Up { .. } = programme.link {
@@ -226,6 +182,9 @@ impl Air {
 
     /// A piece of the programme has come; `None` where it can't be read.
     pub fn hear(&mut self, client: ClientId, chunk: Option<&[u8]>, now: Instant) -> Heard {
+        if !self.is_set_up {
+            return Heard::Ignored;
+        }
         let programme = self.programme.as_mut().filter(|found| found.owner.client == client);
         let Some(programme) = programme.filter(|found| found.away.is_none()) else {
             return Heard::OffAir;
@@ -277,6 +236,11 @@ impl Air {
         has_seat: bool,
         now: Instant,
     ) {
+        if self.missed == Some((peer, identity)) {
+            self.missed = None;
+            self.back = Some((peer, now, has_seat));
+            return;
+        }
         let Some(programme) = self.programme.as_mut() else { return };
         if (programme.owner.peer, programme.owner.identity) != (peer, identity) {
             return;
@@ -285,7 +249,7 @@ impl Air {
         self.lose(before, now);
         if let Some(programme) = self.programme.as_mut() {
             programme.owner.client = client;
-            programme.back = Some((now, has_seat));
+            self.back = Some((peer, now, has_seat));
         }
     }
 
@@ -315,24 +279,28 @@ impl Air {
     pub fn work(&mut self, now: Instant) -> Work {
         let over = |since: Option<Instant>, time| since.is_some_and(|since| now >= since + time);
         if self.programme.as_ref().is_some_and(|found| over(found.away, self.hold)) {
+            self.missed =
+                self.programme.as_ref().map(|found| (found.owner.peer, found.owner.identity));
             self.end("its host did not come back (ICECAST_HOLD_MS)", now);
         }
+        if let Some((peer, _, has_seat)) = self.back.take_if(|(_, since, _)| now >= *since + BACK) {
+            self.say(peer, Said::Error(if has_seat { PRESS } else { JOIN }.to_owned()));
+        }
+        let back = self.back.map(|(_, since, _)| since + BACK);
         if take(&mut self.is_ending) {
             // Before another one begins: Icecast has one source a mount.
             return Work { end: true, next: Some(now), ..Work::default() };
         }
-        let Some(programme) = &mut self.programme else { return Work::default() };
+        let Some(programme) = &mut self.programme else {
+            return Work { next: back, ..Work::default() };
+        };
         let peer = programme.owner.peer;
-        if let Some((_, has_seat)) = programme.back.take_if(|(since, _)| now >= *since + BACK) {
-            let text = if has_seat { PRESS } else { JOIN };
-            self.said.push((peer, Said::Error(text.to_owned())));
-        }
         if programme.link == Link::Refused {
-            return Work { next: programme.back.map(|(since, _)| since + BACK), ..Work::default() };
+            return Work { next: back, ..Work::default() };
         }
         programme.playout.fill(now, &mut self.unsent);
         let mut work = Work { next: Some(now + TICK), ..Work::default() };
-        let is_unheard = !matches!(programme.link, Link::Up { .. });
+        let is_unheard = programme.away.is_none() && !matches!(programme.link, Link::Up { .. });
         if is_unheard && now >= programme.asked + TELL && !programme.is_told {
             programme.is_told = true;
             self.said.push((peer, Said::Error(UNHEARD.to_owned())));
@@ -348,7 +316,7 @@ impl Air {
                     programme.link = Link::Up { moved: now };
                 } else {
                     self.break_off(Refusal::Unreachable(why.to_owned()), now);
-                    work.end = true;
+                    work.drop = true;
                 }
             }
             _ => {}
@@ -363,6 +331,7 @@ impl Air {
         programme.link = Link::Up { moved: now };
         programme.playout.connect(serial, &about.comments(), &mut self.unsent);
         (programme.is_failed, programme.is_told) = (false, true);
+        (programme.was_taken, programme.in_use) = (true, None);
         let peer = programme.owner.peer;
         let is_there = programme.away.is_none();
         self.news.push(News::Taken);
@@ -387,9 +356,13 @@ impl Air {
             Link::Refused => return,
         };
         let peer = programme.owner.peer;
-        let is_late = refusal == Refusal::MountInUse && now >= programme.asked + IN_USE;
+        let is_in_use = refusal == Refusal::MountInUse;
+        programme.in_use = is_in_use.then(|| programme.in_use.unwrap_or(now));
+        let is_late = programme.in_use.is_some_and(|since| now >= since + IN_USE);
+        // A name that was known is not looked up in vain for ever.
+        let is_known = programme.was_taken && matches!(refusal, Refusal::UnknownHost(_));
         let pause = PAUSES[failures.min(PAUSES.len()) - 1];
-        let is_final = refusal.is_final() || is_late;
+        let is_final = (refusal.is_final() && !is_known) || is_late;
         programme.link =
             if is_final { Link::Refused } else { Link::Down { failures, next: now + pause } };
         let is_new = !std::mem::replace(&mut programme.is_failed, true) || is_final;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::air::*;
 use crate::programme::icecast::{About, Refusal};
+use crate::programme::news::*;
 use crate::programme::ogg::tests::pages;
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 
@@ -54,7 +55,7 @@ fn where_no_icecast_is_set_up_the_host_is_told() {
     air.start(host.clone(), Instant::now()).unwrap();
     let (said, _) = air.take_news();
     assert!(matches!(&said[..], [(_, Said::Failed(_)), (_, Said::Error(_))]), "{said:?}");
-    assert_eq!(air.hear(host.client, Some(b"x"), Instant::now()), Heard::OffAir);
+    assert_eq!(air.hear(host.client, Some(b"x"), Instant::now()), Heard::Ignored, "it was told");
     assert_eq!(air.work(Instant::now()), Work::default());
 }
 
@@ -213,17 +214,74 @@ fn what_waits_for_icecast_is_bounded() {
     let (start, host) = (Instant::now(), owner(1));
     let mut air = on_air(&host, start);
     air.unsent = vec![0; MOST_UNSENT];
-    assert!(!air.work(start).end);
+    assert!(!air.work(start).drop);
     air.unsent.push(0);
-    assert!(air.work(start).end);
+    assert!(air.work(start).drop);
     assert!(air.unsent.is_empty() && !air.is_taken());
     // It takes nothing, or there is nothing for it.
     let mut air = on_air(&host, start);
     air.unsent = vec![0; 10];
-    assert!(!air.work(start + STALLED - SECOND).end);
-    assert!(air.work(start + STALLED).end);
+    assert!(!air.work(start + STALLED - SECOND).drop);
+    assert!(air.work(start + STALLED).drop);
     let mut air = on_air(&host, start);
     air.work(start + SECOND);
     air.moved(start + SECOND);
-    assert!(!air.work(start + STALLED).end);
+    assert!(!air.work(start + STALLED).drop);
+}
+
+#[test]
+fn who_is_back_after_the_hold_is_told_as_well() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = on_air(&host, start);
+    air.lose(host.client, start);
+    assert!(air.work(start + HOLD).end);
+    let back = start + 2 * HOLD;
+    // Somebody else with the id is not.
+    air.register((host.peer, Identity::random()), ClientId(8), false, back);
+    assert_eq!(air.work(back).next, None);
+    air.register((host.peer, host.identity), ClientId(9), false, back);
+    assert_eq!(air.work(back).next, Some(back + BACK));
+    assert_eq!(air.work(back + BACK), Work::default());
+    assert_eq!(errors(&mut air), [JOIN]);
+}
+
+#[test]
+fn what_icecast_refuses_is_in_nobodys_way() {
+    let (start, host, other) = (Instant::now(), owner(1), owner(2));
+    let mut air = Air::new(Some(HOLD));
+    air.start(host, start).unwrap();
+    assert!(air.work(start).connect);
+    air.break_off(Refusal::Password, start);
+    let other = Owner { room: RoomId::from("another"), ..other };
+    air.start(other.clone(), start).unwrap();
+    assert_eq!(air.on_air().map(|(owner, _)| owner), Some(&other));
+}
+
+#[test]
+fn a_name_that_was_known_is_looked_up_again() {
+    let (start, host) = (Instant::now(), owner(1));
+    let unknown = || Refusal::UnknownHost("icecast".into());
+    let mut air = on_air(&host, start);
+    air.break_off(unreachable(), start);
+    assert!(air.work(start + SECOND).connect);
+    air.break_off(unknown(), start + SECOND);
+    assert!(air.work(start + 3 * SECOND).connect, "it was there a moment ago");
+    let mut air = Air::new(Some(HOLD));
+    air.start(host, start).unwrap();
+    assert!(air.work(start).connect);
+    air.break_off(unknown(), start);
+    assert!(air.on_air().is_none(), "nothing is tried again");
+}
+
+#[test]
+fn another_source_has_its_time_from_when_it_was_seen() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = Air::new(Some(HOLD));
+    air.start(host, start).unwrap();
+    assert!(air.work(start).connect);
+    air.break_off(unreachable(), start);
+    let late = start + 30 * SECOND;
+    assert!(air.work(late).connect);
+    air.break_off(Refusal::MountInUse, late);
+    assert!(air.work(late + 14 * SECOND).connect, "Icecast lets go of a dead one");
 }

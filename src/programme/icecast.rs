@@ -12,6 +12,9 @@ use crate::config::icecast::Icecast;
 /// The longest answer that is read, in bytes.
 pub const MOST_ANSWER: usize = 8 * 1024;
 
+/// The longest value of a field, in bytes: Icecast takes 4 KiB for all of a request.
+const MOST_VALUE: usize = 255;
+
 /// What the station says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
@@ -31,7 +34,7 @@ impl About {
         let rest = [("DESCRIPTION", &self.description), ("GENRE", &self.genre)];
         let rest = rest.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         let all = std::iter::once(("TITLE", &self.name)).chain(rest);
-        all.map(|(name, value)| format!("{name}={value}")).collect()
+        all.map(|(name, value)| format!("{name}={}", short(value))).collect()
     }
 }
 
@@ -84,6 +87,13 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// A value on one line, and no longer than Icecast's buffer has room for.
+fn short(value: &str) -> String {
+    let whole = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MOST_VALUE);
+    // A line break would begin another field.
+    whole.map(|(_, c)| c).filter(|c| !c.is_control()).collect()
+}
+
 /// The request by which a source begins. Icecast does not decode chunks, so there are none.
 pub fn request(icecast: &Icecast, about: &About) -> String {
     let Icecast { url, password, .. } = icecast;
@@ -104,9 +114,7 @@ pub fn request(icecast: &Icecast, about: &About) -> String {
     ];
     for (name, value) in fields {
         if let Some(value) = value {
-            // A line break would begin another field.
-            let value: String = value.chars().filter(|c| !c.is_control()).collect();
-            head += &format!("{name}: {value}\r\n");
+            head += &format!("{name}: {}\r\n", short(value));
         }
     }
     head + "\r\n"
@@ -182,7 +190,15 @@ mod tests {
             assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
         }
         assert!(head.ends_with("\r\n\r\n") && !head.contains("Transfer-Encoding"), "{head}");
-        assert_eq!(about.comments(), ["TITLE=Radio\r\nX-Evil: 1", "GENRE=Community"]);
+        assert_eq!(about.comments(), ["TITLE=RadioX-Evil: 1", "GENRE=Community"]);
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let about = About { name: "ü".repeat(1000), ..About::default() };
+        let name = "ü".repeat(MOST_VALUE / 2);
+        assert!(request(&icecast(), &about).contains(&format!("Ice-Name: {name}\r\n")));
+        assert_eq!(about.comments(), [format!("TITLE={name}")]);
     }
 
     #[test]

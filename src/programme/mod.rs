@@ -7,8 +7,11 @@ pub mod air;
 mod air_tests;
 pub mod dial;
 pub mod icecast;
+pub mod news;
 pub mod ogg;
 pub mod on_air;
 pub mod opus;
 pub mod playout;
 pub mod webm;
+#[cfg(test)]
+mod webm_tests;

@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::config::icecast::Icecast;
-use crate::programme::air::{Air, Busy, Heard, Owner};
+use crate::programme::air::Air;
+use crate::programme::news::{Busy, Heard, Owner};
 use crate::wire::ids::{ClientId, Identity, PeerId};
 
 /// The shared handle.

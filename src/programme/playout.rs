@@ -32,6 +32,9 @@ const USUAL: usize = 320;
 /// Packets with fewer bytes in 20 ms say nothing about the programme's rate: a browser sends 3 to 13 for silence.
 const QUIET: usize = 24;
 
+/// The most bytes in 20 ms: no encoder makes larger frames (RFC 6716 section 3.2.1).
+const MOST_RATE: usize = 1275;
+
 /// How much has to be heard before the programme's own rate counts, in samples: 2 s.
 const ENOUGH: u64 = 2 * RATE as u64;
 
@@ -104,10 +107,7 @@ impl Playout {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
-        // Where a browser's clock is slower than this one, what is missing is not saved up until it is a gap.
-        if !self.is_filling && self.covered < now {
-            self.covered += (now - self.covered) / 100;
-        }
+        let before = self.written.all;
         for packet in packets {
             // What is no packet would be none for a player either.
             let Some(samples) = samples(packet) else { continue };
@@ -117,6 +117,10 @@ impl Playout {
                 self.heard.1 += u64::from(samples);
             }
             self.put(packet, samples, now, out);
+        }
+        // Where a browser's clock is slower than this one, what is missing is not saved up until it is a gap.
+        if self.written.all > before && self.covered < now {
+            self.covered += (now - self.covered) / 100;
         }
         self.flush(out);
     }
@@ -178,12 +182,11 @@ impl Playout {
 
     /// The programme's bytes in 20 ms.
     fn rate(&self) -> usize {
-        match self.heard {
-            (bytes, samples) if samples >= ENOUGH => {
-                (bytes * u64::from(TWENTY_MS) / samples) as usize
-            }
-            _ => USUAL,
+        let (bytes, samples) = self.heard;
+        if samples < ENOUGH {
+            return USUAL;
         }
+        ((bytes * u64::from(TWENTY_MS) / samples) as usize).min(MOST_RATE)
     }
 }
 
@@ -330,6 +333,32 @@ mod tests {
             test.hear(&chunk(50));
         }
         assert_eq!(test.playout.written.silence, 0);
+    }
+
+    #[test]
+    fn after_an_hour_silence_comes_as_soon_as_after_a_minute() {
+        let mut test = Test::new();
+        for _ in 0..3600 {
+            test.wait(SECOND);
+            test.hear(&chunk(50));
+        }
+        test.packets();
+        test.wait(LATE + SECOND / 10);
+        assert!(test.playout.is_filling());
+    }
+
+    #[test]
+    fn no_rate_is_more_than_an_encoder_makes() {
+        let mut test = Test::new();
+        // Packets of 2.5 ms, as large as a block may be.
+        for _ in 0..2_000 {
+            test.wait(SECOND / 400);
+            test.hear(&[[&[0xE0], &[7; 8000][..]].concat()]);
+        }
+        test.packets();
+        test.wait(2 * SECOND);
+        let packets = test.packets();
+        assert!(!packets.is_empty() && packets.iter().all(|packet| packet.len() == MOST_RATE));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
-use crate::programme::air::{News, Owner, Said};
 use crate::programme::dial::{Wire, dial};
 use crate::programme::icecast::{About, Refusal};
+use crate::programme::news::{News, Owner, Said};
 use crate::programme::on_air::OnAir;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -67,6 +67,9 @@ pub async fn feed(state: Arc<State>) {
                 // Nobody waits for it.
                 state.shutdown.tasks.spawn(timeout(LAST, source.end()));
             }
+        }
+        if work.drop {
+            source = None;
         }
         if let (true, Some(icecast)) = (work.connect, on_air.icecast()) {
             let (icecast, about) = (icecast.clone(), about(&state));

@@ -14,7 +14,7 @@ use crate::signaling::contest::Challenged;
 use crate::signaling::contest::{Contest, answer};
 use crate::signaling::conversation::ClientInfo;
 use crate::signaling::identity::absence::SEAT_TIME;
-use crate::signaling::identity::holding::SIGN_OF_LIFE;
+use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::NotInRoom;
@@ -159,6 +159,7 @@ impl Client {
                 let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
                 me.leave_room(request_id, say)?;
                 self.studio.on_air.stop(self.client, "its host left the room");
+                self.is_streaming = false;
             }
             MessageType::Mute => {
                 self.member("Must register before sending mute messages")?.mute(envelope)?;
@@ -218,14 +219,23 @@ impl Client {
         let me = self.member("Must register before starting stream")?;
         let started = me.start_stream(!self.rival_lives);
         self.rival_lives = false;
-        self.is_told_off_air = false;
+        // What it has to do first, it is told.
+        self.is_told_off_air = started.is_err();
         if let Some(Challenged { peer, client, alive }) = started? {
-            let (text, alive) = (text.to_owned(), answer(alive, SIGN_OF_LIFE));
+            // A piece of the programme may take its time.
+            let (text, alive) = (text.to_owned(), answer(alive, SIGN_OF_LIFE_IN_ROOM));
             self.contest = Some(Box::new(Contest::Role { text, peer, rival: client, alive }));
         } else {
-            self.is_streaming = true;
+            self.is_streaming = self.studio.on_air.icecast().is_some();
         }
         Ok(())
+    }
+
+    /// A piece of the programme was lost on the way.
+    pub fn lose_chunk(&self) {
+        if self.is_streaming {
+            self.studio.on_air.hear(self.client, None);
+        }
     }
 
     fn stop_streaming(&mut self) -> Result<Member<'_>, Refusal> {

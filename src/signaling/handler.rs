@@ -73,6 +73,9 @@ impl Conversation for Signaling {
         };
         if let Err(exceeded) = self.take(class, heard) {
             self.log_exceeded(class, exceeded);
+            if class == Class::Chunk {
+                self.client.lose_chunk();
+            }
             self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
             self.answer_refusal_of(None, &Refusal::RATE_LIMIT, request_id, replies);
             return News::default();

@@ -60,6 +60,7 @@ impl Client {
                 self.rival_lives = holder_lives;
                 if !holder_lives {
                     self.studio.hub.silence(peer, rival);
+                    self.studio.on_air.lose(rival);
                 }
                 return Some(Settled::Rival { text });
             }

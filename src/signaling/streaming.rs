@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::icecast::OnAirAccess;
-use crate::programme::air::{Busy, Heard, Owner};
+use crate::programme::news::{Busy, Heard, Owner};
 use crate::signaling::contest::Challenged;
 use crate::signaling::member::{Member, not_in_room};
 use crate::signaling::registry::NotInRoom;
@@ -43,10 +43,13 @@ impl Member<'_> {
             identity: self.identity,
             room: present.room_id,
         };
+        let (room, identity) = (owner.room.clone(), owner.identity);
         match self.studio.on_air.start(owner) {
             Ok(()) => Ok(None),
             Err(Busy(owner)) => {
-                let asked = may_ask
+                // Nobody else gains anything if it is silent.
+                let gains = owner.room == room || owner.identity == identity;
+                let asked = (may_ask && gains)
                     .then(|| self.studio.hub.challenge_client(owner.peer, owner.client))
                     .flatten();
                 let busy = || format!(r#"Peer "{}" is on air"#, owner.peer);

@@ -274,26 +274,47 @@ fn who_may_go_on_air() {
     let mut b = peer(&server, B);
     enter(&mut b);
     assert!(a.text().contains("peer-joined"));
-    let guest = error("Only hosts and ops can start streaming", "forbidden");
-    assert_eq!(b.ask(start_stream), guest);
     let off = error("You are off air: press Stop Streaming, then Stream", "off-air");
     assert_eq!(b.ask(&chunk(b"x")), off);
     b.say(&chunk(b"x"));
     assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"), "it is told once");
+    let guest = error("Only hosts and ops can start streaming", "forbidden");
+    assert_eq!(b.ask(start_stream), guest);
+    b.say(&chunk(b"x"));
+    assert!(b.ask(r#"{"type":"ping"}"#).contains("pong"), "it knows why");
     assert_eq!(a.ask(start_stream), STARTED);
-    // Another room, whose host is on time.
+    // Whoever leads another room is refused at once: it would gain nothing.
     let mut c = peer(&server, C);
     c.ask(r#"{"type":"create-or-join-room","roomId":"other","role":"host"}"#);
-    c.say(start_stream);
-    assert_eq!(a.frame().unwrap().opcode, 9, "it is asked");
+    let busy = error(&format!(r#"Peer "{A}" is on air"#), "on-air");
+    assert_eq!(c.ask(start_stream), busy);
+    // Where it is the same room, who is on air is asked whether it lives.
+    let invite = a.ask(r#"{"type":"request-invite","inviteRole":"ops"}"#);
+    let invite = invite.split(r#""inviteToken":""#).nth(1).unwrap().split('"').next().unwrap();
+    let mut ops = peer(&server, "f47ac10b-58cc-4372-a567-0e02b2c3d4ee");
+    let come_in = format!(r#"{{"type":"create-or-join-room","inviteToken":"{invite}"}}"#);
+    assert!(ops.ask(&come_in).contains(r#""role":"ops""#));
+    assert!(a.text().contains("peer-joined"));
+    ops.say(start_stream);
+    assert_eq!(a.frame().unwrap().opcode, 9);
     clock.advance(1);
     a.send(0x8A, b"");
-    assert_eq!(c.text(), error(&format!(r#"Peer "{A}" is on air"#), "on-air"));
+    assert_eq!(ops.text(), busy);
     // What would be an alert is none for the one on air.
     let nobody = "f47ac10b-58cc-4372-a567-0e02b2c3d4dd";
     let offer = format!(r#"{{"type":"offer","from":"{A}","to":"{nobody}","sdp":"x"}}"#);
     let notice = a.ask(&offer);
     assert!(notice.starts_with(r#"{"type":"notice","#) && notice.contains("peer-not-connected"));
+    // One that is silent makes room, and the same stream goes on.
+    clock.advance(1);
+    ops.say(start_stream);
+    assert_eq!(a.frame().unwrap().opcode, 9);
+    for _ in 0..10 {
+        clock.advance(1_000);
+    }
+    assert_eq!(ops.text(), STARTED);
+    assert_eq!(a.close_code(), Some(4010));
+    assert_eq!(server.log.count("Icecast takes the programme"), 1);
     // Where only invited ones go on air, this one may not.
     let (server, _clock) = paused::start(&[]);
     let mut a = peer(&server, A);

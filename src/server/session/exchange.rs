@@ -152,9 +152,8 @@ impl<C: Conversation> Exchange<C> {
             } else {
                 &mut unread[..]
             };
-            let end = self.receive(input, &mut scratch.out);
             // What can't be sent now follows on the other connection.
-            let end = end.or_else(|| self.flush(&mut scratch.out.frames));
+            let end = self.receive(input, &mut scratch.out).or(self.flush(&mut scratch.out.frames));
             if end.is_some() || self.conversation.is_contesting() { END } else { Turn::Busy }
         })
     }
@@ -296,8 +295,6 @@ impl<C: Conversation> Exchange<C> {
         let heard = self.heartbeat.heard();
         let news = self
             .with_replies(out, |conversation, replies| conversation.hear(message, heard, replies));
-        let usual = self.state.studio.config.max_message_bytes;
-        self.link.bound_messages(self.conversation.most_bytes(usual));
         self.spread(news, out)
     }
 
@@ -318,7 +315,10 @@ impl<C: Conversation> Exchange<C> {
     ) -> T {
         let count = &mut self.tally.messages_out;
         let mut replies = Replies::new(out, count, &self.state.studio.metrics);
-        talk(&mut self.conversation, &mut replies)
+        let result = talk(&mut self.conversation, &mut replies);
+        let Self { state, conversation, link, .. } = self;
+        link.bound_messages(conversation.most_bytes(state.studio.config.max_message_bytes));
+        result
     }
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept, and counts as

@@ -17,7 +17,8 @@ const TAKE_OVER_TIME: Duration = Duration::from_secs(60);
 /// How long a holder has to show that it lives when another identity wants its id: longer where it is in a room, and
 /// others would notice.
 pub const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
-const SIGN_OF_LIFE_IN_ROOM: Duration = Duration::from_secs(10);
+/// See [`SIGN_OF_LIFE`].
+pub const SIGN_OF_LIFE_IN_ROOM: Duration = Duration::from_secs(10);
 
 /// How long after a challenge a holder is not challenged again: strangers must not keep it busy.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(30);
