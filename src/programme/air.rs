@@ -40,7 +40,7 @@ const PAUSES: [Duration; 3] =
 pub(super) const UNHEARD: &str = "Listeners hear nothing: Icecast does not answer. You go back on air by yourself as soon as it does; press Stop Streaming if you do not want that";
 
 /// What a host is told who is back, with its seat and without it.
-pub(super) const PRESS: &str = "You are off air: press Stop Streaming, then Stream";
+pub const PRESS: &str = "You are off air: press Stop Streaming, then Stream";
 pub(super) const JOIN: &str = "You are off air and out of the room: join again first";
 
 /// What has to be done for Icecast.

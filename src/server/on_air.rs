@@ -15,6 +15,7 @@ use crate::programme::dial::{Wire, dial};
 use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::{News, Owner, Said};
 use crate::programme::on_air::OnAir;
+use crate::programme::opus::RATE;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::telemetry::events::Event;
@@ -225,8 +226,8 @@ fn log(state: &State, on_air: &OnAir, news: News) {
                 peer_id: peer,
                 reason,
                 seconds: time.as_secs(),
-                silence_seconds: written.silence / 48_000,
-                dropped_seconds: written.dropped / 48_000,
+                silence_seconds: written.silence / u64::from(RATE),
+                dropped_seconds: written.dropped / u64::from(RATE),
             });
         }
         News::Taken => journal.log(Event::IcecastTaken { url }),

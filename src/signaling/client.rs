@@ -19,13 +19,15 @@ use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::NotInRoom;
 use crate::signaling::registry::parting::{Parting, Remains};
-use crate::signaling::streaming::STREAM_STOPPED;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::ids::{ClientId, Identity, PeerId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::{Envelope, MessageType};
+
+/// What `stop-stream` is told.
+const STREAM_STOPPED: &str = "Stream stopped successfully";
 
 /// The client as others see it. When it is dropped, the others see it leave.
 #[derive(Debug)]
@@ -180,12 +182,11 @@ impl Client {
                 self.is_told_off_air = is_told;
                 heard?;
             }
-            MessageType::StopStream => match self.stop_streaming() {
-                Ok(me) => me.stop_stream(request_id, say),
-                Err(_) => {
-                    say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id })
-                }
-            },
+            MessageType::StopStream => {
+                self.is_streaming = false;
+                self.studio.on_air.stop(self.client, "its host stopped it");
+                say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
+            }
         }
         Ok(News::default())
     }
@@ -236,11 +237,6 @@ impl Client {
         if self.is_streaming {
             self.studio.on_air.hear(self.client, None);
         }
-    }
-
-    fn stop_streaming(&mut self) -> Result<Member<'_>, Refusal> {
-        self.is_streaming = false;
-        self.member("")
     }
 
     /// Whether it is on air.

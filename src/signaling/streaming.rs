@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::icecast::OnAirAccess;
+use crate::programme::air::PRESS;
 use crate::programme::news::{Busy, Heard, Owner};
 use crate::signaling::contest::Challenged;
 use crate::signaling::member::{Member, not_in_room};
@@ -13,12 +14,6 @@ use crate::signaling::registry::NotInRoom;
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::Envelope;
-
-/// What `stop-stream` is told.
-pub const STREAM_STOPPED: &str = "Stream stopped successfully";
-
-/// What a client hears whose pieces nobody takes.
-const OFF_AIR: &str = "You are off air: press Stop Streaming, then Stream";
 
 impl Member<'_> {
     /// Puts the member on air. Where somebody else is, and `may_ask`, that one is asked whether it lives.
@@ -75,16 +70,10 @@ impl Member<'_> {
                 say(&ServerMessage::ChunkAck { size, request_id: envelope.request_id() });
             }
             Heard::OffAir if !std::mem::replace(is_told, true) => {
-                return Err(Refusal::new(ErrorCode::OffAir, OFF_AIR));
+                return Err(Refusal::new(ErrorCode::OffAir, PRESS));
             }
             Heard::OffAir | Heard::Ignored => {}
         }
         Ok(())
-    }
-
-    /// Ends the member's programme, if it has one.
-    pub fn stop_stream(&self, request_id: Option<&str>, mut say: impl FnMut(&ServerMessage)) {
-        self.studio.on_air.stop(self.client, "its host stopped it");
-        say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
     }
 }
