@@ -3,6 +3,7 @@
 //! Owns the form of `ICECAST_URL`. It deliberately connects to nothing.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -35,6 +36,28 @@ pub struct Icecast {
     pub password: Option<Secret>,
     /// How long silence holds the mount for a host who has gone.
     pub hold: Duration,
+    /// Where listeners are sent, instead of being served.
+    pub public_url: Option<String>,
+    /// Where the programme is kept, if it is.
+    pub archive: Option<Archive>,
+    /// How many listen by way of this server at the same time, or `None` for any number.
+    pub max_listeners: Option<u32>,
+}
+
+/// Where the programme is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// A directory.
+    pub directory: PathBuf,
+    /// How much is kept there, in bytes.
+    pub max_bytes: u64,
+}
+
+impl Archive {
+    /// How large a part is, in bytes: what is deleted for a new one is an eighth of all at most.
+    pub fn part_bytes(&self) -> u64 {
+        self.max_bytes / 8
+    }
 }
 
 /// Icecast's address and the mount: `http://source@127.0.0.1:8000/live.ogg`.
@@ -113,8 +136,17 @@ fn has_password(url: &str) -> bool {
 /// Where the programme goes; `None` where it goes nowhere.
 pub fn icecast(parser: &mut Parser) -> Option<Icecast> {
     let hold = parser.time("ICECAST_HOLD_MS");
+    let public_url = public_url(parser);
+    let archive = archive(parser);
+    let max_listeners = parser.limit("MAX_LISTENERS");
     let password = parser.set("ICECAST_PASSWORD").map(|password: String| Secret::new(&password));
-    if parser.settings.get("ICECAST_URL").1.trim().is_empty() {
+    if !parser.is_set("ICECAST_URL") {
+        if archive.is_some() {
+            let (_, value, origin) = parser.settings.get("ARCHIVE_DIR");
+            parser.errors.push(Invalid(format!(
+                "Invalid setting ARCHIVE_DIR={value:?} (from {origin}): there is no programme without ICECAST_URL; set that, too"
+            )));
+        }
         return None;
     }
     let (_, text, origin) = parser.settings.get("ICECAST_URL");
@@ -125,7 +157,29 @@ pub fn icecast(parser: &mut Parser) -> Option<Icecast> {
         return None;
     }
     let url = parser.set("ICECAST_URL")?;
-    Some(Icecast { url, password, hold })
+    Some(Icecast { url, password, hold, public_url, archive, max_listeners })
+}
+
+/// Where the programme is kept, if it is.
+fn archive(parser: &mut Parser) -> Option<Archive> {
+    let max_bytes = parser.number("ARCHIVE_MAX_BYTES");
+    let directory = parser.set("ARCHIVE_DIR")?;
+    Some(Archive { directory, max_bytes })
+}
+
+/// Where listeners are sent: a URL that browsers know, in ASCII, so that it can stand in a field of HTTP.
+fn public_url(parser: &mut Parser) -> Option<String> {
+    let url: String = parser.set("ICECAST_PUBLIC_URL")?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let is_url = rest.is_some_and(|rest| {
+        let host = rest.split('/').next().unwrap_or_default();
+        !host.is_empty() && !host.contains('@') && rest.bytes().all(|b| b.is_ascii_graphic())
+    });
+    if !is_url {
+        parser.refuse("ICECAST_PUBLIC_URL");
+        return None;
+    }
+    Some(url)
 }
 
 /// Who may go on air.

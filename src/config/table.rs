@@ -230,6 +230,32 @@ pub const SETTINGS: &[Setting] = &[
         "How long in ms silence holds the mount for a host who has gone",
     ),
     setting(
+        "ICECAST_PUBLIC_URL",
+        "not set",
+        Allowed::Text(
+            "http://HOST/MOUNT or https://HOST/MOUNT such as https://radio.example.org/live.ogg",
+        ),
+        "Where /stream sends listeners by a redirect; not set: the service passes Icecast's stream on to them itself",
+    ),
+    setting(
+        "MAX_LISTENERS",
+        "100",
+        UP_TO_A_MILLION,
+        "Listeners at the same time to whom the service passes Icecast's stream on (0: no limit); further ones get HTTP 503",
+    ),
+    setting(
+        "ARCHIVE_DIR",
+        "not set",
+        Allowed::Text("a directory that the service may write to"),
+        "Directory in which the programme is kept, as Ogg files; not set: it is not kept",
+    ),
+    setting(
+        "ARCHIVE_MAX_BYTES",
+        "10737418240",
+        Allowed::Number(1_048_576, 1_125_899_906_842_624),
+        "How much of the programme is kept in ARCHIVE_DIR, in bytes; the oldest files are deleted",
+    ),
+    setting(
         "ON_AIR_ACCESS",
         "invited",
         Allowed::OneOf(&["invited", "open"]),

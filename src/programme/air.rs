@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::programme::account::Account;
+use crate::programme::dead_air::{Change, DeadAir, Sent, TELL, UNHEARD};
 use crate::programme::icecast::{About, Refusal};
-use crate::programme::news::{Busy, Heard, News, Owner, Said};
-use crate::programme::playout::{Playout, Written};
+use crate::programme::news::{Busy, Heard, News, Owner, Said, Work};
+use crate::programme::playout::{Outlets, Playout};
+use crate::programme::recording::Recording;
+use crate::programme::returning::Returning;
 use crate::programme::webm::Reader;
 use crate::wire::ids::{ClientId, Identity, PeerId};
-
-/// How long nobody hears anything before the host is told.
-pub(super) const TELL: Duration = Duration::from_secs(10);
-
-/// How long a host who has registered again has to start anew by itself.
-pub(super) const BACK: Duration = Duration::from_secs(3);
 
 /// How long another source may have the mount before that counts: Icecast lets go of a dead one after 11 s.
 pub(super) const IN_USE: Duration = Duration::from_secs(15);
@@ -35,26 +33,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long it waits before it tries Icecast again: the second and every further time.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
-
-/// What the host is told where Icecast has been silent for a while.
-pub(super) const UNHEARD: &str = "Listeners hear nothing: Icecast does not answer. You go back on air by yourself as soon as it does; press Stop Streaming if you do not want that";
-
-/// What a host is told who is back, with its seat and without it.
-pub const PRESS: &str = "You are off air: press Stop Streaming, then Stream";
-pub(super) const JOIN: &str = "You are off air and out of the room: join again first";
-
-/// What has to be done for Icecast.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Whether a connection is to be made.
-    pub connect: bool,
-    /// Whether the one that there is has to end, after what is unsent.
-    pub end: bool,
-    /// Whether it is of no use any longer.
-    pub drop: bool,
-    /// When to ask again at the latest; `None` for not before something happens.
-    pub next: Option<Instant>,
-}
 
 /// How it stands with Icecast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +68,9 @@ struct Programme {
     /// Whether the host was told since, as `stream-error` and as `error`.
     is_failed: bool,
     is_told: bool,
+    /// What came since.
+    sent: Sent,
+    dead_air: DeadAir,
     reader: Reader,
     playout: Playout,
     link: Link,
@@ -102,12 +83,11 @@ pub struct Air {
     /// Whether there is somewhere to go.
     is_set_up: bool,
     hold: Duration,
-    /// Whose programme silence held for too long.
-    missed: Option<(PeerId, Identity)>,
-    /// Who was back without going on, when, and whether with its seat.
-    back: Option<(PeerId, Instant, bool)>,
-    /// For Icecast.
-    pub(super) unsent: Vec<u8>,
+    returning: Returning,
+    /// For Icecast and the archive.
+    pub(super) out: Outlets,
+    /// Of programmes that are over.
+    account: Account,
     /// A connection is to end after what is unsent.
     is_ending: bool,
     /// What is to be heard and logged.
@@ -116,9 +96,12 @@ pub struct Air {
 }
 
 impl Air {
-    /// Nobody is on air. Silence holds the mount for so long; `None` where no Icecast is set up.
-    pub fn new(hold: Option<Duration>) -> Self {
-        Self { is_set_up: hold.is_some(), hold: hold.unwrap_or_default(), ..Self::default() }
+    /// Nobody is on air. Silence holds the mount for so long; `None` where no Icecast is set up. The archive has parts of so
+    /// many bytes; `None` where there is none.
+    pub fn new(hold: Option<Duration>, part: Option<u64>) -> Self {
+        let out = Outlets { icecast: Vec::new(), recording: Recording::new(part) };
+        let (is_set_up, hold) = (hold.is_some(), hold.unwrap_or_default());
+        Self { is_set_up, hold, out, ..Self::default() }
     }
 
     /// Somebody goes on air, or asks for it again.
@@ -135,7 +118,7 @@ impl Air {
             self.say(peer, Said::Error(fix.to_owned()));
             return Ok(());
         }
-        (self.missed, self.back) = (None, None);
+        self.returning.forget();
         let fresh = |owner| Programme {
             owner,
             since: now,
@@ -145,12 +128,15 @@ impl Air {
             was_taken: false,
             is_failed: false,
             is_told: false,
+            sent: Sent::new(now),
+            dead_air: DeadAir::default(),
             reader: Reader::default(),
             playout: Playout::new(now),
             link: Link::Down { failures: 0, next: now },
         };
         let Some(programme) = &mut self.programme else {
             self.news.push(News::Began(owner.clone()));
+            self.out.recording.renew();
             self.programme = Some(fresh(owner));
             return Ok(());
         };
@@ -160,6 +146,7 @@ impl Air {
         let is_own = programme.owner.identity == owner.identity;
         if programme.link == Link::Refused {
             self.news.push(News::Began(owner.clone()));
+            self.out.recording.renew();
             *programme = fresh(owner);
             return Ok(());
         }
@@ -173,6 +160,7 @@ impl Air {
         programme.owner = owner;
         programme.away = None;
         (programme.asked, programme.is_failed, programme.is_told) = (now, false, false);
+        programme.sent = Sent::new(now);
         programme.reader = Reader::default();
         if let Link::Up { .. } = programme.link {
             self.say(peer, Said::Started);
@@ -199,7 +187,8 @@ impl Air {
         let mut packets = Vec::new();
         // After damage it has gone on with the next Cluster.
         let _ = programme.reader.push(chunk, &mut |packet| packets.push(packet.to_vec()));
-        programme.playout.hear(packets.iter().map(Vec::as_slice), now, &mut self.unsent);
+        programme.sent.note(!packets.is_empty());
+        programme.playout.hear(packets.iter().map(Vec::as_slice), now, &mut self.out);
         Heard::Acknowledged(chunk.len())
     }
 
@@ -236,9 +225,8 @@ impl Air {
         has_seat: bool,
         now: Instant,
     ) {
-        if self.missed == Some((peer, identity)) {
-            self.missed = None;
-            self.back = Some((peer, now, has_seat));
+        if self.returning.was_missed(peer, identity) {
+            self.returning.come_back(peer, has_seat, now);
             return;
         }
         let Some(programme) = self.programme.as_mut() else { return };
@@ -249,7 +237,7 @@ impl Air {
         self.lose(before, now);
         if let Some(programme) = self.programme.as_mut() {
             programme.owner.client = client;
-            self.back = Some((peer, now, has_seat));
+            self.returning.come_back(peer, has_seat, now);
         }
     }
 
@@ -264,9 +252,15 @@ impl Air {
         self.programme.as_ref().is_some_and(|found| matches!(found.link, Link::Up { .. }))
     }
 
-    /// How much was written of the programme that there is.
-    pub fn written(&self) -> Written {
-        self.programme.as_ref().map(|found| found.playout.written).unwrap_or_default()
+    /// What all programmes came to by now.
+    pub fn account(&self, now: Instant) -> Account {
+        let mut account = self.account;
+        if let Some(programme) = self.programme.as_ref().filter(|found| found.link != Link::Refused)
+        {
+            account.add(now.saturating_duration_since(programme.since), programme.playout.written);
+            account.quiet = programme.playout.quiet();
+        }
+        account
     }
 
     /// Whether this client's refusals must not stop its page.
@@ -279,14 +273,15 @@ impl Air {
     pub fn work(&mut self, now: Instant) -> Work {
         let over = |since: Option<Instant>, time| since.is_some_and(|since| now >= since + time);
         if self.programme.as_ref().is_some_and(|found| over(found.away, self.hold)) {
-            self.missed =
-                self.programme.as_ref().map(|found| (found.owner.peer, found.owner.identity));
+            if let Some(Programme { owner, .. }) = &self.programme {
+                self.returning.miss(owner.peer, owner.identity);
+            }
             self.end("its host did not come back (ICECAST_HOLD_MS)", now);
         }
-        if let Some((peer, _, has_seat)) = self.back.take_if(|(_, since, _)| now >= *since + BACK) {
-            self.say(peer, Said::Error(if has_seat { PRESS } else { JOIN }.to_owned()));
+        if let Some((peer, what)) = self.returning.due(now) {
+            self.say(peer, Said::Error(what.to_owned()));
         }
-        let back = self.back.map(|(_, since, _)| since + BACK);
+        let back = self.returning.next();
         if take(&mut self.is_ending) {
             // Before another one begins: Icecast has one source a mount.
             return Work { end: true, next: Some(now), ..Work::default() };
@@ -298,20 +293,37 @@ impl Air {
         if programme.link == Link::Refused {
             return Work { next: back, ..Work::default() };
         }
-        programme.playout.fill(now, &mut self.unsent);
+        programme.playout.fill(now, &mut self.out);
         let mut work = Work { next: Some(now + TICK), ..Work::default() };
+        work.record = programme.playout.is_heard() && self.out.recording.wants_part();
+        match programme.dead_air.watch(programme.playout.quiet()) {
+            Some(Change::Dead) => {
+                let why = programme.sent.silence(programme.away.is_some());
+                self.news.push(News::Dead(programme.owner.clone(), why));
+            }
+            Some(Change::Alive(after)) => {
+                self.news.push(News::Alive(programme.owner.clone(), after));
+            }
+            None => {}
+        }
         let is_unheard = programme.away.is_none() && !matches!(programme.link, Link::Up { .. });
         if is_unheard && now >= programme.asked + TELL && !programme.is_told {
             programme.is_told = true;
             self.said.push((peer, Said::Error(UNHEARD.to_owned())));
+        }
+        if !is_unheard && programme.away.is_none() {
+            let what = programme.sent.complaint(now);
+            self.said.extend(what.map(|what| (peer, Said::Error(what.to_owned()))));
         }
         match programme.link {
             Link::Down { failures, next } if now >= next => {
                 programme.link = Link::Connecting { failures };
                 work.connect = true;
             }
-            Link::Up { moved } if self.unsent.len() > MOST_UNSENT || now >= moved + STALLED => {
-                let why = if self.unsent.is_empty() { "" } else { "it takes nothing" };
+            Link::Up { moved }
+                if self.out.icecast.len() > MOST_UNSENT || now >= moved + STALLED =>
+            {
+                let why = if self.out.icecast.is_empty() { "" } else { "it takes nothing" };
                 if why.is_empty() {
                     programme.link = Link::Up { moved: now };
                 } else {
@@ -327,9 +339,11 @@ impl Air {
     /// Icecast takes the programme, as a stream with this number.
     pub fn connected(&mut self, serial: u32, about: &About, now: Instant) {
         let Some(programme) = &mut self.programme else { return };
-        self.unsent.clear();
+        self.out.icecast.clear();
         programme.link = Link::Up { moved: now };
-        programme.playout.connect(serial, &about.comments(), &mut self.unsent);
+        programme.sent.begin(now);
+        programme.playout.connect(serial, &about.comments(), &mut self.out);
+        self.account.reconnects += u64::from(programme.was_taken);
         (programme.is_failed, programme.is_told) = (false, true);
         (programme.was_taken, programme.in_use) = (true, None);
         let peer = programme.owner.peer;
@@ -342,7 +356,7 @@ impl Air {
 
     /// Icecast does not take the programme, or not any longer.
     pub fn break_off(&mut self, refusal: Refusal, now: Instant) {
-        self.unsent.clear();
+        self.out.icecast.clear();
         let Some(programme) = &mut self.programme else { return };
         programme.playout.disconnect();
         let failures = match programme.link {
@@ -365,6 +379,12 @@ impl Air {
         let is_final = (refusal.is_final() && !is_known) || is_late;
         programme.link =
             if is_final { Link::Refused } else { Link::Down { failures, next: now + pause } };
+        if is_final {
+            self.account.refusals += 1;
+            self.account
+                .add(now.saturating_duration_since(programme.since), programme.playout.written);
+            programme.playout.end(&mut self.out);
+        }
         let is_new = !std::mem::replace(&mut programme.is_failed, true) || is_final;
         let is_there = programme.away.is_none();
         if is_there && is_new {
@@ -384,11 +404,24 @@ impl Air {
 
     /// What is to be sent to Icecast next.
     pub fn take_unsent(&mut self) -> Vec<u8> {
-        take(&mut self.unsent)
+        take(&mut self.out.icecast)
     }
 
-    /// Icecast took something at `now`, or there was nothing for it.
-    pub fn moved(&mut self, now: Instant) {
+    /// A part of the archive begins.
+    pub fn record(&mut self, about: &About) {
+        if let Some(programme) = &self.programme {
+            programme.playout.record(&about.comments(), &mut self.out);
+        }
+    }
+
+    /// What is recorded.
+    pub fn recording(&mut self) -> &mut Recording {
+        &mut self.out.recording
+    }
+
+    /// Icecast took so many bytes at `now`: none where there were none for it.
+    pub fn moved(&mut self, bytes: usize, now: Instant) {
+        self.account.sent += bytes as u64;
         if let Some(Programme { link: Link::Up { moved }, .. }) = &mut self.programme {
             *moved = now;
         }
@@ -405,9 +438,12 @@ impl Air {
 
     fn end(&mut self, why: &'static str, now: Instant) {
         let Some(mut programme) = self.programme.take() else { return };
-        programme.playout.end(&mut self.unsent);
+        programme.playout.end(&mut self.out);
         self.is_ending = true;
         let time = now.saturating_duration_since(programme.since);
+        if programme.link != Link::Refused {
+            self.account.add(time, programme.playout.written);
+        }
         self.news.push(News::Ended(programme.owner, why, time, programme.playout.written));
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::air::*;
+use crate::programme::dead_air::{DEAD, Silence, TELL, UNHEARD, UNREADABLE, UNSENT};
 use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::*;
 use crate::programme::ogg::tests::pages;
+use crate::programme::returning::{BACK, JOIN, PRESS};
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ fn owner(number: u8) -> Owner {
 
 /// Nobody is on air, and then this one is, with Icecast.
 fn on_air(owner: &Owner, now: Instant) -> Air {
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(owner.clone(), now).unwrap();
     assert!(air.work(now).connect);
     air.connected(7, &About::default(), now);
@@ -50,7 +52,7 @@ fn errors(air: &mut Air) -> Vec<String> {
 
 #[test]
 fn where_no_icecast_is_set_up_the_host_is_told() {
-    let mut air = Air::new(None);
+    let mut air = Air::new(None, None);
     let host = owner(1);
     air.start(host.clone(), Instant::now()).unwrap();
     let (said, _) = air.take_news();
@@ -103,7 +105,7 @@ fn silence_holds_the_mount_for_those_who_may_go_on() {
         now += SECOND;
         assert!(!air.work(now).end);
         serials.extend(pages(&air.take_unsent()).iter().map(|page| page.serial));
-        air.moved(now);
+        air.moved(0, now);
     }
     assert!(serials.len() > 50 && serials.iter().all(|serial| *serial == 7));
     // Somebody of another room may not, the same identity may, and whoever leads the same room.
@@ -117,7 +119,7 @@ fn silence_holds_the_mount_for_those_who_may_go_on() {
     air.start(ops.clone(), now).unwrap();
     // Nobody comes back.
     air.lose(ops.client, now);
-    air.moved(now + HOLD - SECOND);
+    air.moved(0, now + HOLD - SECOND);
     assert!(!air.work(now + HOLD - SECOND).end);
     assert!(air.work(now + HOLD).end && air.on_air().is_none());
 }
@@ -125,7 +127,7 @@ fn silence_holds_the_mount_for_those_who_may_go_on() {
 #[test]
 fn a_host_hears_of_an_icecast_that_does_not_answer_and_goes_on_by_itself() {
     let (start, host) = (Instant::now(), owner(1));
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(host.clone(), start).unwrap();
     let (mut now, mut tries) = (start, Vec::new());
     while now < start + 10 * SECOND {
@@ -159,7 +161,7 @@ fn a_host_hears_of_an_icecast_that_does_not_answer_and_goes_on_by_itself() {
 #[test]
 fn what_is_refused_is_not_tried_again_before_it_is_asked_for() {
     let (start, host) = (Instant::now(), owner(1));
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(host.clone(), start).unwrap();
     assert!(air.work(start).connect);
     air.break_off(Refusal::Password, start);
@@ -213,19 +215,19 @@ fn a_page_that_is_back_hears_that_it_is_off_air() {
 fn what_waits_for_icecast_is_bounded() {
     let (start, host) = (Instant::now(), owner(1));
     let mut air = on_air(&host, start);
-    air.unsent = vec![0; MOST_UNSENT];
+    air.out.icecast = vec![0; MOST_UNSENT];
     assert!(!air.work(start).drop);
-    air.unsent.push(0);
+    air.out.icecast.push(0);
     assert!(air.work(start).drop);
-    assert!(air.unsent.is_empty() && !air.is_taken());
+    assert!(air.out.icecast.is_empty() && !air.is_taken());
     // It takes nothing, or there is nothing for it.
     let mut air = on_air(&host, start);
-    air.unsent = vec![0; 10];
+    air.out.icecast = vec![0; 10];
     assert!(!air.work(start + STALLED - SECOND).drop);
     assert!(air.work(start + STALLED).drop);
     let mut air = on_air(&host, start);
     air.work(start + SECOND);
-    air.moved(start + SECOND);
+    air.moved(0, start + SECOND);
     assert!(!air.work(start + STALLED).drop);
 }
 
@@ -248,7 +250,7 @@ fn who_is_back_after_the_hold_is_told_as_well() {
 #[test]
 fn what_icecast_refuses_is_in_nobodys_way() {
     let (start, host, other) = (Instant::now(), owner(1), owner(2));
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(host, start).unwrap();
     assert!(air.work(start).connect);
     air.break_off(Refusal::Password, start);
@@ -266,7 +268,7 @@ fn a_name_that_was_known_is_looked_up_again() {
     assert!(air.work(start + SECOND).connect);
     air.break_off(unknown(), start + SECOND);
     assert!(air.work(start + 3 * SECOND).connect, "it was there a moment ago");
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(host, start).unwrap();
     assert!(air.work(start).connect);
     air.break_off(unknown(), start);
@@ -276,7 +278,7 @@ fn a_name_that_was_known_is_looked_up_again() {
 #[test]
 fn another_source_has_its_time_from_when_it_was_seen() {
     let (start, host) = (Instant::now(), owner(1));
-    let mut air = Air::new(Some(HOLD));
+    let mut air = Air::new(Some(HOLD), None);
     air.start(host, start).unwrap();
     assert!(air.work(start).connect);
     air.break_off(unreachable(), start);
@@ -284,4 +286,59 @@ fn another_source_has_its_time_from_when_it_was_seen() {
     assert!(air.work(late).connect);
     air.break_off(Refusal::MountInUse, late);
     assert!(air.work(late + 14 * SECOND).connect, "Icecast lets go of a dead one");
+}
+
+#[test]
+fn a_host_who_sends_nothing_is_told_and_the_log_too() {
+    for (chunk, what, why) in [
+        (None, UNSENT, Silence::Nothing),
+        (Some(&b"ftypiso5 is MP4, as Safari records it"[..]), UNREADABLE, Silence::Unreadable),
+    ] {
+        let (start, host) = (Instant::now(), owner(1));
+        let mut air = on_air(&host, start);
+        let mut now = start;
+        let mut wait = |air: &mut Air, until| {
+            while now < until {
+                now += SECOND;
+                if chunk.is_some() {
+                    air.hear(host.client, chunk, now);
+                }
+                air.work(now);
+                air.take_unsent();
+                air.moved(0, now);
+            }
+        };
+        wait(&mut air, start + TELL - SECOND);
+        assert_eq!(errors(&mut air).len(), 0);
+        wait(&mut air, start + TELL);
+        assert_eq!(errors(&mut air), [what]);
+        wait(&mut air, start + DEAD - SECOND);
+        assert_eq!(air.take_news(), (vec![], vec![]), "once");
+        wait(&mut air, start + DEAD + SECOND);
+        assert_eq!(air.take_news().1, [News::Dead(host.clone(), why)]);
+        assert!(air.account(start + DEAD + SECOND).quiet >= DEAD);
+    }
+}
+
+#[test]
+fn all_programmes_are_counted() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = on_air(&host, start);
+    air.moved(1000, start);
+    air.work(start + 2 * SECOND);
+    air.break_off(unreachable(), start + 3 * SECOND);
+    air.connected(8, &About::default(), start + 4 * SECOND);
+    air.moved(500, start + 4 * SECOND);
+    let now = air.account(start + 5 * SECOND);
+    assert_eq!((now.time, now.sent, now.reconnects), (5 * SECOND, 1500, 1));
+    assert!(now.written.silence >= 48_000 && now.quiet >= SECOND);
+    air.stop(host.client, "x", start + 6 * SECOND);
+    air.work(start + 6 * SECOND);
+    // Who is refused is not on air.
+    air.start(host.clone(), start + 60 * SECOND).unwrap();
+    air.break_off(Refusal::Password, start + 61 * SECOND);
+    let all = air.account(start + 3600 * SECOND);
+    assert_eq!((all.time, all.refusals, all.quiet), (7 * SECOND, 1, Duration::ZERO));
+    air.stop(host.client, "x", start + 3600 * SECOND);
+    assert_eq!(air.account(start + 3601 * SECOND), all, "nothing is counted twice");
 }

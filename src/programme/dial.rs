@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -17,6 +17,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::icecast::{Icecast, IcecastUrl};
 use crate::programme::icecast::{About, MOST_ANSWER, Refusal, answer, request};
+
+/// The socket by which the unit openstudio-signaling-icecast passes the programme on.
+pub const WAY: &str = "/run/openstudio-signaling-icecast/socket";
 
 /// How long Icecast may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,7 +57,12 @@ async fn begin(icecast: &Icecast, about: &About, way: &Path) -> Result<Box<dyn W
     }
 }
 
-async fn connect(url: &IcecastUrl, way: &Path) -> Result<Box<dyn Wire>, Refusal> {
+/// Connects to Icecast, and asks for nothing yet.
+///
+/// # Errors
+///
+/// Why it can't be reached.
+pub async fn connect(url: &IcecastUrl, way: &Path) -> Result<Box<dyn Wire>, Refusal> {
     let unreachable = |error: io::Error| Refusal::Unreachable(error.to_string());
     let wire: Box<dyn Wire> = if way.exists() {
         Box::new(UnixStream::connect(way).await.map_err(unreachable)?)
@@ -71,13 +79,13 @@ async fn connect(url: &IcecastUrl, way: &Path) -> Result<Box<dyn Wire>, Refusal>
     }
     let host = url.host.clone();
     let name = ServerName::try_from(host).map_err(|_| Refusal::UnknownHost(url.host.clone()))?;
-    let tls = TlsConnector::from(Arc::new(trusting_as_the_machine()));
+    let tls = TlsConnector::from(Arc::clone(&TRUST));
     Ok(Box::new(tls.connect(name, wire).await.map_err(unreachable)?))
 }
 
-/// TLS that trusts whom this machine trusts.
-fn trusting_as_the_machine() -> ClientConfig {
+/// TLS that trusts whom this machine trusts. What it trusts is read once.
+static TRUST: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
-}
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+});

@@ -168,7 +168,14 @@ mod tests {
 
     fn icecast() -> Icecast {
         let url = "http://source@127.0.0.1:8000/live.ogg".parse().unwrap();
-        Icecast { url, password: Some(Secret::new("hackme")), hold: Duration::ZERO }
+        Icecast {
+            url,
+            password: Some(Secret::new("hackme")),
+            hold: Duration::ZERO,
+            public_url: None,
+            archive: None,
+            max_listeners: None,
+        }
     }
 
     #[test]

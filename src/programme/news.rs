@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::programme::dead_air::Silence;
 use crate::programme::icecast::Refusal;
 use crate::programme::playout::Written;
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
@@ -41,6 +44,10 @@ pub enum News {
     Held(Owner),
     /// The programme is over, for this reason, after this time.
     Ended(Owner, &'static str, Duration, Written),
+    /// Nothing is heard but silence, for this reason.
+    Dead(Owner, Silence),
+    /// The host is heard again, after this time.
+    Alive(Owner, Duration),
     /// Icecast takes the programme.
     Taken,
     /// Icecast does not take it; it is tried again after this time, if it is.
@@ -61,3 +68,18 @@ pub enum Heard {
 /// Somebody else is on air.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Busy(pub Owner);
+
+/// What has to be done for Icecast and the archive.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether a connection is to be made.
+    pub connect: bool,
+    /// Whether the one that there is has to end, after what is unsent.
+    pub end: bool,
+    /// Whether it is of no use any longer.
+    pub drop: bool,
+    /// Whether a part of the archive is to begin.
+    pub record: bool,
+    /// When to ask again at the latest; `None` for not before something happens.
+    pub next: Option<Instant>,
+}

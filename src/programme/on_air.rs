@@ -9,7 +9,8 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::config::icecast::Icecast;
+use crate::config::icecast::{Archive, Icecast};
+use crate::programme::account::Account;
 use crate::programme::air::Air;
 use crate::programme::news::{Busy, Heard, Owner};
 use crate::wire::ids::{ClientId, Identity, PeerId};
@@ -26,8 +27,9 @@ struct Inner {
     icecast: Option<Icecast>,
     /// Written by sessions and by whoever feeds Icecast; held for one change only.
     air: Mutex<Air>,
-    /// Told when something has changed.
+    /// Told when something has changed, and when something is recorded.
     changed: Notify,
+    recorded: Notify,
     /// Since when somebody is on air, in ms since 1970. Written by whoever feeds Icecast, for those who show it.
     since: watch::Sender<Option<u64>>,
 }
@@ -44,12 +46,15 @@ pub struct Standing {
 impl OnAir {
     /// Nobody is on air.
     pub fn new(icecast: Option<Icecast>) -> Self {
-        let air = Mutex::new(Air::new(icecast.as_ref().map(|icecast| icecast.hold)));
+        let archive = icecast.as_ref().and_then(|icecast| icecast.archive.as_ref());
+        let hold = icecast.as_ref().map(|icecast| icecast.hold);
+        let air = Mutex::new(Air::new(hold, archive.map(Archive::part_bytes)));
         Self {
             inner: Arc::new(Inner {
                 icecast,
                 air,
                 changed: Notify::new(),
+                recorded: Notify::new(),
                 since: watch::Sender::new(None),
             }),
         }
@@ -124,7 +129,22 @@ impl OnAir {
         self.inner.changed.notified().await;
     }
 
-    /// The programme, for whoever feeds Icecast.
+    /// Something may be recorded, or nothing more will be.
+    pub fn record(&self) {
+        self.inner.recorded.notify_one();
+    }
+
+    /// Resolves when something may be recorded, or nothing more will be.
+    pub async fn recorded(&self) {
+        self.inner.recorded.notified().await;
+    }
+
+    /// What all programmes came to by now.
+    pub fn account(&self) -> Account {
+        self.air().account(Instant::now())
+    }
+
+    /// The programme, for whoever feeds Icecast and the archive.
     pub fn air(&self) -> MutexGuard<'_, Air> {
         self.inner.air.lock().unwrap_or_else(PoisonError::into_inner)
     }

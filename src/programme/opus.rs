@@ -14,6 +14,9 @@ const LONGEST: u32 = 5760;
 /// 20 ms of stereo silence: TOC of CELT, fullband, one frame, and the frame of an encoder that hears nothing.
 const SILENCE: [u8; 3] = [0xFC, 0xFF, 0xFE];
 
+/// Frames with fewer bytes in 20 ms are of somebody who says nothing: a browser sends 3 to 13 for silence.
+const QUIET: usize = 24;
+
 /// The bit of the frame count byte that says that padding follows (RFC 6716 section 3.2.5).
 const HAS_PADDING: u8 = 0x40;
 
@@ -33,6 +36,11 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
         _ => u32::from(rest.first()? & 0x3F),
     };
     Some(frames * frame).filter(|samples| (1..=LONGEST).contains(samples))
+}
+
+/// Whether a packet that was not padded is silence.
+pub fn is_quiet(packet: &[u8], samples: u32) -> bool {
+    packet.len() * (TWENTY_MS as usize) < QUIET * samples as usize
 }
 
 /// 20 ms of silence in a packet of `size` bytes, or of three where that is less than can be padded.

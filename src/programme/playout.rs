@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::programme::ogg::Stream;
-use crate::programme::opus::{RATE, TWENTY_MS, pad, samples, silence};
+use crate::programme::opus::{RATE, TWENTY_MS, is_quiet, pad, samples, silence};
+use crate::programme::recording::Recording;
 
 /// How late audio may be before silence takes its place: a chunk comes each second.
-const LATE: Duration = Duration::from_millis(1_400);
+pub(super) const LATE: Duration = Duration::from_millis(1_400);
 
 /// How much silence is written at a time, once there is some.
 const STEP: Duration = Duration::from_millis(200);
@@ -27,13 +28,10 @@ const JUMP: Duration = Duration::from_secs(30);
 const RECENT: u64 = 4 * RATE as u64;
 
 /// How many bytes 20 ms of silence have before the programme's own rate is known: that of 128 kbps.
-const USUAL: usize = 320;
-
-/// Packets with fewer bytes in 20 ms say nothing about the programme's rate: a browser sends 3 to 13 for silence.
-const QUIET: usize = 24;
+pub(super) const USUAL: usize = 320;
 
 /// The most bytes in 20 ms: no encoder makes larger frames (RFC 6716 section 3.2.1).
-const MOST_RATE: usize = 1275;
+pub(super) const MOST_RATE: usize = 1275;
 
 /// How much has to be heard before the programme's own rate counts, in samples: 2 s.
 const ENOUGH: u64 = 2 * RATE as u64;
@@ -49,6 +47,15 @@ pub struct Written {
     pub dropped: u64,
 }
 
+/// Where the programme goes.
+#[derive(Debug, Default)]
+pub struct Outlets {
+    /// What Icecast has not taken.
+    pub icecast: Vec<u8>,
+    /// What the archive keeps.
+    pub recording: Recording,
+}
+
 /// The programme from `start-stream` to its end.
 #[derive(Debug)]
 pub struct Playout {
@@ -60,8 +67,11 @@ pub struct Playout {
     /// The latest packets, with their samples, and how many that are in all.
     recent: VecDeque<(Vec<u8>, u32)>,
     recent_samples: u64,
+    is_heard: bool,
     /// What was not quiet, in bytes and samples.
     heard: (u64, u64),
+    /// Samples since anything was heard but silence.
+    quiet: u64,
     /// How much was written.
     pub written: Written,
 }
@@ -72,10 +82,12 @@ impl Playout {
         Self {
             covered: now,
             is_filling: false,
+            is_heard: false,
             stream: None,
             recent: VecDeque::new(),
             recent_samples: 0,
             heard: (0, 0),
+            quiet: 0,
             written: Written::default(),
         }
     }
@@ -85,8 +97,24 @@ impl Playout {
         self.is_filling
     }
 
+    /// Whether a host was ever heard.
+    pub fn is_heard(&self) -> bool {
+        self.is_heard
+    }
+
+    /// How long nothing was heard but silence.
+    pub fn quiet(&self) -> Duration {
+        Duration::from_secs(1) * self.quiet as u32 / RATE
+    }
+
+    /// A part of the archive begins.
+    pub fn record(&self, comments: &[String], out: &mut Outlets) {
+        out.recording.begin(comments, self.recent.iter());
+    }
+
     /// Somebody takes the programme from now on: a new stream, with what was said last.
-    pub fn connect(&mut self, serial: u32, comments: &[String], out: &mut Vec<u8>) {
+    pub fn connect(&mut self, serial: u32, comments: &[String], out: &mut Outlets) {
+        let out = &mut out.icecast;
         let mut stream = Stream::begin(serial, comments, out);
         for (packet, samples) in &self.recent {
             stream.put(packet, *samples, out);
@@ -105,16 +133,20 @@ impl Playout {
         &mut self,
         packets: impl IntoIterator<Item = &'p [u8]>,
         now: Instant,
-        out: &mut Vec<u8>,
+        out: &mut Outlets,
     ) {
         let before = self.written.all;
         for packet in packets {
             // What is no packet would be none for a player either.
             let Some(samples) = samples(packet) else { continue };
             self.is_filling = false;
-            if packet.len() * TWENTY_MS as usize >= QUIET * samples as usize {
+            self.is_heard = true;
+            if !is_quiet(packet, samples) {
+                self.quiet = 0;
                 self.heard.0 += packet.len() as u64;
                 self.heard.1 += u64::from(samples);
+            } else {
+                self.quiet += u64::from(samples);
             }
             self.put(packet, samples, now, out);
         }
@@ -126,7 +158,7 @@ impl Playout {
     }
 
     /// Fills up with silence what no audio has come for.
-    pub fn fill(&mut self, now: Instant, out: &mut Vec<u8>) {
+    pub fn fill(&mut self, now: Instant, out: &mut Outlets) {
         let patience = if self.is_filling { STEP } else { LATE };
         if now <= self.covered + patience {
             return;
@@ -138,19 +170,22 @@ impl Playout {
         let packet = silence(self.rate());
         while self.covered + length(TWENTY_MS) <= now {
             self.written.silence += u64::from(TWENTY_MS);
+            self.quiet += u64::from(TWENTY_MS);
             self.put(&packet, TWENTY_MS, now, out);
         }
         self.flush(out);
     }
 
     /// The programme is over.
-    pub fn end(&mut self, out: &mut Vec<u8>) {
+    pub fn end(&mut self, out: &mut Outlets) {
+        let last = silence(self.rate());
         if let Some(stream) = self.stream.take() {
-            stream.end(&silence(self.rate()), TWENTY_MS, out);
+            stream.end(&last, TWENTY_MS, &mut out.icecast);
         }
+        out.recording.end(&last, TWENTY_MS);
     }
 
-    fn put(&mut self, packet: &[u8], samples: u32, now: Instant, out: &mut Vec<u8>) {
+    fn put(&mut self, packet: &[u8], samples: u32, now: Instant, out: &mut Outlets) {
         if self.covered + JUMP < now {
             self.covered = now;
         }
@@ -164,8 +199,9 @@ impl Playout {
         let size = self.rate() * samples as usize / TWENTY_MS as usize;
         let packet = if packet.len() * 2 < size { pad(packet, size) } else { packet.to_vec() };
         if let Some(stream) = &mut self.stream {
-            stream.put(&packet, samples, out);
+            stream.put(&packet, samples, &mut out.icecast);
         }
+        out.recording.put(&packet, samples);
         self.recent_samples += u64::from(samples);
         self.recent.push_back((packet, samples));
         while self.recent_samples > RECENT {
@@ -174,10 +210,11 @@ impl Playout {
         }
     }
 
-    fn flush(&mut self, out: &mut Vec<u8>) {
+    fn flush(&mut self, out: &mut Outlets) {
         if let Some(stream) = &mut self.stream {
-            stream.flush(out);
+            stream.flush(&mut out.icecast);
         }
+        out.recording.flush(&silence(self.rate()), TWENTY_MS);
     }
 
     /// The programme's bytes in 20 ms.
@@ -193,214 +230,4 @@ impl Playout {
 /// How long so many samples are.
 fn length(samples: u32) -> Duration {
     Duration::from_secs(1) * samples / RATE
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::programme::ogg::tests::pages;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// 20 ms of a programme of 128 kbps.
-    fn loud() -> Vec<u8> {
-        [&[0xFC], &[7; 319][..]].concat()
-    }
-
-    fn chunk(packets: usize) -> Vec<Vec<u8>> {
-        vec![loud(); packets]
-    }
-
-    struct Test {
-        playout: Playout,
-        now: Instant,
-        out: Vec<u8>,
-    }
-
-    impl Test {
-        fn new() -> Self {
-            let now = Instant::now();
-            let (mut playout, mut out) = (Playout::new(now), Vec::new());
-            playout.connect(7, &[], &mut out);
-            out.clear();
-            Self { playout, now, out }
-        }
-
-        fn hear(&mut self, chunk: &[Vec<u8>]) {
-            self.playout.hear(chunk.iter().map(Vec::as_slice), self.now, &mut self.out);
-        }
-
-        /// Time goes by, with a look each 100 ms.
-        fn wait(&mut self, time: Duration) {
-            let end = self.now + time;
-            while self.now < end {
-                self.now = end.min(self.now + SECOND / 10);
-                self.playout.fill(self.now, &mut self.out);
-            }
-        }
-
-        /// The packets since this was last called.
-        fn packets(&mut self) -> Vec<Vec<u8>> {
-            let pages = pages(&std::mem::take(&mut self.out));
-            pages.into_iter().flat_map(|page| page.packets).collect()
-        }
-    }
-
-    #[test]
-    fn a_chunk_a_second_passes_as_it_is() {
-        let mut test = Test::new();
-        for _ in 0..10 {
-            test.wait(SECOND);
-            test.hear(&chunk(50));
-            assert_eq!(test.packets(), chunk(50));
-        }
-        assert_eq!(test.playout.written, Written { all: 480_000, ..Written::default() });
-    }
-
-    #[test]
-    fn a_gap_is_filled_at_the_programmes_rate_and_the_clock_goes_on() {
-        let mut test = Test::new();
-        for _ in 0..3 {
-            test.wait(SECOND);
-            test.hear(&chunk(50));
-        }
-        test.packets();
-        test.wait(LATE);
-        assert_eq!(test.packets().len(), 0, "it may only be late");
-        test.wait(SECOND / 10);
-        assert!(test.playout.is_filling());
-        let first = test.packets();
-        assert!((72..=75).contains(&first.len()), "up to now: {}", first.len());
-        assert!(first.iter().all(|packet| packet.len() == 320), "at the programme's rate");
-        test.wait(8 * SECOND);
-        let all = first.len() + test.packets().len();
-        assert!((460..=475).contains(&all), "{all}");
-        // The host is back: nothing is lost, and it is on time.
-        test.hear(&chunk(50));
-        assert!(!test.playout.is_filling());
-        assert_eq!(test.packets(), chunk(50));
-        test.wait(SECOND);
-        assert_eq!(test.packets().len(), 0);
-    }
-
-    #[test]
-    fn silence_begins_with_the_stream_before_anything_is_heard() {
-        let mut test = Test::new();
-        test.wait(2 * SECOND);
-        let packets = test.packets();
-        assert!(packets.len() > 80 && packets.iter().all(|packet| packet.len() == USUAL));
-    }
-
-    #[test]
-    fn quiet_packets_are_padded_to_the_rate_and_say_nothing_about_it() {
-        let mut test = Test::new();
-        let half: Vec<_> = vec![[&[0xFC], &[7; 159][..]].concat(); 50];
-        for _ in 0..3 {
-            test.wait(SECOND);
-            test.hear(&half);
-        }
-        test.packets();
-        test.wait(SECOND);
-        // What Chromium sends for silence: three frames in 8 bytes.
-        let quiet = vec![vec![0xFF, 3, 0xFF, 0xFE, 0xFF, 0xFE, 0xFF, 0xFE]; 17];
-        test.hear(&quiet);
-        assert!(test.packets().iter().all(|packet| packet.len() == 480), "60 ms of 64 kbps");
-        test.wait(SECOND);
-        test.hear(&half);
-        assert_eq!(test.packets(), half);
-    }
-
-    #[test]
-    fn what_comes_too_early_is_dropped() {
-        let mut test = Test::new();
-        test.hear(&chunk(400));
-        assert_eq!(test.packets().len(), 400, "8 s");
-        test.hear(&chunk(10));
-        assert_eq!(test.packets().len(), 1, "the one that is not wholly behind it");
-        assert_eq!(test.playout.written.dropped, 9 * 960);
-        test.wait(5 * SECOND);
-        assert_eq!(test.packets().len(), 0, "there is audio for it");
-        test.hear(&chunk(50));
-        assert_eq!(test.packets().len(), 50);
-    }
-
-    #[test]
-    fn a_slower_clock_does_not_make_gaps() {
-        let mut test = Test::new();
-        // A browser that is 0.1 % too slow, for an hour.
-        for _ in 0..3600 {
-            test.wait(SECOND + SECOND / 1000);
-            test.hear(&chunk(50));
-        }
-        assert_eq!(test.playout.written.silence, 0);
-    }
-
-    #[test]
-    fn after_an_hour_silence_comes_as_soon_as_after_a_minute() {
-        let mut test = Test::new();
-        for _ in 0..3600 {
-            test.wait(SECOND);
-            test.hear(&chunk(50));
-        }
-        test.packets();
-        test.wait(LATE + SECOND / 10);
-        assert!(test.playout.is_filling());
-    }
-
-    #[test]
-    fn no_rate_is_more_than_an_encoder_makes() {
-        let mut test = Test::new();
-        // Packets of 2.5 ms, as large as a block may be.
-        for _ in 0..2_000 {
-            test.wait(SECOND / 400);
-            test.hear(&[[&[0xE0], &[7; 8000][..]].concat()]);
-        }
-        test.packets();
-        test.wait(2 * SECOND);
-        let packets = test.packets();
-        assert!(!packets.is_empty() && packets.iter().all(|packet| packet.len() == MOST_RATE));
-    }
-
-    #[test]
-    fn a_machine_that_stood_still_does_not_fill_up_the_time() {
-        let mut test = Test::new();
-        test.wait(SECOND);
-        test.hear(&chunk(50));
-        test.packets();
-        test.now += 3600 * SECOND;
-        test.wait(SECOND);
-        assert!(test.packets().len() < 100);
-        test.now += 3600 * SECOND;
-        test.hear(&chunk(50));
-        assert_eq!(test.packets(), chunk(50));
-    }
-
-    #[test]
-    fn who_connects_gets_the_last_four_seconds() {
-        let mut test = Test::new();
-        for _ in 0..10 {
-            test.wait(SECOND);
-            test.hear(&chunk(50));
-        }
-        test.playout.disconnect();
-        test.out.clear();
-        test.hear(&chunk(50));
-        assert!(test.out.is_empty());
-        test.playout.connect(8, &["TITLE=x".into()], &mut test.out);
-        let read = pages(&test.out);
-        assert!(read.iter().all(|page| page.serial == 8));
-        assert_eq!(test.packets().len(), 2 + 200, "the headers, and 4 s");
-        test.playout.end(&mut test.out);
-        let read = pages(&test.out);
-        assert_eq!((read.len(), read[0].flags, read[0].packets.len()), (1, 4, 1));
-        test.playout.end(&mut test.out);
-        assert_eq!(pages(&test.out).len(), 1, "it ends once");
-    }
-
-    #[test]
-    fn what_is_no_packet_is_left_out() {
-        let mut test = Test::new();
-        test.hear(&[vec![], loud(), vec![0xFB, 63]]);
-        assert_eq!(test.packets(), [loud()]);
-    }
 }

@@ -4,9 +4,9 @@
 //! mean.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -15,12 +15,15 @@ use hyper::service::{Service, service_fn};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
 
 use crate::server::first::{First, first_bytes};
-use crate::server::http::http1::{HEAD_TIME, Limits, closing, http, serve};
+use crate::server::http::http1::{HEAD_TIME, Limits, closing, serve};
 use crate::server::http::routes::{not_found, tls_only};
+use crate::server::http::stream::Listener;
 use crate::server::http::upgrade::Caller;
+use crate::server::listener::{Hearing, Wanted};
 use crate::server::progress::{Progress, Tracked};
 use crate::server::state::State;
 use crate::station::tls::Tls;
@@ -67,6 +70,8 @@ async fn speak<S, F>(
     let stream = Tracked::new(stream, Arc::clone(&progress));
     let limits = Limits { state: &state, ip, accepted, progress: &progress };
     let (shared, requests) = (Arc::clone(&state), Arc::clone(&progress));
+    let wanted = Arc::<Wanted>::default();
+    let wants = Arc::clone(&wanted);
     let service = service_fn(move |mut request: Request<Incoming>| {
         requests.begin_request(!request.body().is_end_stream());
         let version = request.version();
@@ -75,17 +80,30 @@ async fn speak<S, F>(
         // filters can take: `warp::path::full` panics at it.
         let has_path = request.uri().path_and_query().is_some();
         let answer = has_path.then(|| filters.call(request));
-        let state = Arc::clone(&shared);
+        let (state, wants) = (Arc::clone(&shared), Arc::clone(&wants));
         async move {
             state.fairness.request().await;
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(not_found()),
+            let Some(answer) = answer else { return Ok(not_found()) };
+            let mut reply = answer.await?;
+            let listener = reply.extensions_mut().remove::<Listener>();
+            match listener.and_then(|listener| listener.take()) {
+                Some(heard) => {
+                    // hyper has nothing more to do with it.
+                    wants.want(Hearing::new(reply.headers(), heard));
+                    pending().await
+                }
+                None => Ok(reply),
             }
         }
     });
     match &state.tls {
-        None => serve(pin!(http(stream, service)), first, limits).await,
+        None => {
+            if let Some((stream, hearing)) = serve(stream, service, first, limits, &wanted).await {
+                // It is no longer one of those that are no clients yet.
+                let stream = stream.into_inner();
+                state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
+            }
+        }
         Some(_) if first != First::Tls => {
             let service = service_fn(|request: Request<Incoming>| {
                 progress.begin_request(!request.body().is_end_stream());
@@ -95,15 +113,26 @@ async fn speak<S, F>(
                     Ok(tls_only())
                 }
             });
-            serve(pin!(http(stream, service)), first, limits).await;
+            serve(stream, service, first, limits, &wanted).await;
         }
         // In a box of its own: without TLS nobody pays for it.
-        Some(tls) => Box::pin(secured(stream, service, tls, limits)).await,
+        Some(tls) => {
+            let secured = Box::pin(secured(stream, service, tls, limits, &wanted));
+            if let Some((stream, hearing)) = secured.await {
+                state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
+            }
+        }
     }
 }
 
 /// Serves a connection on a port that speaks TLS.
-async fn secured<S, F>(stream: Tracked<S>, service: F, tls: &Tls, limits: Limits<'_>)
+async fn secured<S, F>(
+    stream: Tracked<S>,
+    service: F,
+    tls: &Tls,
+    limits: Limits<'_>,
+    wanted: &Wanted,
+) -> Option<(TlsStream<Tracked<S>>, Hearing)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
@@ -112,10 +141,10 @@ where
     let handshake = state.fairness.handshake(tls.acceptor().accept(stream));
     let agreed = tokio::select! {
         agreed = timeout(HEAD_TIME, handshake) => agreed,
-        () = closing(state, accepted) => return,
+        () = closing(state, accepted) => return None,
     };
     match agreed {
-        Ok(Ok(stream)) => serve(pin!(http(stream, service)), First::Other, limits).await,
+        Ok(Ok(stream)) => return serve(stream, service, First::Other, limits, wanted).await,
         Ok(Err(error)) => {
             state.studio.metrics.turned_away(Refused::TlsHandshake);
             // Who goes without a word has no line: there is nothing to say of them.
@@ -128,6 +157,7 @@ where
         }
         Err(_) => state.studio.metrics.turned_away(Refused::TlsHandshake),
     }
+    None
 }
 
 #[cfg(test)]

@@ -72,6 +72,13 @@ pub fn clients_for(file_limit: u64) -> usize {
     usize::try_from(file_limit - reserve).unwrap_or(usize::MAX).clamp(1, 1_000_000)
 }
 
+/// How many listeners to the programme there may be where so many clients are carried, and how many clients then: each
+/// listener has two descriptors. They have a half of all at most.
+pub fn listeners_beside(clients: usize, most: Option<u32>) -> (usize, usize) {
+    let listeners = most.map_or(usize::MAX, |most| most as usize).min(clients / 4);
+    (listeners, clients - 2 * listeners)
+}
+
 /// Makes a listener, bound here or passed, ready for [`accept`](crate::server::accept::accept).
 ///
 /// # Errors
@@ -94,5 +101,14 @@ mod tests {
         assert_eq!(clients_for(64), 48);
         assert_eq!(clients_for(1024), 960);
         assert_eq!(clients_for(u64::MAX), 1_000_000);
+    }
+
+    #[test]
+    fn listeners_leave_clients_a_half() {
+        assert_eq!(listeners_beside(960, Some(100)), (100, 760));
+        assert_eq!(listeners_beside(960, Some(240)), (240, 480));
+        assert_eq!(listeners_beside(960, Some(241)), (240, 480));
+        assert_eq!(listeners_beside(960, None), (240, 480));
+        assert_eq!(listeners_beside(1, Some(100)), (0, 1));
     }
 }

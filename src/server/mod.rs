@@ -3,12 +3,14 @@
 //! Owns sockets and time limits. It deliberately does not know what messages mean.
 
 pub mod accept;
+pub mod archive;
 pub mod connection;
 pub mod drain;
 pub mod first;
 pub mod http;
 pub mod limits;
 pub mod listen;
+pub mod listener;
 pub mod on_air;
 pub mod panic;
 pub mod progress;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
-use crate::programme::dial::{Wire, dial};
+use crate::programme::dead_air::DEAD;
+use crate::programme::dial::{WAY, Wire, dial};
 use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::{News, Owner, Said};
 use crate::programme::on_air::OnAir;
@@ -22,9 +23,6 @@ use crate::telemetry::events::Event;
 use crate::wire::codes::ErrorCode;
 use crate::wire::ids::PeerId;
 use crate::wire::reply::ServerMessage;
-
-/// The socket by which the unit openstudio-signaling-icecast passes the programme on.
-const WAY: &str = "/run/openstudio-signaling-icecast/socket";
 
 /// How long Icecast has to take the end of a programme.
 const LAST: Duration = Duration::from_secs(5);
@@ -59,6 +57,10 @@ pub async fn feed(state: Arc<State>) {
     let mut source: Option<Source> = None;
     loop {
         let work = on_air.air().work(Instant::now());
+        if work.record {
+            on_air.air().record(&about(&state));
+        }
+        on_air.record();
         tell(&state);
         on_air.publish();
         if work.end {
@@ -81,7 +83,7 @@ pub async fn feed(state: Arc<State>) {
                 source.pending = on_air.air().take_unsent();
             }
             if source.pending.is_empty() {
-                on_air.air().moved(Instant::now());
+                on_air.air().moved(0, Instant::now());
             }
         }
         let happened = tokio::select! {
@@ -115,7 +117,7 @@ pub async fn feed(state: Arc<State>) {
                 if let Some(source) = &mut source {
                     source.pending.drain(..bytes);
                 }
-                on_air.air().moved(now);
+                on_air.air().moved(bytes, now);
             }
             Happened::Ended(error) => {
                 source = None;
@@ -128,6 +130,8 @@ pub async fn feed(state: Arc<State>) {
     if let Some(client) = ended {
         on_air.stop(client, "the service stops");
     }
+    on_air.air().recording().close();
+    on_air.record();
     tell(&state);
     if let Some(mut source) = source {
         source.pending.extend(on_air.air().take_unsent());
@@ -230,6 +234,23 @@ fn log(state: &State, on_air: &OnAir, news: News) {
                 dropped_seconds: written.dropped / u64::from(RATE),
             });
         }
+        News::Dead(Owner { peer, client, room, .. }, silence) => {
+            let (reason, fix) = silence.texts();
+            journal.log(Event::DeadAir {
+                client_id: client,
+                peer_id: peer,
+                room_id: room,
+                seconds: DEAD.as_secs(),
+                reason,
+                fix,
+            });
+        }
+        News::Alive(Owner { peer, client, room, .. }, after) => journal.log(Event::HeardAgain {
+            client_id: client,
+            peer_id: peer,
+            room_id: room,
+            seconds: after.as_secs(),
+        }),
         News::Taken => journal.log(Event::IcecastTaken { url }),
         News::Refused(refusal, retry) => {
             let (reason, fix) = (refusal.to_string(), refusal.fix());

@@ -17,11 +17,13 @@ use crate::config::settings::Settings;
 use crate::config::source::Source;
 use crate::programme::on_air::OnAir;
 use crate::server::accept::{Admission, accept};
+use crate::server::archive::archive;
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::http::static_files;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
-use crate::server::listen::{clients_for, prepare, raise_file_limit};
+use crate::server::limits::listeners::Listeners;
+use crate::server::listen::{clients_for, listeners_beside, prepare, raise_file_limit};
 use crate::server::on_air::feed;
 use crate::server::reload::reload_at_hangup;
 use crate::server::role_memory::{RoleMemory, keep_saved};
@@ -81,7 +83,11 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
     let file_limit = raise_file_limit();
-    let carries = clients_for(file_limit);
+    let serves = config.icecast.as_ref().filter(|icecast| icecast.public_url.is_none());
+    let (most_listeners, carries) = match serves {
+        Some(icecast) => listeners_beside(clients_for(file_limit), icecast.max_listeners),
+        None => (0, clients_for(file_limit)),
+    };
     let limit = config.max_connections.unwrap_or(carries);
     if limit > carries {
         journal.log(Event::LimitTooHigh { limit, carries });
@@ -122,6 +128,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     studio.hub.remember(remembered.unwrap_or_default());
     let state = Arc::new(State {
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
+        listeners: Listeners::new(most_listeners),
         studio,
         web_root,
         tls: certified.map(Tls::new),
@@ -163,6 +170,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
     tasks.spawn(end_what_is_over(Arc::clone(&state)));
     tasks.spawn(feed(Arc::clone(&state)));
+    tasks.spawn(archive(Arc::clone(&state)));
     if let Some(memory) = memory.clone() {
         tasks.spawn(keep_saved(memory, Arc::clone(&state)));
     }

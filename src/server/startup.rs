@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use crate::config::config::{Config, RoomAccess, Secret, TlsFiles};
+use crate::config::icecast::OnAirAccess;
 use crate::config::settings::Settings;
 use crate::config::table::Setting;
 use crate::server::http::static_files;
@@ -17,7 +18,7 @@ use crate::station::manifest::Manifest;
 use crate::station::manifest::Place;
 use crate::station::manifest_rules::Misspelt;
 use crate::station::turn_credentials::wants_credentials;
-use crate::station::{keyfile, manifest, tls};
+use crate::station::{archive, keyfile, manifest, tls};
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 use crate::wire::text::quoted;
@@ -56,16 +57,30 @@ pub fn load_files(config: &Config, settings: &Settings) -> Result<LoadedFiles, V
             format!(r#"Invalid setting WEB_ROOT="{path}" (from {origin}): {error}; {fix}{hidden}"#)
         })
     });
+    let archive = config.icecast.as_ref().and_then(|icecast| icecast.archive.as_ref());
+    let archive = archive.map(|archive| check_archive(&archive.directory, settings)).transpose();
     let certified = config.tls.as_ref().map(|files| tls::load(files, settings));
-    match (station, web_root.transpose(), certified.transpose()) {
-        (Ok(station), Ok(web_root), Ok(certified)) => {
+    match (station, web_root.transpose(), certified.transpose(), archive) {
+        (Ok(station), Ok(web_root), Ok(certified), Ok(_)) => {
             Ok(LoadedFiles { station, web_root, certified })
         }
-        (station, web_root, certified) => {
-            let others = web_root.err().into_iter().chain(certified.err());
+        (station, web_root, certified, archive) => {
+            let others = web_root.err().into_iter().chain(certified.err()).chain(archive.err());
             Err(station.err().into_iter().flatten().chain(others).collect())
         }
     }
+}
+
+/// Whether the service may write to the directory of the archive.
+fn check_archive(path: &Path, settings: &Settings) -> Result<(), String> {
+    archive::check(path).map_err(|error| {
+        let origin = settings.origin("ARCHIVE_DIR");
+        let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
+        let path = path.display();
+        format!(
+            r#"Invalid setting ARCHIVE_DIR="{path}" (from {origin}): {error}; must be a directory that the user of the service can write to; under systemd, name it in a drop-in, too: [Service] ReadWritePaths={path}{hidden}"#
+        )
+    })
 }
 
 /// Whether a path is one that the unit's `ProtectHome=` and `PrivateTmp=` hide (systemd.exec(5)).
@@ -140,7 +155,10 @@ fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) ->
     let is_open = config.room_access == RoomAccess::Open && config.turn_secret.is_some();
     let open = (is_open && !is_unused)
         .then(|| Event::TurnForEverybody { origin: settings.origin("ROOM_ACCESS").to_string() });
-    misspelt.chain(unused).chain(open).collect()
+    let is_anybodys = config.icecast.is_some() && config.on_air_access == OnAirAccess::Open;
+    let on_air = is_anybodys
+        .then(|| Event::OnAirForEverybody { origin: settings.origin("ON_AIR_ACCESS").to_string() });
+    misspelt.chain(unused).chain(open).chain(on_air).collect()
 }
 
 /// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret

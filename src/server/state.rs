@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
+use crate::server::limits::listeners::Listeners;
 use crate::server::shutdown::Shutdown;
 use crate::signaling::studio::Studio;
 use crate::station::tls::Tls;
@@ -22,6 +23,8 @@ pub struct State {
     pub studio: Arc<Studio>,
     /// How many are connected.
     pub clients: ClientLimit,
+    /// How many listen.
+    pub listeners: Listeners,
     /// Whose turn it is.
     pub fairness: Fairness,
     /// How the process ends.
@@ -82,6 +85,7 @@ impl State {
         Self {
             studio: Arc::new(studio),
             clients: ClientLimit::new(1, None),
+            listeners: Listeners::new(1),
             fairness: Fairness::default(),
             shutdown: Shutdown::default(),
             web_root: None,

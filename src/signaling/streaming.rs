@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::icecast::OnAirAccess;
-use crate::programme::air::PRESS;
 use crate::programme::news::{Busy, Heard, Owner};
+use crate::programme::returning::PRESS;
 use crate::signaling::contest::Challenged;
 use crate::signaling::member::{Member, not_in_room};
 use crate::signaling::registry::NotInRoom;

@@ -2,6 +2,7 @@
 //!
 //! Owns what an operator gave to the station. It deliberately knows no client.
 
+pub mod archive;
 pub mod certificate;
 pub mod hs256;
 pub mod ice_url;

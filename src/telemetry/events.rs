@@ -6,136 +6,13 @@
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::telemetry::event_table::{Kind, events, quota, tracing_level};
 use crate::telemetry::level::Level;
 use crate::telemetry::quota::Quota;
 use crate::wire::codes::{CloseCode, ErrorCode};
 use crate::wire::ids::{ClientId, PeerId, RoomId};
 use crate::wire::role::Role;
 
-/// One line of the table of events, for the message catalog and the tests that hold it.
-#[derive(Clone, Copy, Debug)]
-pub struct Kind {
-    /// The variant's name.
-    pub name: &'static str,
-    /// How grave it is.
-    pub level: Level,
-    /// Its MESSAGE_ID (systemd.journal-fields(7)), 32 hexadecimal digits.
-    pub message_id: &'static str,
-    /// Its fields, as they are called in the source: the journal has them in upper case.
-    pub fields: &'static [&'static str],
-    /// How many are logged.
-    pub quota: Quota,
-}
-
-/// The quota of an event that has none of its own.
-macro_rules! quota {
-    () => {
-        Quota::All
-    };
-    ($quota:ident) => {
-        Quota::$quota
-    };
-}
-/// tracing knows no critical level: the journal sink sends these through a layer of their own.
-macro_rules! tracing_level {
-    (Crit) => {
-        tracing::Level::ERROR
-    };
-    (Error) => {
-        tracing::Level::ERROR
-    };
-    (Warn) => {
-        tracing::Level::WARN
-    };
-    (Info) => {
-        tracing::Level::INFO
-    };
-    (Debug) => {
-        tracing::Level::DEBUG
-    };
-}
-macro_rules! events {
-    ($(
-        $(#[$doc:meta])*
-        $name:ident { $($field:ident: $type:ty),* $(,)? } $level:ident $($quota:ident)? $id:literal
-        $message:literal
-    )*) => {
-        /// Something that the service has to say, with what it has to say it about.
-        #[derive(Clone, Debug)]
-        pub enum Event {
-            $(
-                $(#[$doc])*
-                $name {
-                    $(
-                        #[doc = concat!("`", stringify!($field), "`, in upper case in the journal.")]
-                        $field: $type,
-                    )*
-                },
-            )*
-        }
-        impl Event {
-            /// The table of all events.
-            pub const KINDS: &[Kind] = &[
-                $(Kind {
-                    name: stringify!($name),
-                    level: Level::$level,
-                    message_id: $id,
-                    fields: &[$(stringify!($field)),*],
-                    quota: quota!($($quota)?),
-                },)*
-            ];
-            /// The first field of this type.
-            fn field<T: Copy + 'static>(&self) -> Option<T> {
-                match self {
-                    $(Self::$name { $($field),* } => {
-                        $(if let Some(found) = ($field as &dyn Any).downcast_ref() {
-                            return Some(*found);
-                        })*
-                        None
-                    })*
-                }
-            }
-            /// What it is called.
-            pub fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$name { .. } => stringify!($name),)*
-                }
-            }
-            /// How many of its kind are logged.
-            pub fn quota(&self) -> Quota {
-                match self {
-                    $(Self::$name { .. } => quota!($($quota)?),)*
-                }
-            }
-            /// How grave it is.
-            pub fn level(&self) -> Level {
-                match self {
-                    $(Self::$name { .. } => Level::$level,)*
-                }
-            }
-            /// Its one line of text.
-            pub fn message(&self) -> String {
-                match self {
-                    $(Self::$name { $($field),* } => {
-                        let _ = ($($field,)*);
-                        format!($message)
-                    })*
-                }
-            }
-            /// Sends it to this thread's tracing subscriber, field by field.
-            pub fn emit(&self) {
-                match self {
-                    $(Self::$name { $($field),* } => tracing::event!(
-                        tracing_level!($level),
-                        message_id = $id,
-                        $($field = %$field,)*
-                        $message
-                    ),)*
-                }
-            }
-        }
-    };
-}
 events! {
     /// The service is up: what it is and where it answers.
     Started { version: &'static str, url: String, health_url: String, ready_url: String, check_url: String } Info "93d0010b8767493ca8d26ec3512885b0"
@@ -196,6 +73,30 @@ events! {
     /// Icecast refuses the programme.
     IcecastRefused { url: String, reason: String, fix: &'static str } Error "34f8a1d6e9c2457b8d0e5f7b2c6a9d18"
     "Nobody hears the programme, and nothing is tried again before the host presses Stream: {reason} ({url}); {fix}"
+    /// Nothing is heard on air but silence.
+    DeadAir { client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64, reason: &'static str, fix: &'static str } Warn "9d3e6a50f1c74b8ea2475c0d8b1f93e6"
+    "Dead air: for {seconds} s, listeners hear nothing but silence, because {reason} (peer {peer_id} of room {room_id}, client {client_id}); {fix}"
+    /// The programme is no longer silent.
+    HeardAgain { client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info "17b0c8d25e9f4a6f8c31e7a4d09b62f5"
+    "The programme is heard again, after {seconds} s of silence: peer {peer_id} of room {room_id} (client {client_id})"
+    /// The archive has a new file.
+    ArchiveBegun { path: String } Info "c5a9e1f7430d4c2b9e86f0d7a25b18c4"
+    "Archive: the programme is written to {path}"
+    /// A file of the archive is complete.
+    ArchiveKept { path: String, bytes: u64 } Info "2f6d8b94ae1c4705b3d9e0c6f7a81d52"
+    "Archive: {path} is complete ({bytes} bytes)"
+    /// A file of the archive was deleted.
+    ArchiveDeleted { path: String, bytes: u64, max_bytes: u64 } Info "e8041d7c6b3f4f92a5c0b9d2e6f71a3d"
+    "Archive: {path} was deleted ({bytes} bytes), to keep {max_bytes} bytes at most (ARCHIVE_MAX_BYTES)"
+    /// The archive can't be written.
+    ArchiveFailed { path: String, error: String, fix: &'static str } Error "70c2f5e9d81a4b3e96a7d4f0c5b2e813"
+    "The programme goes on, but nothing more of it is archived: {path}: {error}; {fix}"
+    /// A file of the archive was not completed.
+    ArchiveUnfinished { path: String } Warn "b14e7a0c92d8453f8f6ad3c5e09b7f26"
+    "Archive: {path} was not completed, because the service was killed or the disk failed; players read it up to its end; rename it to keep it, it is never deleted"
+    /// Everybody who makes a room may go on air.
+    OnAirForEverybody { origin: String } Warn "5e92b7d4c0f8461a9b3d7ce15a08f6d4"
+    "Anybody who makes a room may go on air on the station's mount: ON_AIR_ACCESS=open (from {origin}); set ON_AIR_ACCESS=invited, and give hosts invites"
     /// A client's connection broke, and its seat in a room is kept.
     SeatKept { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info Few "4e0ad1f7f6c94fd0a5c7c1f5d2b7e9a3"
     "Seat kept: for {seconds} s, of peer {peer_id} in room {room_id}, whose connection broke (client {client_id}, {client_ip})"
@@ -245,6 +146,12 @@ events! {
     /// A client was turned away because `MAX_CONNECTIONS` are connected.
     ClientsFull { client_ip: IpAddr, limit: usize } Warn Sole "946497ae06e94880805ac8032cadf2d3"
     "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
+    /// A listener was turned away because `MAX_LISTENERS` are connected.
+    ListenersFull { client_ip: IpAddr, limit: usize } Warn Sole "6c1f8e0ba7d24b35913ef5c02d84a9b6"
+    "Listener limit reached: {limit} listeners (MAX_LISTENERS); {client_ip} and further ones get HTTP 503 until one leaves; for a large audience, set ICECAST_PUBLIC_URL"
+    /// A listener was turned away because Icecast does not play.
+    StreamUnavailable { client_ip: IpAddr, url: String, reason: String, fix: &'static str } Warn Sole "f4a92d07c5e84b1a8b63d0e9172c5fa8"
+    "A listener ({client_ip}) hears nothing, and gets HTTP 502: {reason} ({url}); {fix}"
     /// A client was turned away because its address has as many as it may.
     AddressFull { client_ip: IpAddr, limit: u32 } Warn One "211c994fb63748cca6203a5d18841a03"
     "Connection limit reached by {client_ip}: {limit} clients from one address (MAX_CONNECTIONS_PER_IP); further ones get close 4008 until one leaves"

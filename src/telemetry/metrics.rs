@@ -30,6 +30,16 @@ const BUCKETS: [f64; 13] =
 const CLOSE_CODES: [u16; 15] =
     [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 4008, 4010, 4102, 4201, 0];
 
+/// What is counted of all programmes.
+pub const PROGRAMME: [(&str, &str); 6] = [
+    ("on_air_seconds", "Seconds for which somebody was on air"),
+    ("on_air_bytes", "Bytes of the programme that Icecast has taken"),
+    ("on_air_silence_seconds", "Seconds of silence in the place of audio that did not come"),
+    ("on_air_dropped_seconds", "Seconds of audio that came too far ahead of the clock"),
+    ("icecast_reconnects", "How often a programme went on through another connection to Icecast"),
+    ("icecast_refusals", "How often Icecast refused a programme for good"),
+];
+
 /// A label and its value.
 type Label = (&'static str, &'static str);
 
@@ -59,8 +69,11 @@ pub struct Metrics {
     rooms: Gauge,
     seats_kept: Gauge,
     roles_reserved: Gauge,
+    listeners: Gauge,
     on_air: Gauge,
     heard: Gauge,
+    quiet: Gauge,
+    programme: [Counter; PROGRAMME.len()],
     outbox: Gauge,
     log_dropped: Counter,
 }
@@ -99,6 +112,12 @@ pub struct Counts {
     pub on_air: usize,
     /// See [`Self::on_air`].
     pub heard: usize,
+    /// Listeners by way of this server.
+    pub listeners: usize,
+    /// For how long nothing is heard on air but silence, in seconds.
+    pub quiet: usize,
+    /// Of all programmes, as [`PROGRAMME`] has them.
+    pub programme: [u64; PROGRAMME.len()],
     /// What waits for clients to read it, in bytes.
     pub outbox_bytes: usize,
 }
@@ -125,6 +144,16 @@ impl Default for Metrics {
         let roles_reserved = gauge(&mut registry, "roles_reserved", help);
         let on_air = gauge(&mut registry, "on_air", "Whether somebody is on air");
         let heard = gauge(&mut registry, "on_air_heard", "Whether Icecast takes the programme");
+        let help = "For how long nothing is heard on air but silence";
+        let quiet = Gauge::default();
+        registry.register_with_unit("on_air_quiet", help, Unit::Seconds, quiet.clone());
+        let help = "Listeners to whom the service passes Icecast's stream on";
+        let listeners = gauge(&mut registry, "listeners", help);
+        let programme = PROGRAMME.map(|(name, help)| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        });
         let outbox = Gauge::default();
         let help = "Bytes that wait for clients to read them";
         registry.register_with_unit("outbox", help, Unit::Bytes, outbox.clone());
@@ -178,8 +207,11 @@ impl Default for Metrics {
             rooms,
             seats_kept,
             roles_reserved,
+            listeners,
             on_air,
             heard,
+            quiet,
+            programme,
             outbox,
             log_dropped,
             registry,
@@ -265,6 +297,11 @@ impl Metrics {
         set(&self.roles_reserved, counts.roles_reserved);
         set(&self.on_air, counts.on_air);
         set(&self.heard, counts.heard);
+        set(&self.listeners, counts.listeners);
+        set(&self.quiet, counts.quiet);
+        for (counter, value) in self.programme.iter().zip(counts.programme) {
+            counter.inner().store(value, Ordering::Relaxed);
+        }
         set(&self.outbox, counts.outbox_bytes);
         self.log_dropped.inner().store(log_dropped, Ordering::Relaxed);
         let mut text = String::new();
@@ -309,6 +346,9 @@ mod tests {
         roles_reserved: 5,
         on_air: 1,
         heard: 0,
+        listeners: 6,
+        quiet: 31,
+        programme: [7, 8, 9, 10, 11, 12],
         outbox_bytes: 77,
     };
 
@@ -325,6 +365,10 @@ mod tests {
             "openstudio_signaling_roles_reserved 5",
             "openstudio_signaling_on_air 1",
             "openstudio_signaling_on_air_heard 0",
+            "openstudio_signaling_on_air_quiet_seconds 31",
+            "openstudio_signaling_listeners 6",
+            "openstudio_signaling_on_air_seconds_total 7",
+            "openstudio_signaling_icecast_refusals_total 12",
             "# HELP openstudio_signaling_messages_total Messages by type and direction.",
             "# TYPE openstudio_signaling_messages_total counter",
             r#"openstudio_signaling_messages_total{direction="received",type="ping"} 0"#,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
+mod archive;
 mod asyncapi;
 mod budgets;
 mod check;
@@ -17,6 +18,7 @@ mod invite_command;
 mod invites;
 mod keys;
 mod limits;
+mod listeners;
 mod logs;
 mod messages;
 mod metrics;

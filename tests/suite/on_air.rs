@@ -17,7 +17,7 @@ use crate::rooms::{B, C, error};
 use crate::settle::is_silent;
 use crate::support::{Client, Server};
 
-const STARTED: &str = r#"{"type":"stream-started","message":"Connected to Icecast server"}"#;
+pub const STARTED: &str = r#"{"type":"stream-started","message":"Connected to Icecast server"}"#;
 
 impl Listener {
     /// Listens until so many bytes are there.
@@ -36,7 +36,7 @@ impl Listener {
 }
 
 /// A recording of so many seconds, as WebM with a Cluster a second.
-fn recording(directory: &Path, seconds: u32) -> PathBuf {
+pub fn recording(directory: &Path, seconds: u32) -> PathBuf {
     let file = directory.join("recording.webm");
     let source = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
     let encoding = ["-ac", "2", "-c:a", "libopus", "-b:a", "128k", "-f", "webm", "-live", "1"];
@@ -55,7 +55,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// What a file sounds like: 16 bits of each sample of both channels.
-fn decoded(file: &Path) -> Vec<u8> {
+pub fn decoded(file: &Path) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
     command.args(["-loglevel", "error", "-i"]).arg(file);
     let output = command.args(["-f", "s16le", "-"]).stdin(Stdio::null()).output().unwrap();
@@ -64,7 +64,7 @@ fn decoded(file: &Path) -> Vec<u8> {
 }
 
 /// What a listener heard is one valid Ogg stream. Returns what opusinfo says of it.
-fn validated(directory: &Path, heard: &[u8]) -> (PathBuf, String) {
+pub fn validated(directory: &Path, heard: &[u8]) -> (PathBuf, String) {
     let file = directory.join("heard.ogg");
     std::fs::write(&file, heard).unwrap();
     assert_eq!(run(Command::new("oggz-validate").arg(&file)), "");
@@ -82,19 +82,19 @@ fn seconds(info: &str) -> f64 {
     minutes * 60.0 + seconds.trim_end_matches('s').parse::<f64>().unwrap()
 }
 
-fn chunk(bytes: &[u8]) -> String {
+pub fn chunk(bytes: &[u8]) -> String {
     format!(r#"{{"type":"stream-chunk","chunk":"{}"}}"#, STANDARD.encode(bytes))
 }
 
 /// A server whose clock stands still, with every host on air who wants to be.
-fn start(icecast: &[(&str, String)]) -> (Server, Clock) {
+pub fn start(icecast: &[(&str, String)]) -> (Server, Clock) {
     let usual = [("ON_AIR_ACCESS", "open"), ("HEARTBEAT_MS", "3600000")];
     let all: Vec<_> = icecast.iter().map(|(name, value)| (*name, value.as_str())).collect();
     paused::start(&[&usual[..], &all].concat())
 }
 
 /// The host of room `show`.
-fn host(server: &Server, id: &str) -> Client {
+pub fn host(server: &Server, id: &str) -> Client {
     let (mut client, _) = open(server, &[&format!("Cookie: openstudio-id={COOKIE}")]);
     resume_of(&register(&mut client, id, ""), id);
     enter(&mut client);

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Request;
@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use warp::reply::Response as Reply;
 
 use crate::server::first::First;
+use crate::server::http::lent::{Lent, lend};
+use crate::server::listener::{Hearing, Wanted};
 use crate::server::progress::Progress;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -46,7 +48,7 @@ pub const QUIET_TIME: Duration = Duration::from_secs(75);
 const BUFFER: usize = HEAD_BYTES + 1024;
 
 /// HTTP on a stream of either kind.
-pub type Connection<S, F> = http1::UpgradeableConnection<TokioIo<S>, F>;
+pub type Connection<S, F> = http1::UpgradeableConnection<TokioIo<Lent<S>>, F>;
 
 /// What ends a connection for its time.
 #[derive(Clone, Copy)]
@@ -92,7 +94,7 @@ pub async fn closing(state: &State, accepted: Instant) {
 }
 
 /// HTTP on a connection, with its limits.
-pub fn http<S, F>(stream: S, service: F) -> Connection<S, F>
+fn http<S, F>(stream: Lent<S>, service: F) -> Connection<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
@@ -109,14 +111,22 @@ where
 }
 
 /// Serves HTTP until the connection ends or is upgraded.
+///
+/// Returns whom the connection is for from now on, if it is for a listener.
 pub async fn serve<S, F>(
-    mut connection: Pin<&mut Connection<S, F>>,
+    stream: S,
+    service: F,
     first: First,
     limits: Limits<'_>,
-) where
+    wanted: &Wanted,
+) -> Option<(S, Hearing)>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
+    let (lent, back) = lend(stream);
+    // In a box: a listener's task does not carry what served its request.
+    let mut connection = Box::pin(http(lent, service));
     limits.progress.await_head();
     tokio::select! {
         // What has come in time goes before the end of that time.
@@ -126,17 +136,23 @@ pub async fn serve<S, F>(
             if let Some(why) = served.err().and_then(|error| misread(&error, first)) {
                 limits.state.turn_away(limits.ip, why);
             }
-            return;
+            return None;
+        }
+        hearing = wanted.wanted() => {
+            // What was asked before it has been answered and sent: hyper takes one request after the other.
+            drop(connection);
+            return Some((back.await.ok()?, hearing));
         }
         () = limits.stalled() => {
             if limits.progress.head_since().is_some() {
-                return;
+                return None;
             }
         }
         () = closing(limits.state, limits.accepted) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(LAST_REQUEST, connection).await;
+    None
 }
 
 /// What was there instead of HTTP, where that is what ended a connection.

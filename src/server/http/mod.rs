@@ -4,8 +4,11 @@
 
 pub mod capabilities;
 pub mod check_page;
+pub mod cors;
 pub mod http1;
 pub mod identity_cookie;
+pub mod lent;
 pub mod routes;
 pub mod static_files;
+pub mod stream;
 pub mod upgrade;

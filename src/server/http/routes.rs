@@ -16,11 +16,14 @@ use warp::{Filter, Rejection};
 
 use crate::config::config::MetricsAccess;
 use crate::programme::on_air::Standing;
+use crate::programme::opus::RATE;
 use crate::server::http::capabilities::capabilities;
 use crate::server::http::check_page::page;
+use crate::server::http::cors::cross_origin;
 use crate::server::http::static_files::files;
+use crate::server::http::stream::{self, stream};
 use crate::server::http::upgrade::{
-    Caller, allows, asks_for_websocket, client_ip, is_proxied, names_host, upgrade,
+    Caller, asks_for_websocket, client_ip, is_proxied, names_host, upgrade,
 };
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -39,7 +42,7 @@ const SECURITY_HEADERS: [(&str, &str); 3] = [
 
 /// On what is true now only: a cache in front would go on saying that a dead server is well (RFC 9111 section
 /// 5.2.2.5).
-const NO_STORE: &str = "no-store";
+pub const NO_STORE: &str = "no-store";
 
 /// Everything that the port answers, with conversations of one kind on its WebSockets.
 pub fn routes<C: Conversation>(
@@ -59,7 +62,9 @@ pub fn routes<C: Conversation>(
         let has_icecast = state.studio.config.icecast.is_some();
         move || json(StatusCode::OK, &capabilities(has_icecast))
     });
-    let mut paths = vec!["/health", "/ready", "/api/station", "/api/capabilities", "/metrics"];
+    let routes = ["/health", "/ready", "/api/station", "/api/capabilities", "/metrics"];
+    let mut paths = stream::paths(state.studio.config.icecast.as_ref());
+    paths.extend(routes.map(str::to_owned));
     let metrics = exactly("/metrics")
         .and(read())
         .and(warp::header::headers_cloned())
@@ -69,7 +74,7 @@ pub fn routes<C: Conversation>(
             move |headers: HeaderMap, caller| metrics(&state, &headers, caller)
         });
     let check = if state.studio.config.check_page {
-        paths.push("/check");
+        paths.push("/check".to_owned());
         let headers = warp::header::headers_cloned();
         exactly("/check").and(read()).and(headers).map(|headers| page(&headers)).boxed()
     } else {
@@ -90,6 +95,8 @@ pub fn routes<C: Conversation>(
         .or(ready)
         .unify()
         .or(station)
+        .unify()
+        .or(stream(&state))
         .unify()
         .or(capabilities)
         .unify()
@@ -134,10 +141,11 @@ fn security_headers() -> HeaderMap {
 }
 
 /// A path to the letter: `warp::path!` would let a slash behind it pass.
-fn exactly(path: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Copy {
+fn exactly(path: impl Into<String>) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let path: Arc<str> = path.into().into();
     warp::path::full()
         .and_then(move |full: FullPath| {
-            let same = full.as_str() == path;
+            let same = full.as_str() == &*path;
             std::future::ready(if same { Ok(()) } else { Err(warp::reject::not_found()) })
         })
         .untuple_one()
@@ -164,34 +172,11 @@ fn ready(state: &State) -> Reply {
     }
 }
 
-/// What pages of any origin, or of those that are allowed, may know of the station (Fetch standard, CORS
-/// protocol).
+/// What pages of other origins may know of the station.
 fn station_route(state: &Arc<State>) -> BoxedFilter<(Reply,)> {
-    let get = warp::get().map({
-        let state = Arc::clone(state);
-        move || station(&state)
-    });
-    let preflight = warp::options().map(preflight);
-    let state = Arc::clone(state);
-    exactly("/api/station")
-        .and(get.or(preflight).unify())
-        .and(warp::header::headers_cloned())
-        .map(move |mut reply: Reply, headers: HeaderMap| {
-            let allowed = state.studio.config.allowed_origins.as_deref();
-            let origin = headers.get(header::ORIGIN).filter(|origin| allows(allowed, origin));
-            let origin = match allowed {
-                None => Some(HeaderValue::from_static("*")),
-                Some(_) => origin.cloned(),
-            };
-            if allowed.is_some() {
-                reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
-            }
-            if let Some(origin) = origin {
-                reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            }
-            reply
-        })
-        .boxed()
+    let shared = Arc::clone(state);
+    let get = warp::get().map(move || station(&shared));
+    exactly("/api/station").and(cross_origin(state, get)).boxed()
 }
 
 fn station(state: &State) -> Reply {
@@ -206,18 +191,6 @@ fn station(state: &State) -> Reply {
     let Manifest { station_id, name, signaling, .. } = &*state.studio.manifest.now();
     let on_air = state.studio.on_air.standing();
     json(StatusCode::OK, &Answer { station_id, name, signaling, on_air })
-}
-
-fn preflight() -> Reply {
-    let reply = Response::builder()
-        .status(StatusCode::NO_CONTENT)
-        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, OPTIONS")
-        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type")
-        // A day, in seconds; browsers keep it for less.
-        .header(header::ACCESS_CONTROL_MAX_AGE, "86400")
-        .header(header::ALLOW, "GET, OPTIONS")
-        .body(String::new());
-    warp::Reply::into_response(reply.expect("its parts are constants"))
 }
 
 fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
@@ -248,10 +221,22 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     let (clients, on_air) = (state.clients.taken(), state.studio.on_air.air());
     let (is_on_air, is_heard) = (on_air.on_air().is_some(), on_air.is_taken());
     drop(on_air);
+    let account = state.studio.on_air.account();
+    let seconds = |samples: u64| samples / u64::from(RATE);
     let counts = Counts {
         clients,
         on_air: is_on_air.into(),
         heard: is_heard.into(),
+        listeners: state.listeners.taken(),
+        quiet: account.quiet.as_secs() as usize,
+        programme: [
+            account.time.as_secs(),
+            account.sent,
+            seconds(account.written.silence),
+            seconds(account.written.dropped),
+            account.reconnects,
+            account.refusals,
+        ],
         ..state.studio.hub.count()
     };
     let text = state.studio.metrics.text(counts, state.studio.journal.lost());
@@ -305,7 +290,8 @@ pub fn tls_only() -> Reply {
     reply
 }
 
-fn error(status: StatusCode, reason: &str) -> Reply {
+/// An error, as JSON.
+pub fn error(status: StatusCode, reason: &str) -> Reply {
     #[derive(Serialize)]
     struct Error<'a> {
         error: &'a str,

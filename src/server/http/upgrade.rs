@@ -16,6 +16,7 @@ use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
 use crate::server::http::identity_cookie::identify;
+use crate::server::http::lent::Lent;
 use crate::server::limits::address;
 use crate::server::limits::clients::Full;
 use crate::server::progress::Tracked;
@@ -252,9 +253,9 @@ fn is_host(value: &[u8]) -> bool {
 
 /// What a session runs on, of a connection that hyper has let go of, and what hyper had read ahead.
 fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<TlsStream<Tracked<TcpStream>>>>() {
+    match upgraded.downcast::<TokioIo<Lent<TlsStream<Tracked<TcpStream>>>>>() {
         Ok(parts) => {
-            let (tcp, tls) = parts.io.into_inner().into_inner();
+            let (tcp, tls) = parts.io.into_inner().into_inner().into_inner();
             (Socket::tls(tcp.into_inner(), tls), parts.read_buf.to_vec())
         }
         Err(upgraded) => {
@@ -267,7 +268,7 @@ fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
 /// The socket below a connection that hyper has let go of, and what hyper had read ahead.
 fn into_stream(upgraded: Upgraded) -> (TcpStream, Vec<u8>) {
     let parts = upgraded
-        .downcast::<TokioIo<Tracked<TcpStream>>>()
+        .downcast::<TokioIo<Lent<Tracked<TcpStream>>>>()
         .expect("every connection was made on this type");
-    (parts.io.into_inner().into_inner(), parts.read_buf.to_vec())
+    (parts.io.into_inner().into_inner().into_inner(), parts.read_buf.to_vec())
 }

@@ -5,4 +5,5 @@
 pub mod address;
 pub mod clients;
 pub mod fairness;
+pub mod listeners;
 pub mod pending;

@@ -1,0 +1,182 @@
+//! Those who hear the programme by way of the server.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use rustix::process::Signal;
+
+use crate::coturn::free_port;
+use crate::fetch::request;
+use crate::icecast::Icecast;
+use crate::metrics::metric;
+use crate::on_air::{STARTED, chunk, host, recording, start, validated};
+use crate::peers::A;
+use crate::secure;
+use crate::support::{Answer, Server, head, wait_until};
+
+const STUDIO: &str = "/stream/live.opus";
+
+fn ask(server: &Server, method: &str, path: &str) -> Answer {
+    request(server.port, &[&format!("{method} {path} HTTP/1.1"), "Host: localhost"])
+}
+
+/// One who listens, with the head of its answer.
+fn listen(server: &Server, path: &str) -> (TcpStream, Answer) {
+    let mut stream = server.connect();
+    let line = format!("GET {path} HTTP/1.1");
+    stream.write_all(&head(&[line.as_str(), "Host: localhost", "Range: bytes=0-"])).unwrap();
+    let answer = Answer::read(&mut stream, false);
+    (stream, answer)
+}
+
+fn hear_out(stream: &mut impl Read) -> Vec<u8> {
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).unwrap();
+    heard
+}
+
+fn with(icecast: &Icecast, more: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    icecast.settings().into_iter().chain(more).collect()
+}
+
+#[test]
+fn listeners_hear_the_programme_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (icecast, file) = (Icecast::start(), recording(directory.path(), 3));
+    let (server, _clock) = start(&with(&icecast, &[("MAX_LISTENERS", "2")]));
+    let nobody = ask(&server, "GET", STUDIO);
+    assert_eq!((nobody.status, nobody.body.as_str()), (404, r#"{"error":"Nobody is on air"}"#));
+    assert!(nobody.has("access-control-allow-origin: *"));
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    // The mount is there a moment after the source has its answer.
+    wait_until(|| ask(&server, "HEAD", STUDIO).status == 200, || "nothing to hear".into());
+    let (mut first, answer) = listen(&server, STUDIO);
+    for line in [
+        "content-type: audio/ogg",
+        "connection: close",
+        "cache-control: no-store",
+        "access-control-allow-origin: *",
+        "x-content-type-options: nosniff",
+        "icy-name: openstudio sample station",
+    ] {
+        assert!(answer.has(line), "{line}: {answer:?}");
+    }
+    assert!(answer.head.starts_with("http/1.1 200 ok\r\n") && answer.head.contains("\r\ndate: "));
+    assert!(!answer.head.contains("transfer-encoding") && !answer.head.contains("content-length"));
+    let (mut second, _) = listen(&server, "/stream/live.ogg");
+    assert_eq!(metric(&server, "listeners"), 2.0);
+    // There is no place for a third one, and no way to anything else of Icecast's.
+    let third = ask(&server, "GET", STUDIO);
+    assert_eq!((third.status, third.body.as_str()), (503, r#"{"error":"Too many listeners"}"#));
+    assert!(third.has("retry-after: 10"));
+    let line = server.log.wait_for("Listener limit reached: 2 listeners (MAX_LISTENERS)");
+    assert!(line.contains("ICECAST_PUBLIC_URL"), "{line}");
+    for path in ["/stream", "/stream/", "/stream/status.xsl", "/stream/live.ogg/", "/live.ogg"] {
+        assert_eq!(ask(&server, "GET", path).status, 404, "{path}");
+    }
+    assert_eq!(ask(&server, "POST", STUDIO).status, 404);
+    assert_eq!(ask(&server, "OPTIONS", STUDIO).status, 204);
+    let webm = std::fs::read(&file).unwrap();
+    assert!(host.ask(&chunk(&webm)).contains("chunk-ack"));
+    assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    let heard = hear_out(&mut first);
+    validated(directory.path(), &heard);
+    assert!(heard.len() > 3 * 14_000, "{} bytes", heard.len());
+    // The other one has all of that, and what Icecast had for it before.
+    assert!(hear_out(&mut second).ends_with(&heard[heard.len() - 10_000..]));
+    wait_until(|| metric(&server, "listeners") == 0.0, || "their places are not given back".into());
+    assert_eq!(ask(&server, "GET", STUDIO).status, 404);
+}
+
+#[test]
+fn a_listener_holds_no_stop() {
+    let icecast = Icecast::start();
+    let (mut server, _clock) = start(&with(&icecast, &[]));
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    // On a connection that was used before.
+    let mut stream = server.connect();
+    stream.write_all(&head(&["GET /ready HTTP/1.1", "Host: localhost"])).unwrap();
+    assert_eq!(Answer::read(&mut stream, true).status, 200);
+    wait_until(|| ask(&server, "HEAD", STUDIO).status == 200, || "nothing to hear".into());
+    let line = format!("GET {STUDIO} HTTP/1.1");
+    stream.write_all(&head(&[line.as_str(), "Host: localhost"])).unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    server.signal(Signal::TERM);
+    assert_eq!(host.close_code(), Some(1001));
+    host.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    hear_out(&mut stream);
+    server.log.wait_for("Stopped cleanly");
+}
+
+#[test]
+fn a_listener_hears_through_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    secure::certificate(directory.path(), "cert", "key");
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    // In the place of Icecast, so that each byte is known.
+    let icecast = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/live.ogg", icecast.local_addr().unwrap());
+    let (server, _clock) =
+        start(&[("ICECAST_URL", url), ("TLS_CERT", path("cert")), ("TLS_KEY", path("key"))]);
+    let trusted = directory.path().join("cert");
+    let mut listener = secure::secure(server.connect(), &trusted, rustls::ALL_VERSIONS);
+    listener.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    let (mut icecast, _) = icecast.accept().unwrap();
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        icecast.read_exact(&mut byte).unwrap();
+        asked.extend(byte);
+    }
+    assert!(asked.starts_with(b"GET /live.ogg HTTP/1.0\r\n"), "no chunks");
+    icecast.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: audio/ogg\r\n\r\nfirst").unwrap();
+    assert_eq!(Answer::read(&mut listener, false).status, 200);
+    icecast.write_all(b", then").unwrap();
+    let mut heard = [0; 11];
+    listener.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, *b"first, then");
+    drop(icecast);
+    assert!(hear_out(&mut listener).is_empty(), "and a goodbye of TLS");
+}
+
+#[test]
+fn where_icecast_does_not_play_a_listener_is_told() {
+    let url = format!("http://127.0.0.1:{}/live.ogg", free_port());
+    let (server, _clock) = start(&[("ICECAST_URL", url)]);
+    for method in ["GET", "HEAD"] {
+        let answer = ask(&server, method, STUDIO);
+        assert_eq!(answer.status, 502);
+        assert!(method == "HEAD" || answer.body == r#"{"error":"Stream unavailable"}"#);
+        assert!(answer.has("access-control-allow-origin: *"));
+    }
+    let line = server.log.wait_for("hears nothing, and gets HTTP 502: Icecast does not answer");
+    assert!(line.contains("systemctl start icecast2"), "{line}");
+    // Without an Icecast there is no such route.
+    let server = Server::start(&[]);
+    assert_eq!(ask(&server, "GET", STUDIO).body, r#"{"error":"Not found"}"#);
+}
+
+#[test]
+fn listeners_are_led_to_icecast() {
+    let public = "https://radio.example.org/live.ogg";
+    let url = "http://127.0.0.1:1/live.ogg".to_owned();
+    let settings = [
+        ("ICECAST_URL", url),
+        ("ICECAST_PUBLIC_URL", public.to_owned()),
+        ("ALLOWED_ORIGINS", "https://a.example".to_owned()),
+    ];
+    let (server, _clock) = start(&settings);
+    for path in [STUDIO, "/stream/live.ogg"] {
+        let line = format!("GET {path} HTTP/1.1");
+        let page = |origin: &str| request(server.port, &[line.as_str(), "Host: localhost", origin]);
+        let answer = page("Origin: https://a.example");
+        assert_eq!(answer.status, 307);
+        assert!(answer.has(&format!("location: {public}")), "{answer:?}");
+        assert!(answer.has("access-control-allow-origin: https://a.example"));
+        assert!(!page("Origin: https://b.example").head.contains("allow-origin"));
+    }
+}
