@@ -98,8 +98,9 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// RFC 3533 section 6, number 7: a CRC that begins with 0, and is not reflected.
-fn checksum(page: &[u8]) -> u32 {
+/// The checksum of a page whose own field for it is zeros (RFC 3533 section 6, number 7): a CRC that begins with 0, and
+/// is not reflected.
+pub fn checksum(page: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0x04C1_1DB7;
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];

@@ -1,6 +1,6 @@
 //! Opus packets (RFC 6716), as far as a remuxer has to know them.
 //!
-//! Owns how long a packet is, and how it is padded. It deliberately decodes nothing.
+//! Owns how long a packet is, how it is padded, and which one is quiet. It deliberately decodes nothing.
 
 /// Samples in a second: Opus in Ogg counts with 48 kHz whatever the input had (RFC 7845 section 4).
 pub const RATE: u32 = 48_000;
@@ -14,8 +14,8 @@ const LONGEST: u32 = 5760;
 /// 20 ms of stereo silence: TOC of CELT, fullband, one frame, and the frame of an encoder that hears nothing.
 const SILENCE: [u8; 3] = [0xFC, 0xFF, 0xFE];
 
-/// Frames with fewer bytes in 20 ms are of somebody who says nothing: a browser sends 3 to 13 for silence.
-const QUIET: usize = 24;
+/// Packets with fewer bytes in 20 ms are quiet: a browser sends 3 to 13 for silence.
+pub const QUIET: usize = 24;
 
 /// The bit of the frame count byte that says that padding follows (RFC 6716 section 3.2.5).
 const HAS_PADDING: u8 = 0x40;
@@ -38,9 +38,27 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
     Some(frames * frame).filter(|samples| (1..=LONGEST).contains(samples))
 }
 
-/// Whether a packet that was not padded is silence.
+/// The bytes of a packet without those of its padding. One whose padding is longer than itself is taken as it is.
+pub fn body_size(packet: &[u8]) -> usize {
+    let [toc, count, rest @ ..] = packet else {
+        return packet.len();
+    };
+    if toc & 3 != 3 || count & HAS_PADDING == 0 {
+        return packet.len();
+    }
+    // A length of 255 stands for 254 bytes and another length.
+    let longer = rest.iter().take_while(|length| **length == 255).count();
+    let Some(last) = rest.get(longer) else {
+        return packet.len();
+    };
+    let padding = longer + 1 + longer * 254 + usize::from(*last);
+    if padding > rest.len() { packet.len() } else { packet.len() - padding }
+}
+
+/// Whether a packet with this many samples is as small as those for silence, whatever it is padded to. An encoder with a
+/// constant rate makes none that is.
 pub fn is_quiet(packet: &[u8], samples: u32) -> bool {
-    packet.len() * (TWENTY_MS as usize) < QUIET * samples as usize
+    QUIET * samples as usize > body_size(packet) * TWENTY_MS as usize
 }
 
 /// 20 ms of silence in a packet of `size` bytes, or of three where that is less than can be padded.
@@ -140,5 +158,22 @@ mod tests {
         assert_eq!(silence(3), SILENCE);
         assert_eq!(silence(320).len(), 320);
         assert!(pad(&[], 100).is_empty() && pad(&[0xFF], 100) == [0xFF]);
+    }
+
+    #[test]
+    fn padding_makes_no_packet_louder() {
+        // What Chromium sends for silence: three frames in 8 bytes.
+        let quiet = [0xFF, 3, 0xFF, 0xFE, 0xFF, 0xFE, 0xFF, 0xFE];
+        let loud = [&[0xFC], &[7; 23][..]].concat();
+        for size in [0, 24, 72, 255, 256, 257, 258, 511, 512, 1000] {
+            assert!((3..=4).contains(&body_size(&silence(size))), "{size}");
+            assert_eq!(body_size(&pad(&quiet, size)), quiet.len());
+            assert!((24..=25).contains(&body_size(&pad(&loud, size))), "with a count byte");
+            assert!(is_quiet(&silence(size), 960) && is_quiet(&pad(&quiet, size), 2880));
+            assert!(!is_quiet(&pad(&loud, size), 960) && is_quiet(&pad(&loud, size), 2880));
+        }
+        for broken in [&[][..], &[0xFF], &[0xFF, 0x41], &[0xFF, 0x41, 255], &[0xFF, 0x41, 2, 0]] {
+            assert_eq!(body_size(broken), broken.len());
+        }
     }
 }
