@@ -4,6 +4,9 @@
 
 pub mod call;
 pub mod connect;
+pub mod listening;
+pub mod pages;
+pub mod player;
 pub mod report;
 pub mod roundtrip;
 pub mod steps;
