@@ -193,6 +193,10 @@ const CHECK_EXAMPLES: &[(&str, &str)] = &[
         "openstudio-signaling check --watch --interval 10 --count 360 --json",
         "Ping the server on this machine for an hour, for a program to read.",
     ),
+    (
+        "openstudio-signaling check --listen http://127.0.0.1:8000/live.ogg --seconds 60",
+        "Listen to Icecast on this machine for a minute: gaps, dead air, and how far behind a player is.",
+    ),
 ];
 
 const INVITE_FILES: &[(&str, &str)] = &[

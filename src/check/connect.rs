@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +16,11 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::check::report::{Finding, Problem};
+use crate::check::report::{Finding, Problem, Report};
 use crate::check::trust::{Trust, late_problem, speaks_tls};
 use crate::check::url::Target;
 use crate::check::websocket::{WebSocket, random};
@@ -27,6 +29,12 @@ use crate::wire::text::quoted;
 
 /// The largest answer to a request that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
+
+/// How long a port that does not answer as it should may take to show that it is one for TLS.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// What to do where nothing listens on the port of a server.
+const CLOSED: &str = "another port? `openstudio-signaling check ws://localhost:PORT/`. TLS? `openstudio-signaling check wss://NAME/`. Not running? `systemctl start openstudio-signaling`. Why not? `journalctl -u 'openstudio-signaling*' -n 20`";
 
 /// A connection that nothing has been asked on yet.
 pub type Stream = Either<TcpStream, TlsStream<TcpStream>>;
@@ -37,6 +45,8 @@ pub struct Client {
     target: Target,
     /// By whom the server is trusted, where TLS is spoken.
     trust: Option<Trust>,
+    /// What to do where nothing listens.
+    closed: &'static str,
 }
 
 impl Client {
@@ -47,7 +57,12 @@ impl Client {
     /// When the target has TLS and this machine trusts no certificate authority.
     pub fn new(target: Target) -> Result<Self, Problem> {
         let trust = target.tls.then(|| Trust::new(&target.host)).transpose()?;
-        Ok(Self { target, trust })
+        Ok(Self { target, trust, closed: CLOSED })
+    }
+
+    /// The same, with other words for what to do where nothing listens.
+    pub fn where_closed(self, closed: &'static str) -> Self {
+        Self { closed, ..self }
     }
 
     /// Connects, with TLS where the target has it.
@@ -56,7 +71,7 @@ impl Client {
     ///
     /// When the server cannot be reached, or this machine does not trust it.
     pub async fn connect(&self) -> Result<Stream, Problem> {
-        let stream = connect_tcp(&self.target).await?;
+        let stream = connect_tcp(&self.target, self.closed).await?;
         match &self.trust {
             Some(trust) => Ok(Either::Right(trust.connect(stream).await?)),
             None => Ok(Either::Left(stream)),
@@ -79,8 +94,7 @@ impl Client {
     pub async fn get(&self, stream: Stream, path: &str) -> Result<(StatusCode, Bytes), Problem> {
         let answer = self.request(stream, path, &[]).await?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        Ok((status, body.map(|body| body.to_bytes()).unwrap_or_default()))
+        Ok((status, body(answer).await))
     }
 
     /// Makes a WebSocket (RFC 6455 section 4.1).
@@ -132,7 +146,26 @@ impl Client {
         Ok(socket)
     }
 
+    /// Asks for what is at the target's path, and takes any answer.
+    ///
+    /// # Errors
+    ///
+    /// When what answers is not HTTP.
+    pub async fn ask(&self, stream: Stream) -> Result<Response<Incoming>, Problem> {
+        self.send(stream, &self.target.path, &[]).await
+    }
+
     async fn request(
+        &self,
+        stream: Stream,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+    ) -> Result<Response<Incoming>, Problem> {
+        let answer = self.send(stream, path, headers).await?;
+        self.other_place(&answer).map_or(Ok(answer), Err)
+    }
+
+    async fn send(
         &self,
         stream: Stream,
         path: &str,
@@ -150,26 +183,15 @@ impl Client {
             tokio::spawn(connection.with_upgrades());
             sender.send_request(request).await
         };
-        let answer = exchange.await.map_err(|error| no_answer(&error))?;
-        self.other_place(&answer).map_or(Ok(answer), Err)
+        exchange.await.map_err(|error| no_answer(&error))
     }
 
     /// What an answer says that comes from a proxy and not from the server: that it is elsewhere, or gone.
     fn other_place(&self, answer: &Response<Incoming>) -> Option<Problem> {
-        let status = answer.status();
-        // The server's own 503, where it is full, is JSON.
-        let is_json = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind == "application/json");
-        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
-            || (status == StatusCode::SERVICE_UNAVAILABLE && !is_json)
-        {
-            return Some(Problem::new(
-                format!("HTTP {status}: a proxy answers, and does not reach the server behind it"),
-                "look at `systemctl status openstudio-signaling` there, and at the port in the proxy's configuration",
-            ));
+        if let Some(problem) = proxy_problem(answer) {
+            return Some(problem);
         }
+        let status = answer.status();
         let location =
             answer.headers().get(header::LOCATION).filter(|_| status.is_redirection())?;
         let location = String::from_utf8_lossy(location.as_bytes());
@@ -186,21 +208,59 @@ impl Client {
     }
 }
 
-/// Whether the port of a target without TLS is one for TLS.
-pub async fn should_use_tls(target: &Target) -> bool {
-    match connect_tcp(target).await {
-        Ok(stream) => speaks_tls(stream, &target.host).await,
-        Err(_) => false,
-    }
+/// A connection to a target that has TLS, by a step that says what the certificate is worth.
+pub async fn tls(target: &Target, report: &mut Report) -> Option<(Client, Stream)> {
+    let connect = async {
+        let client = Client::new(target.clone())?;
+        let stream = client.connect().await?;
+        Ok((client.certificate(&stream), (client, stream)))
+    };
+    report.step("tls", "answer to the TLS handshake", connect).await
 }
 
-async fn connect_tcp(target: &Target) -> Result<TcpStream, Problem> {
+/// What an answer says where a proxy does not reach the server behind it. The server's own problems are JSON.
+pub fn proxy_problem(answer: &Response<Incoming>) -> Option<Problem> {
+    let status = answer.status();
+    if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+        || (status == StatusCode::SERVICE_UNAVAILABLE && !is_json(answer))
+    {
+        return Some(Problem::new(
+            format!("HTTP {status}: a proxy answers, and does not reach the server behind it"),
+            "look at `systemctl status openstudio-signaling` there, and at the port in the proxy's configuration",
+        ));
+    }
+    None
+}
+
+/// Whether an answer is the server's own, and not a page for people.
+pub fn is_json(answer: &Response<Incoming>) -> bool {
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+}
+
+/// The body of an answer, or nothing where it is too large or breaks off.
+pub async fn body(answer: Response<Incoming>) -> Bytes {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+    body.map(|body| body.to_bytes()).unwrap_or_default()
+}
+
+/// Whether the port of a target without TLS is one for TLS.
+pub async fn should_use_tls(target: &Target) -> bool {
+    let probe = async {
+        match connect_tcp(target, CLOSED).await {
+            Ok(stream) => speaks_tls(stream, &target.host).await,
+            Err(_) => false,
+        }
+    };
+    timeout(PROBE, probe).await == Ok(true)
+}
+
+async fn connect_tcp(target: &Target, closed: &str) -> Result<TcpStream, Problem> {
     let Target { host, port, .. } = target;
     let place = format!("{host}:{port}");
     let stream = connect_to(host, *port).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Problem::new(
             format!("nothing listens on {place} ({error})"),
-            "another port? `openstudio-signaling check ws://localhost:PORT/`. TLS? `openstudio-signaling check wss://NAME/`. Not running? `systemctl start openstudio-signaling`. Why not? `journalctl -u 'openstudio-signaling*' -n 20`",
+            closed,
         ),
         _ => Problem::new(
             format!("cannot reach {place} ({error})"),

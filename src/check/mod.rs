@@ -4,12 +4,14 @@
 
 pub mod call;
 pub mod connect;
+pub mod listen;
 pub mod listening;
 pub mod pages;
 pub mod player;
 pub mod report;
 pub mod roundtrip;
 pub mod steps;
+pub mod stream;
 pub mod trust;
 pub mod url;
 pub mod watch;

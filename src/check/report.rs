@@ -56,7 +56,8 @@ impl<T: Into<String>> From<T> for Finding {
 struct Line<'a> {
     step: &'a str,
     ok: bool,
-    ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<f64>,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'a str>,
@@ -84,6 +85,11 @@ impl Report {
     /// Whether lines are JSON.
     pub fn json(&self) -> bool {
         self.json
+    }
+
+    /// How long a step may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Whether there is a terminal on which a line can replace the one before.
@@ -145,7 +151,24 @@ impl Report {
         took: Duration,
         result: &Result<Finding, Problem>,
     ) -> io::Result<()> {
-        let ms = (took.as_secs_f64() * 100_000.0).round() / 100.0;
+        self.write(step, Some((took.as_secs_f64() * 100_000.0).round() / 100.0), result)
+    }
+
+    /// Prints the line of what has been found beside the steps, and took no time of its own.
+    ///
+    /// # Errors
+    ///
+    /// When nobody reads it.
+    pub fn found(&mut self, name: &str, result: &Result<Finding, Problem>) -> io::Result<()> {
+        self.write(name, None, result)
+    }
+
+    fn write(
+        &mut self,
+        step: &str,
+        ms: Option<f64>,
+        result: &Result<Finding, Problem>,
+    ) -> io::Result<()> {
         let line = if self.json {
             let (detail, warning, fix) = match result {
                 Ok(finding) => (&finding.detail, finding.warning.as_deref(), None),
@@ -154,12 +177,11 @@ impl Report {
             let line = Line { step, ok: result.is_ok(), ms, detail, warning, fix };
             serde_json::to_string(&line).expect("plain data can be written")
         } else {
+            let took = ms.map(|ms| format!(", in {ms} ms")).unwrap_or_default();
             match result {
-                Ok(Finding { detail, warning: None }) => {
-                    format!("✓ {step:<10} {detail}, in {ms} ms")
-                }
+                Ok(Finding { detail, warning: None }) => format!("✓ {step:<10} {detail}{took}"),
                 Ok(Finding { detail, warning: Some(warning) }) => {
-                    format!("! {step:<10} {detail}, in {ms} ms; {warning}")
+                    format!("! {step:<10} {detail}{took}; {warning}")
                 }
                 Err(problem) => format!("✗ {step:<10} {}; {}", problem.what, problem.fix),
             }

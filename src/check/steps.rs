@@ -12,7 +12,8 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::check::call::call;
-use crate::check::connect::{Client, Stream, should_use_tls};
+use crate::check::connect::{Client, Stream, should_use_tls, tls};
+use crate::check::listen::{Listen, listen};
 use crate::check::report::{Finding, Problem, Report};
 use crate::check::url::Target;
 use crate::check::watch::{Watch, watch};
@@ -22,9 +23,6 @@ use crate::wire::reply::WELCOME;
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// How long a port that does not answer as it should may take to show that it is one for TLS.
-const PROBE: Duration = Duration::from_secs(1);
 
 /// What to check, and how.
 #[derive(Clone, Debug)]
@@ -40,6 +38,8 @@ pub struct Options {
     invite: Option<String>,
     /// How to go on pinging, if at all.
     watch: Option<Watch>,
+    /// How to listen to the programme, instead of all else.
+    listen: Option<Listen>,
 }
 
 impl Options {
@@ -55,6 +55,7 @@ impl Options {
             interval: seconds(matches, "interval", 0.2..=3600.0)?,
             count: count(matches)?,
         };
+        let listen = Listen { time: seconds(matches, "seconds", 2.0..=3600.0)? };
         Ok(Self {
             target: Target::parse(&url)?,
             timeout: seconds(matches, "timeout", 0.1..=3600.0)?,
@@ -63,6 +64,7 @@ impl Options {
             call: matches.get_flag("call"),
             invite: matches.get_one::<String>("invite").map(|text| token(text).to_owned()),
             watch: matches.get_flag("watch").then_some(watch),
+            listen: matches.get_flag("listen").then_some(listen),
         })
     }
 }
@@ -119,6 +121,9 @@ async fn steps(options: &Options, report: &mut Report) -> Option<bool> {
     if options.ready {
         return ready(&options.target, report).await;
     }
+    if let Some(listening) = &options.listen {
+        return listen(&options.target, listening, report).await;
+    }
     let client = reach(&options.target, report).await?;
     let open = async { Ok(("HTTP 101, WebSocket open".into(), client.open().await?)) };
     let mut held = Some(report.step("handshake", "answer", open).await?);
@@ -172,19 +177,14 @@ async fn talk(
 /// The way to a server that answers health checks.
 async fn reach(target: &Target, report: &mut Report) -> Option<Client> {
     if target.tls {
-        let connect = async {
-            let client = Client::new(target.clone())?;
-            let stream = client.connect().await?;
-            Ok((client.certificate(&stream), (client, stream)))
-        };
-        let (client, stream) = report.step("tls", "answer to the TLS handshake", connect).await?;
+        let (client, stream) = tls(target, report).await?;
         let health = async { Ok((health(&client, stream).await?, ())) };
         report.step("health", "answer", health).await?;
         return Some(client);
     }
     let start = Instant::now();
     let mut result = report.bounded("answer", plain_health(target)).await;
-    if result.is_err() && timeout(PROBE, should_use_tls(target)).await == Ok(true) {
+    if result.is_err() && should_use_tls(target).await {
         let fix = format!("`openstudio-signaling check {}`", target.with_tls(true));
         result = Err(Problem::new("this port speaks TLS", fix));
     }

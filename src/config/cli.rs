@@ -117,6 +117,17 @@ fn check_command() -> Command {
         .arg(flag("ready").conflicts_with_all(["call", "watch"]).help(
             "Send one request for /ready, and open no WebSocket: for health checks that run every minute",
         ))
+        .arg(flag("listen").conflicts_with_all(["ready", "call", "watch"]).help(
+            "Listen to the programme for --seconds instead of the other steps, as a player does: at /stream/live.opus, \
+             or at the path of the URL, such as http://HOST:8000/live.ogg of Icecast. Print how far behind a player is, \
+             how often it had nothing to play, and how much of the programme was silence",
+        ))
+        .arg(
+            number("seconds", "SECONDS")
+                .default_value("10")
+                .requires("listen")
+                .help("How long --listen listens, 2 to 3600. Ctrl-C ends it earlier"),
+        )
         .arg(flag("call").help(
             "Let two test peers meet in a room of their own, relay an offer, an answer and candidates between \
              them, and count the ICE servers that they get",
@@ -148,11 +159,15 @@ fn check_command() -> Command {
         .arg(
             number("timeout", "SECONDS")
                 .default_value("5")
-                .help("How long each step and each ping may take, 0.1 to 3600"),
+                .help(
+                    "How long each step and each ping may take, and how long --listen waits for more audio, 0.1 to \
+                     3600",
+                ),
         )
         .arg(flag("json").help("Print one JSON object a line: each step, each ping, the summary"))
         .after_help(
-            "Exit status: 0 when every step worked and no ping was lost, 1 when not, 2 when the command line is invalid.",
+            "Exit status: 0 when every step worked, no ping was lost, and the programme had no gap and was not all \
+             silence, 1 when not, 2 when the command line is invalid.",
         )
 }
 

@@ -18,6 +18,7 @@ mod invite_command;
 mod invites;
 mod keys;
 mod limits;
+mod listen;
 mod listeners;
 mod logs;
 mod messages;
