@@ -4,7 +4,7 @@
 //! fuzzer: a test replays the corpus through it.
 
 use openstudio_signaling::wire::codes::CloseCode;
-use openstudio_signaling::wire::decoder::{Decoder, Received};
+use openstudio_signaling::wire::decoder::{Bound, Decoder, Received};
 use openstudio_signaling::wire::frame::{Opcode, encode};
 use openstudio_signaling::wire::head::Endpoint;
 
@@ -42,7 +42,27 @@ pub fn check(data: &[u8]) {
         assert!(length(message) <= limit.max(125), "{message:?} is over the limit of {limit}");
     }
     hand_over(stream, usize::from(*seed) % (stream.len() + 1), endpoint, limit, &expected);
+    skip(stream, *seed, endpoint, limit, &expected);
     round_trip(stream, endpoint, *seed);
+}
+
+/// Where large messages are skipped, all else is as it was, up to the first of them at least.
+fn skip(stream: &[u8], seed: u8, endpoint: Endpoint, limit: usize, expected: &Outcome) {
+    let skipping = || {
+        let mut decoder = Decoder::new(endpoint, 0);
+        decoder.bound_messages(Bound::Skip(limit));
+        decoder
+    };
+    let outcome = decode(&mut skipping(), [stream]);
+    assert_eq!(outcome, decode(&mut skipping(), pieces(stream, seed)));
+    assert_ne!(outcome.1, Some(CloseCode::TOO_BIG));
+    assert!(outcome.0.starts_with(&expected.0), "{outcome:?}");
+    if expected.1 != Some(CloseCode::TOO_BIG) {
+        assert_eq!(outcome, *expected);
+    }
+    for message in &outcome.0 {
+        assert!(length(message) <= limit.max(125), "{message:?} is over the limit of {limit}");
+    }
 }
 
 /// One decoder stops anywhere, and another one goes on where it stood.
@@ -110,6 +130,7 @@ fn owned(received: Received<'_>) -> Received<'static> {
         Received::Binary(bytes) => Received::Binary(bytes.into_owned().into()),
         Received::Ping(bytes) => Received::Ping(bytes.into_owned().into()),
         Received::Pong => Received::Pong,
+        Received::Skipped => Received::Skipped,
         Received::Close(code) => Received::Close(code),
     }
 }
@@ -118,7 +139,7 @@ fn length(received: &Received<'_>) -> usize {
     match received {
         Received::Text(text) => text.len(),
         Received::Binary(bytes) | Received::Ping(bytes) => bytes.len(),
-        Received::Pong | Received::Close(_) => 0,
+        Received::Pong | Received::Skipped | Received::Close(_) => 0,
     }
 }
 

@@ -178,7 +178,7 @@ impl WebSocket {
             Received::Text(text) => Said::Text(text.into_owned()),
             Received::Ping(payload) => Said::Ping(payload.into_owned()),
             Received::Close(code) => Said::Close(code),
-            Received::Binary(_) | Received::Pong => Said::Nothing,
+            Received::Binary(_) | Received::Skipped | Received::Pong => Said::Nothing,
         });
         self.unread = input.to_vec();
         Ok(said)

@@ -13,7 +13,7 @@ use crate::config::icecast::{Archive, Icecast};
 use crate::programme::account::Account;
 use crate::programme::air::Air;
 use crate::programme::news::{Busy, Heard, Owner};
-use crate::wire::ids::{ClientId, Identity, PeerId};
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 
 /// The shared handle.
 #[derive(Clone, Debug)]
@@ -30,8 +30,19 @@ struct Inner {
     /// Told when something has changed, and when something is recorded.
     changed: Notify,
     recorded: Notify,
-    /// Since when somebody is on air, in ms since 1970. Written by whoever feeds Icecast, for those who show it.
-    since: watch::Sender<Option<u64>>,
+    /// Written by whoever feeds Icecast, for those who show it, or wait for its end.
+    shown: watch::Sender<Option<Shown>>,
+}
+
+/// A programme, for those who do not hear it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it comes from.
+    pub room: RoomId,
+    /// Since when it is on air.
+    since: Instant,
+    /// The same in ms since 1970.
+    pub since_unix: u64,
 }
 
 /// Since when somebody is on air, and where.
@@ -55,7 +66,7 @@ impl OnAir {
                 air,
                 changed: Notify::new(),
                 recorded: Notify::new(),
-                since: watch::Sender::new(None),
+                shown: watch::Sender::new(None),
             }),
         }
     }
@@ -101,24 +112,23 @@ impl OnAir {
 
     /// Since when somebody is on air, and where.
     pub fn standing(&self) -> Option<Standing> {
-        let elapsed = self.air().on_air()?.1.elapsed();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = now.saturating_sub(elapsed).as_millis() as u64;
+        let since = unix_ms(self.air().on_air()?.1);
         Some(Standing { since, mount: self.inner.icecast.as_ref()?.url.mount.clone() })
     }
 
-    /// Since when somebody is on air, in ms since 1970, and each change of that.
-    pub fn follow(&self) -> watch::Receiver<Option<u64>> {
-        self.inner.since.subscribe()
+    /// The programme that there is, and each change of that.
+    pub fn follow(&self) -> watch::Receiver<Option<Shown>> {
+        self.inner.shown.subscribe()
     }
 
-    /// Shows those who follow it whether somebody is on air.
+    /// Shows those who follow it the programme that there is.
     pub fn publish(&self) {
-        let is_on_air = self.air().on_air().is_some();
-        self.inner.since.send_if_modified(|since| {
-            let changes = since.is_some() != is_on_air;
+        let now = self.air().on_air().map(|(owner, since)| (owner.room.clone(), since));
+        self.inner.shown.send_if_modified(|shown| {
+            let before = shown.as_ref().map(|shown| (&shown.room, shown.since));
+            let changes = before != now.as_ref().map(|(room, since)| (room, *since));
             if changes {
-                *since = self.standing().map(|standing| standing.since);
+                *shown = now.map(|(room, since)| Shown { room, since, since_unix: unix_ms(since) });
             }
             changes
         });
@@ -154,4 +164,10 @@ impl OnAir {
         self.inner.changed.notify_one();
         result
     }
+}
+
+/// A moment in ms since 1970.
+fn unix_ms(moment: Instant) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(moment.elapsed()).as_millis() as u64
 }

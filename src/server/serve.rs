@@ -264,7 +264,7 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
             if changed.is_err() {
                 return;
             }
-            let since = *on_air.borrow_and_update();
+            let since = on_air.borrow_and_update().as_ref().map(|shown| shown.since_unix);
             notifier.status(&serving(*clients.borrow_and_update(), since));
             sleep(STATUS_PAUSE).await;
         }
@@ -280,8 +280,11 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
 /// Ends rooms when they have reached their age, and what is kept for those who have gone when its time is over.
 async fn end_what_is_over(state: Arc<State>) {
     let ttl = state.studio.config.room_ttl.unwrap_or_default();
+    let mut on_air = state.studio.on_air.follow();
     loop {
-        let (old, next) = state.studio.hub.expire(Instant::now());
+        // The room of a programme ends with it: who is on air can't be sent away without a word to listeners.
+        let room = on_air.borrow_and_update().as_ref().map(|shown| shown.room.clone());
+        let (old, next) = state.studio.hub.expire(Instant::now(), room.as_ref());
         for room_id in old {
             state.studio.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
         }
@@ -294,6 +297,7 @@ async fn end_what_is_over(state: Arc<State>) {
         tokio::select! {
             () = state.shutdown.reached(Phase::Draining) => return,
             () = state.studio.hub.ends_earlier() => {}
+            _ = on_air.changed() => {}
             () = next => {}
         }
     }

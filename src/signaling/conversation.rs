@@ -14,6 +14,7 @@ use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::metrics::Metrics;
+use crate::wire::decoder::Bound;
 use crate::wire::frame::{Opcode, encode};
 use crate::wire::ids::{ClientId, Identity};
 use crate::wire::reply::{self, ServerMessage};
@@ -25,6 +26,8 @@ pub enum Message<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
+    /// One that was too large, and was skipped.
+    Skipped,
 }
 
 /// Who is behind a handshake.
@@ -88,9 +91,9 @@ pub trait Conversation: Send + 'static {
         self.outbox().is_some_and(Outbox::is_to_yield)
     }
 
-    /// How large a message of the client may be, in bytes, where it is `usual` for others. Asked after each message.
-    fn most_bytes(&self, usual: usize) -> usize {
-        usual
+    /// How large a message of the client may be, where it is `usual` bytes for others. Asked after each message.
+    fn bound(&self, usual: usize) -> Bound {
+        Bound::End(usual)
     }
 
     /// The client goes like this: nothing more is heard or said. `unsent` are the messages that it did not get.
@@ -147,6 +150,8 @@ impl<'a> Replies<'a> {
         let (opcode, payload) = match message {
             Message::Text(text) => (Opcode::Text, text.as_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
+            // There is nothing of it.
+            Message::Skipped => return,
         };
         encode(&mut self.out.frames, opcode, payload, None);
         *self.count += 1;

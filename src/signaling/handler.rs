@@ -20,10 +20,12 @@ use crate::telemetry::events::Event;
 use crate::telemetry::level::Level;
 use crate::telemetry::metrics::Relay;
 use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::decoder::Bound;
 use crate::wire::reply::{ServerMessage, WELCOME};
 use crate::wire::request::{Envelope, MessageType};
 
-/// The largest message of the one on air, in bytes: three minutes at 128 kbps, of a page that was blocked.
+/// The largest message of the one on air, in bytes: three minutes at 128 kbps, of a page that was blocked. A larger one is
+/// skipped: an end of the connection would be worse for listeners.
 const MOST_PIECE: usize = 4 * 1024 * 1024;
 
 /// What a client says and hears.
@@ -56,6 +58,10 @@ impl Conversation for Signaling {
         let text = match message {
             Message::Text(text) => Some(text),
             Message::Binary(bytes) => std::str::from_utf8(bytes).ok(),
+            Message::Skipped => {
+                self.client.lose_chunk();
+                return News::default();
+            }
         };
         let parsed = text.and_then(|text| Some((text, Envelope::parse(text)?)));
         let Some((text, envelope)) = parsed else {
@@ -120,8 +126,11 @@ impl Conversation for Signaling {
         }
     }
 
-    fn most_bytes(&self, usual: usize) -> usize {
-        if self.client.is_streaming() { usual.max(MOST_PIECE) } else { usual }
+    fn bound(&self, usual: usize) -> Bound {
+        match self.client.is_streaming() {
+            true => Bound::Skip(usual.max(MOST_PIECE)),
+            false => Bound::End(usual),
+        }
     }
 
     fn leave(&mut self, parting: Parting, unsent: Vec<u8>) {

@@ -272,10 +272,10 @@ impl Hub {
         self.inner.roles.notify_one();
     }
 
-    /// Ends rooms that are too old, and what was kept for long enough, and tells who is in the rooms. Returns which rooms
+    /// Ends rooms that are too old, but not the one that is on air, and what was kept for long enough, and tells who is in the rooms. Returns which rooms
     /// these were, and when the next thing ends.
-    pub fn expire(&self, now: Instant) -> (Vec<RoomId>, Option<Instant>) {
-        let Expired { rooms, after, next } = self.registry().expire(now);
+    pub fn expire(&self, now: Instant, on_air: Option<&RoomId>) -> (Vec<RoomId>, Option<Instant>) {
+        let Expired { rooms, after, next } = self.registry().expire(now, on_air);
         if !(rooms.is_empty() && after.left.is_empty()) {
             self.inner.roles.notify_one();
         }

@@ -117,16 +117,20 @@ impl Rooms {
         if was_used { After::Ended } else { After::EndedUnused }
     }
 
-    /// The oldest room, where it is too old at `now`.
-    pub fn too_old(&self, now: Instant) -> Option<RoomId> {
-        let (_, id) = self.ages.first_key_value()?;
-        self.next_end().filter(|end| *end <= now).map(|_| id.clone())
+    /// The oldest room, where it is too old at `now`; `spared` is none.
+    pub fn too_old(&self, now: Instant, spared: Option<&RoomId>) -> Option<RoomId> {
+        let (since, id) = self.oldest(spared)?;
+        self.end_of(since).filter(|end| *end <= now).map(|_| id.clone())
     }
 
-    /// When the oldest room ends.
-    pub fn next_end(&self) -> Option<Instant> {
-        let ((since, _), _) = self.ages.first_key_value()?;
-        self.ttl.map(|ttl| *since + ttl)
+    /// When the oldest room ends, but for `spared`.
+    pub fn next_end(&self, spared: Option<&RoomId>) -> Option<Instant> {
+        self.end_of(self.oldest(spared)?.0)
+    }
+
+    fn oldest(&self, spared: Option<&RoomId>) -> Option<(Instant, &RoomId)> {
+        let ((since, _), id) = self.ages.iter().find(|(_, id)| Some(*id) != spared)?;
+        Some((*since, id))
     }
 
     /// When a room ends that was made at `since`.
@@ -176,10 +180,12 @@ mod tests {
         rooms.enter(peer(1), &young, Role::Host, Begin::Now(start + SECOND));
         // Made later, in the place of one that was there before.
         rooms.enter(peer(2), &old, Role::Host, Begin::Again(start));
-        assert_eq!(rooms.next_end(), Some(start + 60 * SECOND));
-        assert_eq!(rooms.too_old(start + 59 * SECOND), None);
-        assert_eq!(rooms.too_old(start + 60 * SECOND), Some(old.clone()));
+        assert_eq!(rooms.next_end(None), Some(start + 60 * SECOND));
+        assert_eq!(rooms.too_old(start + 59 * SECOND, None), None);
+        assert_eq!(rooms.too_old(start + 60 * SECOND, None), Some(old.clone()));
+        assert_eq!(rooms.too_old(start + 60 * SECOND, Some(&old)), None, "it is on air");
+        assert_eq!(rooms.next_end(Some(&old)), Some(start + 61 * SECOND));
         assert!(rooms.end(&old).is_some());
-        assert_eq!(rooms.next_end(), Some(start + 61 * SECOND));
+        assert_eq!(rooms.next_end(None), Some(start + 61 * SECOND));
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod codes;
 pub mod decoder;
+#[cfg(test)]
+mod decoder_tests;
 pub mod fields;
 pub mod frame;
 pub mod handshake;

@@ -340,7 +340,19 @@ fn pieces_have_bounds_of_their_own() {
     payload.extend(large.as_bytes());
     std::io::Write::write_all(&mut host.stream, &payload).unwrap();
     assert_eq!(host.text(), r#"{"type":"chunk-ack","size":3000000}"#);
-    for _ in 4..500 {
+    // What is too large is skipped, and costs nobody the connection. A message of 4 MiB is not.
+    let most = 4 * 1024 * 1024;
+    for (size, is_read) in [(most, true), (most + 1, false)] {
+        payload[2..10].copy_from_slice(&(size as u64).to_be_bytes());
+        let mut message = payload[..14].to_vec();
+        message.resize(14 + size, b' ');
+        std::io::Write::write_all(&mut host.stream, &message).unwrap();
+        if is_read {
+            assert_eq!(host.text(), error("Invalid JSON", "invalid-json"));
+        }
+        assert!(host.ask(&chunk(b"x")).contains("chunk-ack"));
+    }
+    for _ in 6..500 {
         assert!(host.ask(&chunk(b"x")).contains("chunk-ack"));
     }
     let limit = r#"{"type":"notice","message":"Rate limit exceeded","code":"rate-limit-exceeded"}"#;
@@ -351,6 +363,25 @@ fn pieces_have_bounds_of_their_own() {
     assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
     std::io::Write::write_all(&mut host.stream, &payload[..14]).unwrap();
     assert_eq!(host.close_code(), Some(1009));
+}
+
+#[test]
+fn a_room_on_air_does_not_grow_too_old() {
+    let icecast = Icecast::start();
+    let mut settings = icecast.settings().to_vec();
+    settings.push(("ROOM_TTL_MS", "5000".into()));
+    let (server, mut clock) = start(&settings);
+    let mut host = host(&server, A);
+    let mut other = peer(&server, B);
+    other.ask(r#"{"type":"create-or-join-room","roomId":"other","role":"host"}"#);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    for _ in 0..90 {
+        clock.advance(100);
+    }
+    assert!(other.text().contains("room-expired"));
+    assert!(is_silent(&host.stream), "it is on air");
+    assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    assert!(host.text().contains("room-expired"));
 }
 
 #[test]

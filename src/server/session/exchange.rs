@@ -252,19 +252,15 @@ impl<C: Conversation> Exchange<C> {
             if self.link.frames() != frames {
                 self.heartbeat.hear(now);
             }
+            let mut end = None;
             match next {
                 Ok(None) => return None,
                 Err(code) => return Some(End::Refused(code)),
-                Ok(Some(Received::Text(text))) => {
-                    if let Some(end) = self.message(Message::Text(&text), out) {
-                        return Some(end);
-                    }
-                }
+                Ok(Some(Received::Text(text))) => end = self.message(Message::Text(&text), out),
                 Ok(Some(Received::Binary(bytes))) => {
-                    if let Some(end) = self.message(Message::Binary(&bytes), out) {
-                        return Some(end);
-                    }
+                    end = self.message(Message::Binary(&bytes), out);
                 }
+                Ok(Some(Received::Skipped)) => end = self.message(Message::Skipped, out),
                 Ok(Some(Received::Ping(payload))) => {
                     encode(&mut out.frames, Opcode::Pong, &payload, None)
                 }
@@ -275,8 +271,8 @@ impl<C: Conversation> Exchange<C> {
                 }
                 Ok(Some(Received::Close(code))) => return Some(End::Closed(code)),
             }
-            if input.is_empty() {
-                return None;
+            if end.is_some() || input.is_empty() {
+                return end;
             }
             if self.conversation.is_contesting() || now.elapsed() >= TURN {
                 self.link.keep(input);
@@ -317,7 +313,7 @@ impl<C: Conversation> Exchange<C> {
         let mut replies = Replies::new(out, count, &self.state.studio.metrics);
         let result = talk(&mut self.conversation, &mut replies);
         let Self { state, conversation, link, .. } = self;
-        link.bound_messages(conversation.most_bytes(state.studio.config.max_message_bytes));
+        link.bound_messages(conversation.bound(state.studio.config.max_message_bytes));
         result
     }
 

@@ -14,7 +14,7 @@ use crate::server::session::buffers::{READ, with_scratch};
 use crate::server::session::outcome::{End, Goodbye, Turn};
 use crate::server::session::socket::Socket;
 use crate::wire::codes::CloseCode;
-use crate::wire::decoder::{Decoder, Received};
+use crate::wire::decoder::{Bound, Decoder, Received};
 use crate::wire::frame::{encode_close, messages, rest_of_frame};
 use crate::wire::head::Endpoint;
 
@@ -125,9 +125,9 @@ impl Link {
         std::mem::take(&mut self.unread)
     }
 
-    /// Messages have so many bytes at most from now on.
-    pub fn bound_messages(&mut self, most: usize) {
-        self.decoder.bound_messages(most);
+    /// How large a message may be from now on.
+    pub fn bound_messages(&mut self, bound: Bound) {
+        self.decoder.bound_messages(bound);
     }
 
     /// Counts bytes that were read, when they are decoded.

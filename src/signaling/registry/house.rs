@@ -102,7 +102,7 @@ impl House {
     /// Who leaves a seat within this time.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<PeerId> {
         self.now += time;
-        let left = self.registry.expire(self.now).after.left;
+        let left = self.registry.expire(self.now, None).after.left;
         left.into_iter().map(|left| left.peer).collect()
     }
 

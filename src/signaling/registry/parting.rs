@@ -306,9 +306,13 @@ impl Registry {
     }
 
     /// Ends what is over at `now`: rooms that are too old, seats and roles that were kept for long enough.
-    pub(in crate::signaling) fn expire(&mut self, now: Instant) -> Expired {
+    pub(in crate::signaling) fn expire(
+        &mut self,
+        now: Instant,
+        on_air: Option<&RoomId>,
+    ) -> Expired {
         let mut rooms = Vec::new();
-        while let Some(id) = self.rooms.too_old(now) {
+        while let Some(id) = self.rooms.too_old(now, on_air) {
             let everyone = self.end_for_all(&id);
             rooms.push((id, everyone));
         }
@@ -316,7 +320,7 @@ impl Registry {
         for absence in self.absences.expire(now) {
             after.left.extend(self.leave_kept(&absence, now));
         }
-        let next = self.rooms.next_end().into_iter().chain(self.absences.next_end()).min();
+        let next = self.rooms.next_end(on_air).into_iter().chain(self.absences.next_end()).min();
         Expired { rooms, after, next }
     }
 

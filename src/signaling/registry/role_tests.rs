@@ -20,7 +20,7 @@ fn no_role_is_reserved_beyond_the_age_of_its_room() {
     let back = house.register(1, host.identity);
     assert_eq!(house.role(&back, Role::Guest), Role::Host);
     // The room that it has made is as old as the one that was there.
-    let expired = house.registry.expire(house.now);
+    let expired = house.registry.expire(house.now, None);
     assert_eq!(expired.next, Some(house.now + 30 * SECOND));
     house.part(&back, Parting::Away);
     house.wait(30 * SECOND);

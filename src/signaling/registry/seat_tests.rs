@@ -210,17 +210,17 @@ fn a_room_has_its_limit() {
 fn rooms_end_at_their_age_with_all_that_is_kept_there() {
     let mut house = House::new(RoomLimits { ttl: Some(HOUR), ..RoomLimits::default() });
     let [a, b, c] = [1, 2, 3].map(|number| house.register(number, Identity::random()));
-    assert_eq!(house.registry.expire(house.now).next, None);
+    assert_eq!(house.registry.expire(house.now, None).next, None);
     assert_eq!(house.role(&a, Role::Host), Role::Host);
     assert_eq!(house.role(&b, Role::Guest), Role::Guest);
     let due = house.now + HOUR;
     house.now += HOUR / 2;
     house.registry.create_room(c.peer, RoomId::from("young"), house.now).unwrap();
-    let expired = house.registry.expire(due - SECOND);
+    let expired = house.registry.expire(due - SECOND, None);
     assert_eq!((expired.rooms.len(), expired.next), (0, Some(due)));
     house.now = due - SECOND;
     assert!(house.part(&a, Parting::Broken).unwrap().has_seat);
-    let expired = house.registry.expire(due);
+    let expired = house.registry.expire(due, None);
     assert_eq!((expired.rooms.len(), expired.next), (1, Some(due + HOUR / 2)));
     assert_eq!(house.registry.role_and_room(b.peer), Err(NotInRoom));
     assert_eq!(house.registry.count().seats_kept, 0);
