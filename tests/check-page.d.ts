@@ -51,6 +51,13 @@ interface Tried {
     error?: string;
 }
 
+/** Whether Icecast would take a programme, as /check/icecast has it. */
+interface Air {
+    mount: "free" | "on-air" | "unusable";
+    problem?: string;
+    fix?: string;
+}
+
 /** The manifest, as /api/station has it. */
 interface Station {
     stationId: string;

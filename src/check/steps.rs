@@ -20,9 +20,13 @@ use crate::check::watch::{Watch, watch};
 use crate::check::websocket::{STRANGER, WebSocket};
 use crate::invite::link::token;
 use crate::wire::reply::WELCOME;
+use crate::wire::text::is_printable;
 
 /// How long the server's goodbye is waited for at most: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How much is shown of what a server says, in characters.
+const MOST_SHOWN: usize = 300;
 
 /// What to check, and how.
 #[derive(Clone, Debug)]
@@ -168,6 +172,7 @@ async fn talk(
     if options.call {
         call(client, socket, options.invite.as_deref(), report).await?;
     }
+    icecast(client, report).await?;
     match &options.watch {
         Some(options) => Some(watch(client, held, options, report).await),
         None => Some(true),
@@ -214,6 +219,43 @@ async fn health(client: &Client, stream: Stream) -> Result<Finding, Problem> {
             "another program may have this port (`ss -ltnp` names it), or the proxy does not pass /health on",
         )),
     }
+}
+
+/// Whether Icecast would take a programme, where the server has one and says so.
+async fn icecast(client: &Client, report: &mut Report) -> Option<()> {
+    #[derive(Deserialize)]
+    struct Answer {
+        mount: String,
+        problem: Option<String>,
+        fix: Option<String>,
+    }
+    let start = Instant::now();
+    let ask = async {
+        let (status, body) = client.get(client.connect().await?, "/check/icecast").await?;
+        Ok((status == StatusCode::OK).then(|| serde_json::from_slice::<Answer>(&body)))
+    };
+    let answer = match report.bounded("answer", ask).await {
+        // Without an Icecast, or a check page, there is nothing to tell.
+        Ok(None) => return Some(()),
+        Ok(Some(Ok(answer))) => answer,
+        Ok(Some(Err(_))) => {
+            let problem = Problem::new("the answer at /check/icecast is none", STRANGER);
+            return report.done("icecast", start, Err(problem));
+        }
+        Err(problem) => return report.done("icecast", start, Err(problem)),
+    };
+    let result = match (&*answer.mount, answer.problem, answer.fix) {
+        ("free", ..) => Ok("it answers, takes the password, and has the mount free"),
+        ("on-air", ..) => Ok("it takes the programme that is on air"),
+        (_, Some(problem), Some(fix)) => Err(Problem::new(printable(&problem), printable(&fix))),
+        _ => Err(Problem::new("the answer at /check/icecast is none", STRANGER)),
+    };
+    report.done("icecast", start, result.map(|found| (found.into(), ())))
+}
+
+/// What another machine says, as a terminal may show it.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| is_printable(*c)).take(MOST_SHOWN).collect()
 }
 
 async fn welcome(socket: &mut WebSocket) -> Result<(Finding, ()), Problem> {

@@ -54,6 +54,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of an answer with this status line.
+    pub fn answered(line: &str) -> Self {
+        Self::Answer(shown(line))
+    }
+
     /// Whether nothing is tried again before somebody has changed something.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Password | Self::UnknownHost(_) | Self::Answer(_))
@@ -94,11 +99,15 @@ fn short(value: &str) -> String {
     whole.map(|(_, c)| c).filter(|c| !c.is_control()).collect()
 }
 
+/// By which Icecast knows the source (RFC 7617).
+pub fn credential(Icecast { url, password, .. }: &Icecast) -> String {
+    let password = password.as_ref().map(|password| password.bytes()).unwrap_or_default();
+    STANDARD.encode([url.user.as_bytes(), b":", password].concat())
+}
+
 /// The request by which a source begins. Icecast does not decode chunks, so there are none.
 pub fn request(icecast: &Icecast, about: &About) -> String {
-    let Icecast { url, password, .. } = icecast;
-    let password = password.as_ref().map(|password| password.bytes()).unwrap_or_default();
-    let credential = STANDARD.encode([url.user.as_bytes(), b":", password].concat());
+    let (url, credential) = (&icecast.url, credential(icecast));
     let (mount, host) = (&url.mount, url.authority());
     let mut head = format!(
         "PUT {mount} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: openstudio-signaling/{}\r\n\
@@ -144,12 +153,12 @@ pub fn answer(sent: &[u8], is_over: bool) -> Option<Result<(), Refusal>> {
             } else if !is_over && sent.len() < MOST_ANSWER {
                 return None;
             } else {
-                Err(Refusal::Answer(shown(line)))
+                Err(Refusal::answered(line))
             }
         }
-        Some(_) => Err(Refusal::Answer(shown(line))),
+        Some(_) => Err(Refusal::answered(line)),
         None if sent.is_empty() => Err(closed()),
-        None => Err(Refusal::Answer(shown(line))),
+        None => Err(Refusal::answered(line)),
     })
 }
 

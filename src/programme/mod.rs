@@ -17,6 +17,7 @@ pub mod opus;
 pub mod playout;
 #[cfg(test)]
 mod playout_tests;
+pub mod probe;
 pub mod recording;
 pub mod returning;
 pub mod webm;

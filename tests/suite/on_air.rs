@@ -401,3 +401,55 @@ fn a_page_that_is_back_and_sends_nothing_is_told() {
     assert_eq!(back.text(), off);
     assert_eq!(back.ask(r#"{"type":"start-stream"}"#), STARTED);
 }
+
+#[test]
+fn check_says_whether_icecast_would_take_a_programme() {
+    let answer = |server: &Server| crate::fetch::get(server.port, "/check/icecast");
+    let step = |server: &Server| {
+        let (code, said) = crate::check::check(&format!("localhost:{}", server.port), &[]);
+        let line = said.lines().find(|line| line.contains(" icecast ")).unwrap_or_default();
+        (code, line.to_owned())
+    };
+    let icecast = Icecast::start();
+    let (server, mut clock) = start(&icecast.settings());
+    assert_eq!(answer(&server).body, r#"{"mount":"free"}"#);
+    let (code, line) = step(&server);
+    assert!(
+        code == Some(0) && line.contains("takes the password, and has the mount free"),
+        "{line}"
+    );
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    assert_eq!(answer(&server).body, r#"{"mount":"on-air"}"#);
+    assert!(step(&server).1.contains("takes the programme that is on air"));
+    // To another server, that is another source.
+    let (other, _clock) = start(&icecast.settings());
+    assert!(answer(&other).body.contains(r#""problem":"another source has the mount""#));
+    let (code, line) = step(&other);
+    assert!(code == Some(1) && line.contains("choose another mount in ICECAST_URL"), "{line}");
+    assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    clock.advance(5_000);
+    // Icecast lets go of the mount a moment later.
+    crate::support::wait_until(
+        || {
+            clock.advance(5_000);
+            answer(&server).body.contains("free")
+        },
+        || "the mount is not free".into(),
+    );
+    let [url, _] = icecast.settings();
+    let (wrong, _clock) = start(&[url, ("ICECAST_PASSWORD", "not the one".into())]);
+    assert!(step(&wrong).1.contains("Icecast refuses the password"));
+    let away = ("ICECAST_URL", format!("http://127.0.0.1:{}/live.ogg", free_port()));
+    let (away, _clock) = start(&[away]);
+    assert!(step(&away).1.contains("Icecast does not answer: Connection refused"));
+    // Without an Icecast, and without a check page, nothing is said.
+    let (nothing, _clock) = start(&[]);
+    let mut settings = icecast.settings().to_vec();
+    settings.push(("CHECK_PAGE", "off".into()));
+    let (hidden, _hidden_clock) = start(&settings);
+    for server in [nothing, hidden] {
+        assert_eq!(answer(&server).status, 404);
+        assert_eq!(step(&server), (Some(0), String::new()));
+    }
+}

@@ -6,6 +6,7 @@ pub mod capabilities;
 pub mod check_page;
 pub mod cors;
 pub mod http1;
+pub mod icecast_check;
 pub mod identity_cookie;
 pub mod lent;
 pub mod routes;

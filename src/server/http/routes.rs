@@ -20,6 +20,7 @@ use crate::programme::opus::RATE;
 use crate::server::http::capabilities::capabilities;
 use crate::server::http::check_page::page;
 use crate::server::http::cors::cross_origin;
+use crate::server::http::icecast_check::{LastAnswer, icecast_check};
 use crate::server::http::static_files::files;
 use crate::server::http::stream::{self, stream};
 use crate::server::http::upgrade::{
@@ -43,6 +44,9 @@ const SECURITY_HEADERS: [(&str, &str); 3] = [
 /// On what is true now only: a cache in front would go on saying that a dead server is well (RFC 9111 section
 /// 5.2.2.5).
 pub const NO_STORE: &str = "no-store";
+
+/// Where the check page and `check` learn whether Icecast would take a programme.
+const ICECAST_CHECK: &str = "/check/icecast";
 
 /// Everything that the port answers, with conversations of one kind on its WebSockets.
 pub fn routes<C: Conversation>(
@@ -80,6 +84,19 @@ pub fn routes<C: Conversation>(
     } else {
         warp::any().and_then(nothing).boxed()
     };
+    let icecast_check = match &state.studio.config.icecast {
+        Some(icecast) if state.studio.config.check_page => {
+            paths.push(ICECAST_CHECK.to_owned());
+            let (state, icecast) = (Arc::clone(&state), icecast.clone());
+            let last = LastAnswer::default();
+            let answer = move || {
+                let (state, icecast, last) = (Arc::clone(&state), icecast.clone(), last.clone());
+                async move { Ok::<_, Rejection>(icecast_check(&state, &icecast, &last).await) }
+            };
+            exactly(ICECAST_CHECK).and(read()).and_then(answer).boxed()
+        }
+        _ => warp::any().and_then(nothing).boxed(),
+    };
     // The paths of the routes are not open to upgrades, whatever the method.
     let elsewhere = paths
         .into_iter()
@@ -103,6 +120,8 @@ pub fn routes<C: Conversation>(
         .or(metrics)
         .unify()
         .or(check)
+        .unify()
+        .or(icecast_check)
         .unify()
         .or(elsewhere)
         .unify()
@@ -299,7 +318,8 @@ pub fn error(status: StatusCode, reason: &str) -> Reply {
     json(status, &Error { error: reason })
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+/// An answer in JSON.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     let mut text = Vec::new();
     crate::wire::reply::write(&mut text, body);
     let reply = Response::builder()
