@@ -8,7 +8,7 @@
 // what the page says when something is wrong: the tests in Chromium do.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +18,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const [server, address] = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), 'firefox-'));
 const SECRET = 'a secret that both of them know';
+// Without a sound card, Firefox neither plays nor records.
+const speaker = `unix:${join(scratch, 'speaker')}`;
 
 /**
  * Starts a program, and waits for the line that it has when it is ready.
@@ -59,7 +61,7 @@ class Firefox {
     const lines = Object.entries(preferences).map(([name, value]) => `user_pref("${name}", ${value});\n`);
     writeFileSync(join(scratch, 'user.js'), lines.join(''));
     const command = ['--headless', '--marionette', '--profile', scratch];
-    const line = await start('firefox-esr', command, {}, 'Listening on port ');
+    const line = await start('firefox-esr', command, { PULSE_SERVER: speaker }, 'Listening on port ');
     const firefox = new Firefox();
     firefox.#socket = connect(Number(line.split(' ').pop()), '127.0.0.1');
     firefox.#socket.on('data', (data) => firefox.#hear(data));
@@ -133,18 +135,41 @@ writeFileSync(manifest, JSON.stringify({
   signaling: { url: 'ws://localhost:3000/' },
   ice: { stun: [`stun:${address}`], turn: [{ urls: [`turn:${address}`] }] },
 }));
+const web = join(scratch, 'web');
+mkdirSync(web);
+writeFileSync(join(web, 'index.html'), '<!doctype html><title>A studio</title>');
+// Icecast gives up root, and takes its scratch directory with it; its burst is Debian's.
+const icecast = join(scratch, 'icecast.xml');
+writeFileSync(icecast, `<icecast><limits><burst-size>65535</burst-size></limits>
+  <authentication><source-password>${SECRET}</source-password><admin-user>admin</admin-user>
+  <admin-password>x</admin-password></authentication><hostname>localhost</hostname>
+  <listen-socket><port>8000</port><bind-address>127.0.0.1</bind-address></listen-socket>
+  <paths><basedir>${scratch}</basedir><logdir>${scratch}</logdir><webroot>/usr/share/icecast2/web</webroot>
+  <adminroot>/usr/share/icecast2/admin</adminroot></paths><logging><errorlog>-</errorlog><accesslog>-</accesslog>
+  <loglevel>3</loglevel></logging>
+  <security><changeowner><user>nobody</user><group>nogroup</group></changeowner></security></icecast>`);
 await Promise.all([
   start('turnserver', ['-n', '--no-tls', '--no-dtls', '--no-cli', '--log-file=stdout', '--simple-log', '--verbose',
     `--listening-ip=${address}`, `--relay-ip=${address}`, `--userdb=${join(scratch, 'coturn.db')}`,
     `--pidfile=${join(scratch, 'coturn.pid')}`, '--realm=studio.example', '--use-auth-secret',
     `--static-auth-secret=${SECRET}`], {}, `UDP listener opened on: ${address}:3478`),
-  start(server, [], { STATION_MANIFEST: manifest, TURN_SECRET: SECRET, PORT: '3000' }, ' started: '),
+  start('pulseaudio', ['-n', '-v', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--log-target=stderr',
+    '--load=module-null-sink', `--load=module-native-protocol-unix auth-anonymous=1 socket=${speaker.slice(5)}`],
+  { XDG_RUNTIME_DIR: scratch }, 'Daemon startup complete'),
+  start('icecast2', ['-c', icecast], {}, 'server started'),
+  start(server, [], {
+    STATION_MANIFEST: manifest, TURN_SECRET: SECRET, PORT: '3000', ON_AIR_ACCESS: 'open', WEB_ROOT: web,
+    ICECAST_URL: 'http://127.0.0.1:8000/live.ogg', ICECAST_PASSWORD: SECRET,
+  }, ' started: '),
 ]);
 const firefox = await Firefox.start({
   'marionette.port': 0,
   // A microphone, and a user who lets the page have it.
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
+  // Nobody clicks before it plays.
+  'media.autoplay.default': 0,
+  'media.autoplay.block-webaudio': false,
 });
 await firefox.tell('WebDriver:Navigate', { url: 'http://localhost:3000/check' });
 
@@ -174,5 +199,37 @@ assert.equal(await firefox.run(script, a, 'guest'), 'room-joined host');
 assert.equal(await firefox.run('return connections[0].at(-1)'), 'close 4010');
 await firefox.tell('WebDriver:Refresh', {});
 assert.equal(await firefox.run(script, c, 'guest'), 'room-created host');
-console.log(`${verdict}\n${servers}\n${await firefox.run('return navigator.userAgent')}`);
+// What it records is heard, by itself in another tab, and there is no gap while the host's page is gone for 13 s.
+const host = (await firefox.tell('WebDriver:GetWindowHandle', {})).value;
+const listener = (await firefox.tell('WebDriver:NewWindow', { type: 'tab' })).handle;
+/** @param {string} handle @param {string} url */
+const open = async (handle, url) => {
+  await firefox.tell('WebDriver:SwitchToWindow', { handle });
+  await firefox.tell('WebDriver:Navigate', { url });
+};
+const [programme, listen] = ['programme.js', 'listen.js'].map((name) => readFileSync(new URL(name, import.meta.url), 'utf8'));
+const page = 'http://localhost:3000/';
+await open(host, page);
+await firefox.run(programme, 'f47ac10b-58cc-4372-a567-0e02b2c3d4dd', 3, true);
+await open(listener, page);
+assert.equal(await firefox.run(listen, '/stream/live.opus'), true);
+/** @param {number} seconds */
+const played = async (seconds) => {
+  await firefox.tell('WebDriver:SwitchToWindow', { handle: listener });
+  for (let tries = 0; tries < 400; tries += 1) {
+    const heard = await firefox.run('return heard()');
+    if (heard.played >= seconds) return heard;
+    await sleep(100);
+  }
+  throw new Error(`it does not go on: ${JSON.stringify(await firefox.run('return heard()'))}`);
+};
+await played(4);
+await open(host, 'about:blank');
+await played(17);
+await open(host, page);
+await firefox.run(programme, 'f47ac10b-58cc-4372-a567-0e02b2c3d4ee', 6, false);
+const heard = await played(20);
+assert.deepEqual(heard.events.slice(heard.events.indexOf('playing')), ['playing'], JSON.stringify(heard));
+assert(heard.stalled < 0.5, JSON.stringify(heard));
+console.log(`${JSON.stringify(heard)}\n${verdict}\n${servers}\n${await firefox.run('return navigator.userAgent')}`);
 process.exit();

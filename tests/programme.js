@@ -1,6 +1,7 @@
 // In a page of the server: goes on air as the studio does, with a tone of 440 Hz from a bus of its own, a piece a second,
-// for as many pieces as the second argument says. Gives what it has heard. The first argument is the peer's id.
-const [peerId, pieces] = arguments;
+// for as many pieces as the second argument says; then it stops, or goes on where the third one is true. Gives what it has
+// heard. The first argument is the peer's id.
+const [peerId, pieces, goesOn] = arguments;
 return (async () => {
   const context = new AudioContext({ sampleRate: 48000 });
   await context.resume();
@@ -13,16 +14,18 @@ return (async () => {
   const socket = new WebSocket(location.origin.replace('http', 'ws'));
   const send = (message) => socket.send(JSON.stringify(message));
   let sent = 0;
+  let done;
   recorder.ondataavailable = async ({ data }) => {
     const bytes = new Uint8Array(await data.arrayBuffer());
     send({ type: 'stream-chunk', chunk: btoa(String.fromCharCode(...bytes)) });
     sent += 1;
-    if (sent === pieces) {
-      recorder.stop();
-      send({ type: 'stop-stream' });
-    }
+    if (sent !== pieces) return;
+    if (goesOn) return done(heard);
+    recorder.stop();
+    send({ type: 'stop-stream' });
   };
   return new Promise((resolve) => {
+    done = resolve;
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       heard.push(message.type);

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::coturn::Coturn;
+use crate::icecast::Icecast;
 use crate::network::{Upgrade, proxy};
 use crate::process;
 use crate::support::Server;
@@ -272,5 +273,39 @@ fn http_on_a_public_name_is_named() {
         let copied = visit.0.run("return window.copied", Vec::new()).await;
         assert!(copied.as_str().unwrap().contains("(not secure: no microphone)"), "{copied}");
         assert_eq!(visit.blocked().await, json!([]));
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn an_icecast_that_takes_nothing_is_named() {
+    with_browser(async |driver| {
+        let directory = tempfile::tempdir().unwrap();
+        let coturn = Coturn::start(directory.path(), SECRET);
+        let icecast = Icecast::start();
+        let [(_, url), (_, password)] = icecast.settings();
+        let mut settings = [
+            ("ICECAST_URL", url.as_str()),
+            ("ICECAST_PASSWORD", "another one"),
+            ("TURN_SECRET", SECRET),
+        ];
+        let server = serve(directory.path(), coturn.port, &[coturn.port], &settings);
+        let visit = Visit::to(driver, &check_page(server.port), &[]).await;
+        let verdict = visit.verdict().await;
+        assert!(verdict.contains("Icecast does not take the programme."), "{verdict}");
+        assert!(
+            verdict.contains("refuses the password. What helps: set ICECAST_PASSWORD"),
+            "{verdict}"
+        );
+        assert_eq!(visit.text("air").await, "Icecast does not take the programme.");
+        visit.picture("icecast.png", 1280, "light").await;
+        settings[1].1 = password.as_str();
+        let server = serve(directory.path(), coturn.port, &[coturn.port], &settings);
+        visit.0.goto(&check_page(server.port)).await;
+        visit.verdict().await;
+        assert_eq!(
+            visit.text("air").await,
+            "Icecast answers, takes the password, and has the mount free."
+        );
     });
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::coturn::Coturn;
+use crate::coturn::{Coturn, free_port};
 use crate::icecast::Icecast;
 use crate::network::translation;
+use crate::page::Page;
 use crate::process::binary;
 use crate::visit::{Visit, pictures};
 use crate::{SECRET, check_page, serve, station, with_browser};
@@ -144,6 +145,64 @@ fn what_chromium_records_is_heard() {
             volume("bandreject=f=440:width_type=h:w=200,bandreject=f=440:width_type=h:w=200"),
         );
         assert!(tone > -20.0 && rest < tone - 15.0, "{tone} dB, and {rest} dB");
+    });
+}
+
+#[test]
+#[ignore = "drives Chromium"]
+fn who_listens_notices_no_reload_of_the_hosts_page() {
+    with_browser(async |driver| {
+        let directory = tempfile::tempdir().unwrap();
+        // With the burst that Debian's Icecast has, which is what players start with.
+        let icecast = (0..10).find_map(|_| Icecast::try_at(free_port(), 65_535)).unwrap();
+        let [(_, url), (_, password)] = icecast.settings();
+        let settings = [
+            ("ICECAST_URL", url.as_str()),
+            ("ICECAST_PASSWORD", password.as_str()),
+            ("ON_AIR_ACCESS", "open"),
+        ];
+        let server = serve(directory.path(), 9, &[], &settings);
+        let autoplay = ["--autoplay-policy=no-user-gesture-required"];
+        // No page of the server's that plays audio: one without a policy will do.
+        let page = format!("http://localhost:{}/health", server.port);
+        let host = Page::start(driver, "host", &autoplay).await;
+        let listener = Page::start(driver, "listener", &autoplay).await;
+        host.goto(&page).await;
+        listener.goto(&page).await;
+        let go_on_air = async |end: &str, pieces: u8, goes_on: bool| {
+            let id = json!(format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{end}"));
+            let script = include_str!("../programme.js");
+            let said = host.run(script, vec![id, json!(pieces), json!(goes_on)]).await;
+            assert!(!said.as_array().unwrap().contains(&json!("error")), "{said}");
+        };
+        go_on_air("aa", 3, true).await;
+        let listen = include_str!("../listen.js");
+        assert_eq!(listener.run(listen, vec![json!("/stream/live.opus")]).await, true);
+        let played = async |seconds: f64| {
+            let script = "return (async () => {
+                const [seconds] = arguments;
+                for (let tries = 0; heard().played < seconds && tries < 400; tries += 1) {
+                    await new Promise((resolve) => setTimeout(resolve, 100));
+                }
+                return heard();
+            })()";
+            let heard = listener.run(script, vec![json!(seconds)]).await;
+            assert!(heard["played"].as_f64().unwrap() >= seconds, "{heard}");
+            heard
+        };
+        played(4.0).await;
+        // The host's page is gone for 13 s, and is another one then.
+        host.goto("about:blank").await;
+        played(17.0).await;
+        host.goto(&page).await;
+        go_on_air("bb", 6, false).await;
+        let heard = played(20.0).await;
+        let events = heard["events"].as_array().unwrap();
+        assert!(
+            !events.contains(&json!("waiting")) && !events.contains(&json!("error")),
+            "{heard}"
+        );
+        assert!(heard["stalled"].as_f64().unwrap() < 0.5, "{heard}");
     });
 }
 

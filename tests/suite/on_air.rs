@@ -216,7 +216,7 @@ fn an_icecast_that_comes_late_takes_the_programme_by_itself() {
     clock.advance(100);
     let told = host.text();
     assert!(told.contains("Listeners hear nothing") && told.contains("off-air"), "{told}");
-    let icecast = Icecast::try_at(port).expect("the port was free");
+    let icecast = Icecast::try_at(port, 0).expect("the port was free");
     for _ in 0..25 {
         clock.advance(100);
     }

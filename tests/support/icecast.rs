@@ -24,20 +24,20 @@ pub struct Icecast {
 }
 
 impl Icecast {
-    /// On a port that nobody else has taken meanwhile.
+    /// On a port that nobody else has taken meanwhile. A listener gets what comes, and nothing of before.
     pub fn start() -> Self {
-        (0..10).find_map(|_| Self::try_at(free_port())).expect("a free port")
+        (0..10).find_map(|_| Self::try_at(free_port(), 0)).expect("a free port")
     }
 
-    /// On this port, or `None` where somebody else has it.
-    pub fn try_at(port: u16) -> Option<Self> {
+    /// On this port, or `None` where somebody else has it. A listener gets so many bytes of before at once.
+    pub fn try_at(port: u16, burst: u32) -> Option<Self> {
         // Root hands it to somebody else, who has to come to its logs: TMPDIR may be root's own.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         let path = directory.path();
         fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         let logs = path.display();
         let settings = format!(
-            "<icecast><limits><source-timeout>10</source-timeout><burst-size>0</burst-size></limits>
+            "<icecast><limits><source-timeout>10</source-timeout><burst-size>{burst}</burst-size></limits>
             <authentication><source-password>{PASSWORD}</source-password>
             <admin-user>admin</admin-user><admin-password>x</admin-password></authentication>
             <hostname>localhost</hostname>
