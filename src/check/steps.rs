@@ -172,10 +172,11 @@ async fn talk(
     if options.call {
         call(client, socket, options.invite.as_deref(), report).await?;
     }
-    icecast(client, report).await?;
+    let is_well = icecast(client, report).await.is_some();
     match &options.watch {
-        Some(options) => Some(watch(client, held, options, report).await),
-        None => Some(true),
+        // Calls do not need it.
+        Some(options) => Some(watch(client, held, options, report).await && is_well),
+        None => Some(is_well),
     }
 }
 
@@ -239,7 +240,7 @@ async fn icecast(client: &Client, report: &mut Report) -> Option<()> {
         Ok(None) => return Some(()),
         Ok(Some(Ok(answer))) => answer,
         Ok(Some(Err(_))) => {
-            let problem = Problem::new("the answer at /check/icecast is none", STRANGER);
+            let problem = Problem::new("the answer at /check/icecast can't be read", STRANGER);
             return report.done("icecast", start, Err(problem));
         }
         Err(problem) => return report.done("icecast", start, Err(problem)),
@@ -248,7 +249,7 @@ async fn icecast(client: &Client, report: &mut Report) -> Option<()> {
         ("free", ..) => Ok("it answers, takes the password, and has the mount free"),
         ("on-air", ..) => Ok("it takes the programme that is on air"),
         (_, Some(problem), Some(fix)) => Err(Problem::new(printable(&problem), printable(&fix))),
-        _ => Err(Problem::new("the answer at /check/icecast is none", STRANGER)),
+        _ => Err(Problem::new("the answer at /check/icecast can't be read", STRANGER)),
     };
     report.done("icecast", start, result.map(|found| (found.into(), ())))
 }

@@ -40,8 +40,8 @@ pub struct Icecast {
     pub public_url: Option<String>,
     /// Where the programme is kept, if it is.
     pub archive: Option<Archive>,
-    /// How many listen by way of this server at the same time, or `None` for any number.
-    pub max_listeners: Option<u32>,
+    /// How many may listen by way of this server at the same time.
+    pub max_listeners: u32,
 }
 
 /// Where the programme is kept.
@@ -138,7 +138,7 @@ pub fn icecast(parser: &mut Parser) -> Option<Icecast> {
     let hold = parser.time("ICECAST_HOLD_MS");
     let public_url = public_url(parser);
     let archive = archive(parser);
-    let max_listeners = parser.limit("MAX_LISTENERS");
+    let max_listeners = parser.number("MAX_LISTENERS");
     let password = parser.set("ICECAST_PASSWORD").map(|password: String| Secret::new(&password));
     if !parser.is_set("ICECAST_URL") {
         if archive.is_some() {

@@ -241,7 +241,7 @@ pub const SETTINGS: &[Setting] = &[
         "MAX_LISTENERS",
         "100",
         UP_TO_A_MILLION,
-        "Listeners at the same time to whom the service passes Icecast's stream on (0: no limit); further ones get HTTP 503",
+        "Listeners at the same time to whom the service passes Icecast's stream on (0: none, and no /stream); further ones get HTTP 503, and so do more than a quarter from one address",
     ),
     setting(
         "ARCHIVE_DIR",

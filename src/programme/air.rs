@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::programme::account::Account;
-use crate::programme::dead_air::{Change, DeadAir, Sent, TELL, UNHEARD};
+use crate::programme::dead_air::{Change, Sent, TELL, UNHEARD};
 use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::{Busy, Heard, News, Owner, Said, Work};
-use crate::programme::playout::{Outlets, Playout};
+use crate::programme::playout::Outlets;
+use crate::programme::programme::{Link, Programme};
 use crate::programme::recording::Recording;
 use crate::programme::returning::Returning;
 use crate::programme::webm::Reader;
@@ -33,48 +34,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long it waits before it tries Icecast again: the second and every further time.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
-
-/// How it stands with Icecast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    /// Not connected, after so many failures; the next try is due then.
-    Down {
-        failures: usize,
-        next: Instant,
-    },
-    Connecting {
-        failures: usize,
-    },
-    /// Connected; this is when Icecast last took something, or had taken everything.
-    Up {
-        moved: Instant,
-    },
-    /// Icecast has refused it, and nothing is tried.
-    Refused,
-}
-
-/// The programme while there is one.
-#[derive(Debug)]
-struct Programme {
-    owner: Owner,
-    since: Instant,
-    /// Since when its host is away.
-    away: Option<Instant>,
-    /// When it was last asked for, and since when another source has the mount.
-    asked: Instant,
-    in_use: Option<Instant>,
-    /// Whether Icecast has ever taken it.
-    was_taken: bool,
-    /// Whether the host was told since, as `stream-error` and as `error`.
-    is_failed: bool,
-    is_told: bool,
-    /// What came since.
-    sent: Sent,
-    dead_air: DeadAir,
-    reader: Reader,
-    playout: Playout,
-    link: Link,
-}
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -119,25 +78,10 @@ impl Air {
             return Ok(());
         }
         self.returning.forget();
-        let fresh = |owner| Programme {
-            owner,
-            since: now,
-            away: None,
-            asked: now,
-            in_use: None,
-            was_taken: false,
-            is_failed: false,
-            is_told: false,
-            sent: Sent::new(now),
-            dead_air: DeadAir::default(),
-            reader: Reader::default(),
-            playout: Playout::new(now),
-            link: Link::Down { failures: 0, next: now },
-        };
         let Some(programme) = &mut self.programme else {
             self.news.push(News::Began(owner.clone()));
             self.out.recording.renew();
-            self.programme = Some(fresh(owner));
+            self.programme = Some(Programme::new(owner, now));
             return Ok(());
         };
         let held = programme.away.is_some();
@@ -146,8 +90,9 @@ impl Air {
         let is_own = programme.owner.identity == owner.identity;
         if programme.link == Link::Refused {
             self.news.push(News::Began(owner.clone()));
+            programme.playout.end(&mut self.out);
             self.out.recording.renew();
-            *programme = fresh(owner);
+            *programme = Programme::new(owner, now);
             return Ok(());
         }
         if !(is_same || held && (is_own || programme.owner.room == owner.room)) {
@@ -177,7 +122,8 @@ impl Air {
         let Some(programme) = programme.filter(|found| found.away.is_none()) else {
             return Heard::OffAir;
         };
-        if programme.link == Link::Refused {
+        let is_refused = programme.link == Link::Refused;
+        if is_refused && !self.out.recording.is_on() {
             return Heard::Ignored;
         }
         let Some(chunk) = chunk else {
@@ -189,7 +135,7 @@ impl Air {
         let _ = programme.reader.push(chunk, &mut |packet| packets.push(packet.to_vec()));
         programme.sent.note(!packets.is_empty());
         programme.playout.hear(packets.iter().map(Vec::as_slice), now, &mut self.out);
-        Heard::Acknowledged(chunk.len())
+        if is_refused { Heard::Ignored } else { Heard::Acknowledged(chunk.len()) }
     }
 
     /// The client ends its programme, if it has one. Returns whether it had.
@@ -208,6 +154,7 @@ impl Air {
             return;
         }
         if programme.link == Link::Refused {
+            programme.playout.end(&mut self.out);
             self.programme = None;
             return;
         }
@@ -290,15 +237,22 @@ impl Air {
             return Work { next: back, ..Work::default() };
         };
         let peer = programme.owner.peer;
-        if programme.link == Link::Refused {
+        let is_refused = programme.link == Link::Refused;
+        if is_refused && !self.out.recording.is_on() {
             return Work { next: back, ..Work::default() };
         }
         programme.playout.fill(now, &mut self.out);
         let mut work = Work { next: Some(now + TICK), ..Work::default() };
         work.record = programme.playout.is_heard() && self.out.recording.wants_part();
-        match programme.dead_air.watch(programme.playout.quiet()) {
+        if is_refused {
+            // It is recorded all the same.
+            return work;
+        }
+        let is_up = matches!(programme.link, Link::Up { .. });
+        match is_up.then(|| programme.dead_air.watch(programme.playout.quiet())).flatten() {
             Some(Change::Dead) => {
-                let why = programme.sent.silence(programme.away.is_some());
+                let is_filling = programme.playout.is_filling();
+                let why = programme.sent.silence(programme.away.is_some(), is_filling);
                 self.news.push(News::Dead(programme.owner.clone(), why));
             }
             Some(Change::Alive(after)) => {
@@ -306,7 +260,7 @@ impl Air {
             }
             None => {}
         }
-        let is_unheard = programme.away.is_none() && !matches!(programme.link, Link::Up { .. });
+        let is_unheard = programme.away.is_none() && !is_up;
         if is_unheard && now >= programme.asked + TELL && !programme.is_told {
             programme.is_told = true;
             self.said.push((peer, Said::Error(UNHEARD.to_owned())));
@@ -383,7 +337,6 @@ impl Air {
             self.account.refusals += 1;
             self.account
                 .add(now.saturating_duration_since(programme.since), programme.playout.written);
-            programme.playout.end(&mut self.out);
         }
         let is_new = !std::mem::replace(&mut programme.is_failed, true) || is_final;
         let is_there = programme.away.is_none();

@@ -321,6 +321,26 @@ fn a_host_who_sends_nothing_is_told_and_the_log_too() {
 }
 
 #[test]
+fn what_icecast_refuses_is_recorded_all_the_same() {
+    let (start, host) = (Instant::now(), owner(1));
+    let mut air = Air::new(Some(HOLD), Some(u64::MAX));
+    air.start(host.clone(), start).unwrap();
+    air.work(start);
+    air.break_off(Refusal::Password, start);
+    let tone = crate::programme::webm_tests::recording(&[&[0xFC; 320][..]; 50]);
+    assert_eq!(air.hear(host.client, Some(&tone), start), Heard::Ignored);
+    assert!(air.work(start).record);
+    air.record(&About::default());
+    assert!(!air.recording().take().unwrap().is_last);
+    let work = air.work(start + 3 * SECOND);
+    assert!(work.next.is_some() && !work.connect, "it goes on");
+    assert!(!pages(&air.recording().take().unwrap().pages).is_empty(), "with silence");
+    air.lose(host.client, start + 4 * SECOND);
+    let last = air.recording().take().unwrap();
+    assert!(last.is_last && pages(&last.pages).last().unwrap().flags == 4);
+}
+
+#[test]
 fn all_programmes_are_counted() {
     let (start, host) = (Instant::now(), owner(1));
     let mut air = on_air(&host, start);

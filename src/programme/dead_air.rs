@@ -58,15 +58,25 @@ pub(super) const TELL: Duration = Duration::from_secs(10);
 pub struct Sent {
     /// Since when it could be heard.
     since: Instant,
-    is_any: bool,
+    latest: Latest,
+    /// Whether there was ever audio.
     is_audio: bool,
     is_told: bool,
+}
+
+/// What it has sent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Latest {
+    Nothing,
+    /// A piece in which there is no audio.
+    Unreadable,
+    Audio,
 }
 
 impl Sent {
     /// Nothing yet.
     pub fn new(now: Instant) -> Self {
-        Self { since: now, is_any: false, is_audio: false, is_told: false }
+        Self { since: now, latest: Latest::Nothing, is_audio: false, is_told: false }
     }
 
     /// It can be heard from now on.
@@ -76,7 +86,7 @@ impl Sent {
 
     /// A piece has come, with audio in it or without.
     pub fn note(&mut self, has_audio: bool) {
-        self.is_any = true;
+        self.latest = if has_audio { Latest::Audio } else { Latest::Unreadable };
         self.is_audio |= has_audio;
     }
 
@@ -86,15 +96,15 @@ impl Sent {
         if self.is_audio || is_early || std::mem::replace(&mut self.is_told, true) {
             return None;
         }
-        Some(if self.is_any { UNREADABLE } else { UNSENT })
+        Some(if self.latest == Latest::Unreadable { UNREADABLE } else { UNSENT })
     }
 
-    /// Why nothing is heard but silence.
-    pub fn silence(&self, is_away: bool) -> Silence {
-        match (is_away, self.is_any, self.is_audio) {
+    /// Why nothing is heard but silence, where the host is away or not, and audio comes or silence stands in for it.
+    pub fn silence(&self, is_away: bool, is_filling: bool) -> Silence {
+        match (is_away, is_filling, self.latest) {
             (true, ..) => Silence::Away,
-            (_, false, _) => Silence::Nothing,
-            (_, _, false) => Silence::Unreadable,
+            (_, true, Latest::Unreadable) => Silence::Unreadable,
+            (_, true, _) => Silence::Nothing,
             _ => Silence::Quiet,
         }
     }
@@ -149,15 +159,26 @@ mod tests {
         let now = start + TELL;
         let mut sent = Sent::new(start);
         assert_eq!(sent.complaint(now - Duration::from_millis(1)), None);
-        assert_eq!((sent.silence(true), sent.silence(false)), (Silence::Away, Silence::Nothing));
         assert_eq!((sent.complaint(now), sent.complaint(now)), (Some(UNSENT), None));
         let mut sent = Sent::new(start);
         sent.note(false);
-        assert_eq!(sent.silence(false), Silence::Unreadable);
         assert_eq!((sent.complaint(now), sent.complaint(now)), (Some(UNREADABLE), None));
         let mut sent = Sent::new(start);
         sent.note(true);
         sent.note(false);
-        assert_eq!((sent.silence(false), sent.complaint(now)), (Silence::Quiet, None));
+        assert_eq!(sent.complaint(now), None, "it was heard");
+    }
+
+    #[test]
+    fn the_reason_is_that_of_now() {
+        let mut sent = Sent::new(Instant::now());
+        assert_eq!(sent.silence(true, true), Silence::Away);
+        assert_eq!(sent.silence(false, true), Silence::Nothing);
+        sent.note(true);
+        assert_eq!(sent.silence(false, false), Silence::Quiet);
+        // It was heard before, and its page has stopped.
+        assert_eq!(sent.silence(false, true), Silence::Nothing);
+        sent.note(false);
+        assert_eq!(sent.silence(false, true), Silence::Unreadable);
     }
 }

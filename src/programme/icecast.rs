@@ -47,6 +47,8 @@ pub enum Refusal {
     UnknownHost(String),
     /// Another source has the mount.
     MountInUse,
+    /// It has as many clients as it may.
+    Full,
     /// It gave another answer, in its own words.
     Answer(String),
     /// It can't be reached, or does not answer, for this reason.
@@ -72,6 +74,9 @@ impl Refusal {
             }
             Self::UnknownHost(_) => "correct the host in ICECAST_URL",
             Self::MountInUse => "end the other source, or choose another mount in ICECAST_URL",
+            Self::Full => {
+                "raise <clients> in icecast.xml above MAX_LISTENERS, and restart Icecast: each listener is a client, and so is the source"
+            }
             Self::Answer(_) => "look at Icecast's error.log",
             Self::Unreachable(_) => {
                 "start Icecast (systemctl start icecast2), and with the package enable the way to it: systemctl enable --now openstudio-signaling-icecast.socket"
@@ -86,6 +91,7 @@ impl fmt::Display for Refusal {
             Self::Password => f.write_str("Icecast refuses the password"),
             Self::UnknownHost(host) => write!(f, "the host {host} is unknown"),
             Self::MountInUse => f.write_str("another source has the mount"),
+            Self::Full => f.write_str("Icecast has as many clients as it may"),
             Self::Answer(answer) => write!(f, "Icecast answers {answer}"),
             Self::Unreachable(why) => write!(f, "Icecast does not answer: {why}"),
         }
@@ -150,6 +156,8 @@ pub fn answer(sent: &[u8], is_over: bool) -> Option<Result<(), Refusal>> {
                 reason.contains("mountpoint in use") || reason.contains("mountpoint already");
             if is_in_use || reason.contains("in use") {
                 Err(Refusal::MountInUse)
+            } else if reason.contains("connection limit reached") {
+                Err(Refusal::Full)
             } else if !is_over && sent.len() < MOST_ANSWER {
                 return None;
             } else {
@@ -183,7 +191,7 @@ mod tests {
             hold: Duration::ZERO,
             public_url: None,
             archive: None,
-            max_listeners: None,
+            max_listeners: 0,
         }
     }
 
@@ -229,6 +237,8 @@ mod tests {
         assert_eq!(answer(head, false), None, "the reason is still to come");
         let used = [&head[..], b"Mountpoint in use"].concat();
         assert_eq!(answer(&used, false), Some(Err(Refusal::MountInUse)));
+        let clients = [&head[..], b"Icecast connection limit reached"].concat();
+        assert_eq!(answer(&clients, false), Some(Err(Refusal::Full)));
         let full = [&head[..], b"too many sources connected"].concat();
         assert_eq!(answer(&full, true), Some(Err(Refusal::Answer("403 Forbidden".into()))));
         let other = b"HTTP/1.0 500 Internal\r\n\r\n";
@@ -243,6 +253,7 @@ mod tests {
     #[test]
     fn what_is_tried_again_is_what_may_be_over() {
         assert!(!Refusal::Unreachable(String::new()).is_final() && !Refusal::MountInUse.is_final());
+        assert!(!Refusal::Full.is_final(), "until one leaves");
         assert!(Refusal::Password.is_final() && Refusal::Answer(String::new()).is_final());
         assert!(Refusal::UnknownHost(String::new()).is_final());
     }

@@ -100,6 +100,8 @@ fn understand(head: &[u8]) -> Result<Option<(About, usize)>, Silent> {
     match answer.code {
         Some(200) => {}
         Some(404) => return Err(Silent::OffAir),
+        // Of all, or of the mount.
+        Some(403) => return Err(Silent::Unavailable(Refusal::Full)),
         code => return Err(other(code.unwrap_or_default().to_string())),
     }
     let mut content_type = OGG.to_owned();
@@ -139,8 +141,10 @@ mod tests {
     fn a_mount_that_is_not_there_is_nobody_on_air() {
         let no = understand(b"HTTP/1.0 404 File Not Found\r\n\r\nThe file you requested");
         assert_eq!(no, Err(Silent::OffAir));
-        let full = understand(b"HTTP/1.0 503 Too many clients\r\n\r\n");
-        assert_eq!(full, Err(Silent::Unavailable(Refusal::Answer("503".into()))));
+        let full = understand(b"HTTP/1.0 403 Forbidden\r\n\r\nIcecast connection limit reached");
+        assert_eq!(full, Err(Silent::Unavailable(Refusal::Full)));
+        let busy = understand(b"HTTP/1.0 503 Service Unavailable\r\n\r\n");
+        assert_eq!(busy, Err(Silent::Unavailable(Refusal::Answer("503".into()))));
         let other = understand(b"SSH-2.0-OpenSSH_9.2\r\n");
         assert!(matches!(other, Err(Silent::Unavailable(Refusal::Answer(_)))), "{other:?}");
     }

@@ -18,6 +18,7 @@ pub mod playout;
 #[cfg(test)]
 mod playout_tests;
 pub mod probe;
+pub mod programme;
 pub mod recording;
 pub mod returning;
 pub mod webm;

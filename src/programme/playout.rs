@@ -71,7 +71,7 @@ pub struct Playout {
     /// What was not quiet, in bytes and samples.
     heard: (u64, u64),
     /// Samples since anything was heard but silence.
-    quiet: u64,
+    pub(super) quiet: u64,
     /// How much was written.
     pub written: Written,
 }
@@ -104,7 +104,7 @@ impl Playout {
 
     /// How long nothing was heard but silence.
     pub fn quiet(&self) -> Duration {
-        Duration::from_secs(1) * self.quiet as u32 / RATE
+        Duration::from_micros(self.quiet * 1_000_000 / u64::from(RATE))
     }
 
     /// A part of the archive begins.

@@ -231,6 +231,9 @@ fn how_long_it_is_quiet_is_counted() {
     assert_eq!(test.playout.quiet(), Duration::ZERO);
     test.hear(&quiet);
     assert_eq!(test.playout.quiet(), SECOND);
+    // After a day, it is not counted anew.
+    test.playout.quiet = u64::from(u32::MAX) + 1;
+    assert!(test.playout.quiet() > 24 * 3600 * SECOND);
 }
 
 #[test]

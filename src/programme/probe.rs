@@ -60,6 +60,7 @@ fn understand(answer: &[u8]) -> Result<(), Refusal> {
         Some("400" | "404") => Ok(()),
         Some("200") => Err(Refusal::MountInUse),
         Some("401") => Err(Refusal::Password),
+        Some("403") if text.to_ascii_lowercase().contains("connection limit") => Err(Refusal::Full),
         None if answer.is_empty() => {
             Err(Refusal::Unreachable("it closed the connection before it answered".into()))
         }
@@ -79,6 +80,8 @@ mod tests {
         assert_eq!(understand(used), Err(Refusal::MountInUse));
         let wrong = b"HTTP/1.0 401 Authentication Required\r\n\r\n";
         assert_eq!(understand(wrong), Err(Refusal::Password));
+        let full = b"HTTP/1.0 403 Forbidden\r\n\r\nIcecast connection limit reached";
+        assert_eq!(understand(full), Err(Refusal::Full));
         assert!(matches!(understand(b""), Err(Refusal::Unreachable(_))));
         let other = understand(b"HTTP/1.1 502 Bad Gateway\r\n\r\n");
         assert_eq!(other, Err(Refusal::Answer("502 Bad Gateway".into())));

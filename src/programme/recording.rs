@@ -1,9 +1,9 @@
 //! The programme on its way to the archive.
 //!
-//! Owns the parts: each is an Ogg stream of its own, with all that was played since the part before it. It is pure, and
-//! deliberately does not know where they are kept.
+//! Owns the parts: each is an Ogg stream of its own, and nothing that was played is missing between two of them. It is
+//! pure, and deliberately does not know where they are kept.
 
-use std::mem::take;
+use std::collections::VecDeque;
 
 use crate::programme::ogg::Stream;
 use crate::programme::opus::RATE;
@@ -17,6 +17,9 @@ const LONGEST: u64 = 4 * 3600 * RATE as u64;
 /// How much may wait for the disk, in bytes: four minutes at 128 kbps.
 pub(super) const MOST_UNWRITTEN: usize = 4 * 1024 * 1024;
 
+/// How much is played before a disk that has failed is tried again, in samples: a minute.
+pub(super) const AGAIN: u64 = 60 * RATE as u64;
+
 /// What the archive has to write next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
@@ -26,20 +29,32 @@ pub struct Piece {
     pub is_last: bool,
 }
 
+/// How the disk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Disk {
+    /// It takes what comes.
+    #[default]
+    Well,
+    /// It has not taken so much that nothing more is recorded.
+    TooSlow,
+    /// It has failed, and nothing is recorded before it is tried again.
+    Failed,
+}
+
 /// What is recorded.
 #[derive(Debug, Default)]
 pub struct Recording {
     /// The largest part, in bytes; `None` where nothing is recorded.
     largest: Option<u64>,
-    /// The part that is written. There is none before the host is heard.
+    /// The part that is recorded. There is none before the host is heard.
     stream: Option<Stream>,
     /// How much of it there is, in bytes and samples.
     part: (u64, u64),
     /// Samples that were played since the last part ended.
     missed: u64,
-    next: Piece,
-    /// Whether the disk has failed: nothing more is recorded of this programme.
-    has_failed: bool,
+    /// What the disk has not taken; the last one may grow.
+    pieces: VecDeque<Piece>,
+    disk: Disk,
     /// Whether there will be no more programmes.
     is_closed: bool,
 }
@@ -50,15 +65,27 @@ impl Recording {
         Self { largest, ..Self::default() }
     }
 
-    /// A programme begins, and with it everything anew.
+    /// Whether programmes are recorded.
+    pub fn is_on(&self) -> bool {
+        self.largest.is_some()
+    }
+
+    /// A programme begins. A disk that has failed is tried again.
     pub fn renew(&mut self) {
         self.missed = 0;
-        self.has_failed = false;
+        if self.disk == Disk::Failed {
+            self.disk = Disk::Well;
+        }
     }
 
     /// Whether a part is to begin as soon as there is something to hear.
     pub fn wants_part(&self) -> bool {
-        self.largest.is_some() && !self.has_failed && self.stream.is_none() && !self.next.is_last
+        let may_try = match self.disk {
+            Disk::Well => true,
+            Disk::TooSlow => false,
+            Disk::Failed => self.missed >= AGAIN,
+        };
+        self.is_on() && may_try && self.stream.is_none()
     }
 
     /// A part begins with what was played and is not recorded; `recent` are the latest packets.
@@ -67,7 +94,9 @@ impl Recording {
         comments: &[String],
         recent: impl DoubleEndedIterator<Item = &'p (Vec<u8>, u32)>,
     ) {
-        let mut stream = Stream::begin(SERIAL, comments, &mut self.next.pages);
+        self.pieces.push_back(Piece::default());
+        let pages = last(&mut self.pieces);
+        let mut stream = Stream::begin(SERIAL, comments, pages);
         let mut first = Vec::new();
         let mut missed = self.missed;
         for (packet, samples) in recent.rev() {
@@ -79,22 +108,19 @@ impl Recording {
         }
         self.part = (0, 0);
         for (packet, samples) in first.into_iter().rev() {
-            stream.put(packet, samples, &mut self.next.pages);
+            stream.put(packet, samples, pages);
             self.part.1 += u64::from(samples);
         }
-        stream.flush(&mut self.next.pages);
-        self.missed = 0;
+        stream.flush(pages);
+        (self.missed, self.disk) = (0, Disk::Well);
         self.stream = Some(stream);
     }
 
     /// A packet was played.
     pub fn put(&mut self, packet: &[u8], samples: u32) {
-        if self.has_failed {
-            return;
-        }
         match &mut self.stream {
             Some(stream) => {
-                stream.put(packet, samples, &mut self.next.pages);
+                stream.put(packet, samples, last(&mut self.pieces));
                 self.part.0 += packet.len() as u64;
                 self.part.1 += u64::from(samples);
             }
@@ -103,29 +129,39 @@ impl Recording {
     }
 
     /// What was played is to be kept. The part ends where it is large or long enough, with this packet.
-    pub fn flush(&mut self, last: &[u8], samples: u32) {
+    pub fn flush(&mut self, end: &[u8], samples: u32) {
         let Some(stream) = &mut self.stream else { return };
-        stream.flush(&mut self.next.pages);
+        stream.flush(last(&mut self.pieces));
         let (bytes, length) = self.part;
-        if length >= LONGEST || self.largest.is_some_and(|largest| bytes >= largest) {
-            self.end(last, samples);
-        } else if self.next.pages.len() > MOST_UNWRITTEN {
-            self.has_failed = true;
+        if self.pieces.iter().map(|piece| piece.pages.len()).sum::<usize>() > MOST_UNWRITTEN {
+            // The part has no end.
+            (self.stream, self.disk) = (None, Disk::TooSlow);
+        } else if length >= LONGEST || self.largest.is_some_and(|largest| bytes >= largest) {
+            self.end(end, samples);
         }
     }
 
     /// The part ends, if there is one, with this packet.
-    pub fn end(&mut self, last: &[u8], samples: u32) {
+    pub fn end(&mut self, end: &[u8], samples: u32) {
         if let Some(stream) = self.stream.take() {
-            stream.end(last, samples, &mut self.next.pages);
-            self.next.is_last = true;
+            stream.end(end, samples, last(&mut self.pieces));
+            if let Some(piece) = self.pieces.back_mut() {
+                piece.is_last = true;
+            }
         }
     }
 
     /// What is to be written next, if anything is.
     pub fn take(&mut self) -> Option<Piece> {
-        let is_empty = self.next.pages.is_empty() && !self.next.is_last;
-        (!is_empty).then(|| take(&mut self.next))
+        let first = self.pieces.front()?;
+        if first.pages.is_empty() && !first.is_last {
+            return None;
+        }
+        let piece = self.pieces.pop_front();
+        if self.pieces.is_empty() && self.stream.is_some() {
+            self.pieces.push_back(Piece::default());
+        }
+        piece
     }
 
     /// There will be no more programmes.
@@ -135,20 +171,28 @@ impl Recording {
 
     /// Whether there will be no more programmes, and all is taken.
     pub fn is_over(&self) -> bool {
-        self.is_closed && self.next.pages.is_empty() && !self.next.is_last
+        self.is_closed && self.pieces.iter().all(|piece| piece.pages.is_empty() && !piece.is_last)
     }
 
     /// Whether so much waits for the disk that nothing more is recorded.
     pub fn is_too_slow(&self) -> bool {
-        self.has_failed && self.stream.is_some()
+        self.disk == Disk::TooSlow
     }
 
-    /// The disk takes nothing: the part has no end, and nothing more is recorded of this programme.
+    /// The disk takes nothing: the part has no end.
     pub fn fail(&mut self) {
-        self.has_failed = true;
-        self.stream = None;
-        self.next = Piece::default();
+        (self.stream, self.disk) = (None, Disk::Failed);
+        self.missed = 0;
+        self.pieces.clear();
     }
+}
+
+/// Where pages go.
+fn last(pieces: &mut VecDeque<Piece>) -> &mut Vec<u8> {
+    if pieces.back().is_none_or(|piece| piece.is_last) {
+        pieces.push_back(Piece::default());
+    }
+    &mut pieces.back_mut().expect("there is one").pages
 }
 
 #[cfg(test)]
@@ -179,20 +223,23 @@ mod tests {
         recording.begin(&[], recent.iter());
         let piece = recording.take().unwrap();
         assert_eq!((packets(&piece), piece.is_last), (2 + 10, false));
+        assert_eq!(recording.take(), None);
         put(&mut recording, 49);
         assert!(!recording.take().unwrap().is_last);
         put(&mut recording, 1);
-        assert!(!recording.wants_part(), "before its end is written");
-        let piece = recording.take().unwrap();
-        assert!(piece.is_last && pages(&piece.pages).last().unwrap().flags == 4);
         put(&mut recording, 3);
         assert!(recording.wants_part());
         recording.begin(&[], recent.iter());
         recording.end(&[0xFC], 960);
+        // The disk has been busy meanwhile.
+        let piece = recording.take().unwrap();
+        assert!(piece.is_last && pages(&piece.pages).last().unwrap().flags == 4);
         let piece = recording.take().unwrap();
         assert_eq!((packets(&piece), piece.is_last), (2 + 3 + 1, true));
         recording.end(&[0xFC], 960);
         assert_eq!(recording.take(), None, "it ends once");
+        recording.close();
+        assert!(recording.is_over());
     }
 
     #[test]
@@ -207,25 +254,34 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_too_slow_ends_it() {
+    fn a_disk_that_is_too_slow_ends_it_for_a_minute() {
         let mut recording = Recording::new(Some(u64::MAX));
         recording.begin(&[], [].iter());
         while !recording.is_too_slow() {
             put(&mut recording, 50);
         }
-        let waits = recording.take().unwrap().pages.len();
+        // The programme may end before the disk is asked again: the part is not taken for complete.
+        recording.end(&[0xFC], 960);
+        let waits = recording.take().unwrap();
+        assert!(!waits.is_last);
+        let waits = waits.pages.len();
         assert!((MOST_UNWRITTEN..MOST_UNWRITTEN + 32 * 1024).contains(&waits), "{waits}");
+        assert!(recording.is_too_slow() && !recording.wants_part());
         recording.fail();
-        put(&mut recording, 50);
+        put(&mut recording, 60 * 50 - 1);
         assert!(!recording.wants_part() && recording.take().is_none());
-        recording.renew();
+        put(&mut recording, 1);
         assert!(recording.wants_part());
+        recording.begin(&[], [].iter());
+        recording.fail();
+        recording.renew();
+        assert!(recording.wants_part(), "at the next programme");
     }
 
     #[test]
     fn where_nothing_is_recorded_nothing_waits() {
         let mut recording = Recording::new(None);
         put(&mut recording, 1000);
-        assert!(!recording.wants_part() && recording.take().is_none());
+        assert!(!recording.wants_part() && recording.take().is_none() && !recording.is_on());
     }
 }

@@ -37,7 +37,7 @@ fn block(track: u8, packet: &[u8]) -> Vec<u8> {
     element(id::SIMPLE_BLOCK, &[&[0x80 | track, 0, 0, 0x80], packet].concat())
 }
 
-fn recording(packets: &[&[u8]]) -> Vec<u8> {
+pub(super) fn recording(packets: &[&[u8]]) -> Vec<u8> {
     let mut all = header(1, b"A_OPUS");
     for packet in packets {
         all.extend([master(id::CLUSTER), element(0xE7, &[0]), block(1, packet)].concat());

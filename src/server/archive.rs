@@ -18,10 +18,11 @@ use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 
 /// How long the disk has to take the end of a programme when the service stops.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(2);
 
 /// What to do about a disk.
-const FIX: &str = "make room on that disk, or set a smaller ARCHIVE_MAX_BYTES; the next programme is archived again";
+const FIX: &str =
+    "make room on that disk, or set a smaller ARCHIVE_MAX_BYTES; it is tried again in a minute";
 
 /// The files, and the one that is written. Its methods wait for the disk.
 struct Archive {
@@ -40,7 +41,15 @@ pub async fn archive(state: Arc<State>) {
     };
     tokio::select! {
         () = keep(&state) => {}
-        () = too_late => {}
+        () = too_late => {
+            let path = state.studio.on_air.icecast().and_then(|icecast| icecast.archive.as_ref());
+            let path = path.map(|archive| archive.directory.display().to_string());
+            state.studio.journal.log(Event::ArchiveFailed {
+                path: path.unwrap_or_default(),
+                error: "the disk does not take the end of the programme".to_owned(),
+                fix: "look at that disk; the file keeps its name ending in .part",
+            });
+        }
     }
 }
 
@@ -112,9 +121,17 @@ impl Archive {
 
     fn begin(&self) -> io::Result<Part> {
         for Found { path, bytes } in self.shelf.surplus(self.part_bytes)? {
-            std::fs::remove_file(&path)?;
+            let deleted = std::fs::remove_file(&path);
             let (path, max_bytes) = (path.display().to_string(), self.shelf.max_bytes());
-            self.journal.log(Event::ArchiveDeleted { path, bytes, max_bytes });
+            match deleted {
+                Ok(()) => self.journal.log(Event::ArchiveDeleted { path, bytes, max_bytes }),
+                // Somebody else was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let error = error.to_string();
+                    self.journal.log(Event::ArchiveNotDeleted { path, error });
+                }
+            }
         }
         let part = self.shelf.begin(SystemTime::now())?;
         self.journal.log(Event::ArchiveBegun { path: part.path().display().to_string() });

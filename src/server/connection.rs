@@ -88,7 +88,7 @@ async fn speak<S, F>(
             let listener = reply.extensions_mut().remove::<Listener>();
             match listener.and_then(|listener| listener.take()) {
                 Some(heard) => {
-                    // hyper has nothing more to do with it.
+                    // hyper gets no answer: the connection is taken back from it.
                     wants.want(Hearing::new(reply.headers(), heard));
                     pending().await
                 }

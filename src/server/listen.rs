@@ -74,8 +74,8 @@ pub fn clients_for(file_limit: u64) -> usize {
 
 /// How many listeners to the programme there may be where so many clients are carried, and how many clients then: each
 /// listener has two descriptors. They have a half of all at most.
-pub fn listeners_beside(clients: usize, most: Option<u32>) -> (usize, usize) {
-    let listeners = most.map_or(usize::MAX, |most| most as usize).min(clients / 4);
+pub fn listeners_beside(clients: usize, most: u32) -> (usize, usize) {
+    let listeners = (most as usize).min(clients / 4);
     (listeners, clients - 2 * listeners)
 }
 
@@ -105,10 +105,9 @@ mod tests {
 
     #[test]
     fn listeners_leave_clients_a_half() {
-        assert_eq!(listeners_beside(960, Some(100)), (100, 760));
-        assert_eq!(listeners_beside(960, Some(240)), (240, 480));
-        assert_eq!(listeners_beside(960, Some(241)), (240, 480));
-        assert_eq!(listeners_beside(960, None), (240, 480));
-        assert_eq!(listeners_beside(1, Some(100)), (0, 1));
+        assert_eq!(listeners_beside(960, 100), (100, 760));
+        assert_eq!(listeners_beside(960, 240), (240, 480));
+        assert_eq!(listeners_beside(960, 241), (240, 480));
+        assert_eq!(listeners_beside(1, 100), (0, 1));
     }
 }

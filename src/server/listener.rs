@@ -1,9 +1,8 @@
 //! One who listens, from the head of its answer to the end of the connection.
 //!
 //! Owns the way of the audio from Icecast to the listener. The bytes are passed on as they are, without chunks, so that
-//! their sockets are all that there is of it. It deliberately does not know what is played.
+//! only the two sockets carry it. It deliberately does not know what is played.
 
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +19,8 @@ use crate::server::state::State;
 /// The most that is read at a time, in bytes: half a second at 128 kbps, and it is there for each listener.
 const PIECE: usize = 8 * 1024;
 
-/// How long a listener may take nothing. Icecast lets go of one that is half a megabyte behind, half a minute at
-/// 128 kbps.
+/// How long a listener may take nothing, and Icecast may send nothing. Icecast lets go of a listener that is half a
+/// megabyte behind, half a minute at 128 kbps; and of a source that sends nothing for 10 s.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// A listener whose connection hyper still has.
@@ -62,14 +61,17 @@ impl Wanted {
 impl Hearing {
     /// A listener that is told these fields first.
     pub fn new(fields: &HeaderMap, (playing, place): (Playing, ListenerPlace)) -> Self {
-        let mut head = String::from("HTTP/1.1 200 OK\r\n");
+        let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
         for (name, value) in fields {
-            // They are those of Icecast, which are texts, and constants.
-            let value = value.to_str().unwrap_or_default();
-            let _ = write!(head, "{name}: {value}\r\n");
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            // No line break can be in it.
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
         }
-        let _ = write!(head, "date: {}\r\n\r\n", httpdate::fmt_http_date(SystemTime::now()));
-        Self { head: head.into_bytes(), playing, _place: place }
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        head.extend_from_slice(format!("date: {date}\r\n\r\n").as_bytes());
+        Self { head, playing, _place: place }
     }
 
     /// Passes on what Icecast plays, until either side ends, or the service does.
@@ -87,8 +89,8 @@ impl Hearing {
         let mut sent = send(&mut stream, &first).await;
         drop(first);
         while sent {
-            sent = match playing.wire.read(&mut piece).await {
-                Ok(read @ 1..) => send(&mut stream, &piece[..read]).await,
+            sent = match timeout(STALLED, playing.wire.read(&mut piece)).await {
+                Ok(Ok(read @ 1..)) => send(&mut stream, &piece[..read]).await,
                 // Icecast's end is the listener's.
                 _ => false,
             };

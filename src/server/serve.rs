@@ -88,6 +88,11 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         Some(icecast) => listeners_beside(clients_for(file_limit), icecast.max_listeners),
         None => (0, clients_for(file_limit)),
     };
+    if let Some(limit) = serves.map(|icecast| icecast.max_listeners as usize) {
+        if limit > most_listeners {
+            journal.log(Event::ListenerLimitTooHigh { limit, carries: most_listeners });
+        }
+    }
     let limit = config.max_connections.unwrap_or(carries);
     if limit > carries {
         journal.log(Event::LimitTooHigh { limit, carries });

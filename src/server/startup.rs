@@ -78,7 +78,7 @@ fn check_archive(path: &Path, settings: &Settings) -> Result<(), String> {
         let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
         let path = path.display();
         format!(
-            r#"Invalid setting ARCHIVE_DIR="{path}" (from {origin}): {error}; must be a directory that the user of the service can write to; under systemd, name it in a drop-in, too: [Service] ReadWritePaths={path}{hidden}"#
+            r#"Invalid setting ARCHIVE_DIR="{path}" (from {origin}): {error}; must be a directory that the user of the service can write to; under systemd, name it in a drop-in, too: [Service] ReadWritePaths=-{path}{hidden}"#
         )
     })
 }

@@ -59,7 +59,7 @@ impl Conversation for Signaling {
             Message::Text(text) => Some(text),
             Message::Binary(bytes) => std::str::from_utf8(bytes).ok(),
             Message::Skipped => {
-                self.client.lose_chunk();
+                self.skip();
                 return News::default();
             }
         };
@@ -168,6 +168,15 @@ impl Signaling {
             }
             News::default()
         })
+    }
+
+    /// A piece of the programme that was too large is lost.
+    fn skip(&self) {
+        let studio = self.client.studio();
+        studio.metrics.received(Some(MessageType::StreamChunk));
+        let (client_ip, client_id) = self.client.address();
+        studio.journal.log(Event::PieceSkipped { client_ip, client_id, most_bytes: MOST_PIECE });
+        self.client.lose_chunk();
     }
 
     /// A client that is back may send what it could before.

@@ -97,7 +97,7 @@ impl Shelf {
             };
             match opened {
                 Ok(file) => {
-                    // The mask of the service is for what is secret.
+                    // The unit's UMask=0077 would hide the file from other users.
                     file.set_permissions(Permissions::from_mode(MODE))?;
                     return Ok(Part { file, path, complete, bytes: 0 });
                 }
@@ -151,7 +151,7 @@ impl Shelf {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Some(kind) = self.kind(&name) else { continue };
-            // Another process may have taken it away meanwhile; a link is nobody's file.
+            // Another process may have taken it away meanwhile. Symbolic links are not counted, and not deleted.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((kind, Found { path: entry.path(), bytes: metadata.len() }));
@@ -212,6 +212,10 @@ impl Part {
     pub fn complete(self) -> io::Result<Found> {
         self.file.sync_all()?;
         fs::rename(&self.path, &self.complete)?;
+        // Its name, too.
+        if let Some(directory) = self.complete.parent() {
+            File::open(directory)?.sync_all()?;
+        }
         Ok(Found { path: self.complete, bytes: self.bytes })
     }
 }

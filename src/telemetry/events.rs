@@ -88,15 +88,21 @@ events! {
     /// A file of the archive was deleted.
     ArchiveDeleted { path: String, bytes: u64, max_bytes: u64 } Info "e8041d7c6b3f4f92a5c0b9d2e6f71a3d"
     "Archive: {path} was deleted ({bytes} bytes), to keep {max_bytes} bytes at most (ARCHIVE_MAX_BYTES)"
+    /// A file of the archive has to go, and can't be deleted.
+    ArchiveNotDeleted { path: String, error: String } Warn "f6092b8e7d3c4a15be84c0a1d97f52e3"
+    "Archive: {path} is to be deleted, and is not: {error}; move it elsewhere, or the archive has more than ARCHIVE_MAX_BYTES"
     /// The archive can't be written.
     ArchiveFailed { path: String, error: String, fix: &'static str } Error "70c2f5e9d81a4b3e96a7d4f0c5b2e813"
-    "The programme goes on, but nothing more of it is archived: {path}: {error}; {fix}"
+    "The programme is not archived: {path}: {error}; {fix}"
     /// A file of the archive was not completed.
     ArchiveUnfinished { path: String } Warn "b14e7a0c92d8453f8f6ad3c5e09b7f26"
-    "Archive: {path} was not completed, because the service was killed or the disk failed; players read it up to its end; rename it to keep it, it is never deleted"
+    "Archive: {path} was not completed, because the service was killed or the disk failed; it plays as far as it was written; it is never deleted, and counts for ARCHIVE_MAX_BYTES: move it elsewhere"
     /// Everybody who makes a room may go on air.
     OnAirForEverybody { origin: String } Warn "5e92b7d4c0f8461a9b3d7ce15a08f6d4"
     "Anybody who makes a room may go on air on the station's mount: ON_AIR_ACCESS=open (from {origin}); set ON_AIR_ACCESS=invited, and give hosts invites"
+    /// A piece of the programme was too large.
+    PieceSkipped { client_ip: IpAddr, client_id: ClientId, most_bytes: usize } Warn One "a85c3d1f9e604b72b1c7f48e02d6935a"
+    "A piece of the programme was skipped: it has more than {most_bytes} bytes (client {client_id}, {client_ip}); listeners hear silence in its place; the host's page was blocked for minutes"
     /// A client's connection broke, and its seat in a room is kept.
     SeatKept { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info Few "4e0ad1f7f6c94fd0a5c7c1f5d2b7e9a3"
     "Seat kept: for {seconds} s, of peer {peer_id} in room {room_id}, whose connection broke (client {client_id}, {client_ip})"
@@ -149,6 +155,12 @@ events! {
     /// A listener was turned away because `MAX_LISTENERS` are connected.
     ListenersFull { client_ip: IpAddr, limit: usize } Warn Sole "6c1f8e0ba7d24b35913ef5c02d84a9b6"
     "Listener limit reached: {limit} listeners (MAX_LISTENERS); {client_ip} and further ones get HTTP 503 until one leaves; for a large audience, set ICECAST_PUBLIC_URL"
+    /// A listener was turned away because its address has as many as it may.
+    ListenersCrowded { client_ip: IpAddr, limit: usize } Warn One "0b7d5e92c4184fa6b3e8d1a07f65c92e"
+    "Listener limit reached by {client_ip}: {limit} listeners from one address, a quarter of MAX_LISTENERS; further ones get HTTP 503; behind a proxy, name it in TRUSTED_PROXIES"
+    /// The configured limit of listeners is more than the limit of open files allows.
+    ListenerLimitTooHigh { limit: usize, carries: usize } Warn "83e1c6a4f5d74b0d9a2f7be8c150d36f"
+    "MAX_LISTENERS={limit} is more than the limit of open files allows: {carries}; raise LimitNOFILE= or lower MAX_LISTENERS"
     /// A listener was turned away because Icecast does not play.
     StreamUnavailable { client_ip: IpAddr, url: String, reason: String, fix: &'static str } Warn Sole "f4a92d07c5e84b1a8b63d0e9172c5fa8"
     "A listener ({client_ip}) hears nothing, and gets HTTP 502: {reason} ({url}); {fix}"
@@ -243,7 +255,7 @@ events! {
     "{setting} needs a restart: `systemctl restart openstudio-signaling`"
     /// `MAX_CONNECTIONS` is more than the limit of open files allows.
     LimitTooHigh { limit: usize, carries: usize } Warn "362dc32318ed4518ba63635940dedec4"
-    "MAX_CONNECTIONS={limit} is more than the limit of open files allows: {carries}; raise LimitNOFILE= or lower MAX_CONNECTIONS"
+    "MAX_CONNECTIONS={limit} is more than the limit of open files allows: {carries}; raise LimitNOFILE=, or lower MAX_CONNECTIONS or MAX_LISTENERS"
     /// SIGHUP found an invalid part, and kept the old one.
     ReloadFailed { part: &'static str, reason: String } Error "bee5d2c46548479fa0b3f3c081931a13"
     "Reload failed for {part}, the old value stays in use: {reason}"

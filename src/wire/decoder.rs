@@ -130,10 +130,14 @@ impl Decoder {
     }
 
     /// The bytes that a fresh decoder needs to stand where this one stands: what of an unfinished frame or
-    /// message has been read so far, as frames. Of a message that is skipped there is nothing left.
+    /// message has been read so far, as frames. In the middle of a message that is skipped there are none: what comes then
+    /// is no frame for another decoder.
     pub fn into_unread(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let in_data = self.frame.filter(|frame| !frame.opcode.is_control());
+        if self.is_skipping {
+            return self.head.unfinished().to_vec();
+        }
         let current = in_data.map_or(0, |frame| frame.read as usize);
         let earlier = self.message.len() - current;
         // The first frame of a message is itself the frame being read, unless an earlier one ended.

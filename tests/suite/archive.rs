@@ -188,7 +188,7 @@ fn a_full_disk_ends_the_archive_and_not_the_programme() {
     assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
     let listener = icecast.listen();
     assert!(host.ask(&chunk(&webm)).contains("chunk-ack"));
-    let line = server.log.wait_for("nothing more of it is archived");
+    let line = server.log.wait_for("The programme is not archived");
     assert!(line.contains("No space left on device") && line.contains("ERROR"), "{line}");
     assert!(line.contains(".ogg.part"), "{line}");
     for _ in 0..10 {
@@ -198,11 +198,11 @@ fn a_full_disk_ends_the_archive_and_not_the_programme() {
     assert!(host.ask(STOP).contains("stream-stopped"));
     let (heard, _) = validated(directory.path(), &listener.hear_out());
     assert!(fs::metadata(heard).unwrap().len() > 60_000);
-    assert_eq!(server.log.count("nothing more of it is archived"), 1);
+    assert_eq!(server.log.count("The programme is not archived"), 1);
     // The next programme tries again.
     assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
     assert!(host.ask(&chunk(&webm)).contains("chunk-ack"));
-    while server.log.count("nothing more of it is archived") < 2 {
+    while server.log.count("The programme is not archived") < 2 {
         clock.advance(0);
     }
 }
@@ -212,7 +212,7 @@ fn a_directory_that_cannot_be_written_is_no_setting() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
     for (settings, expected) in [
-        (to_nobody(&missing), "ReadWritePaths="),
+        (to_nobody(&missing), "ReadWritePaths=-/"),
         (to_nobody(&missing)[1..].to_vec(), "there is no programme without ICECAST_URL"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openstudio-signaling"));

@@ -44,7 +44,7 @@ fn with(icecast: &Icecast, more: &[(&'static str, &str)]) -> Vec<(&'static str, 
 fn listeners_hear_the_programme_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let (icecast, file) = (Icecast::start(), recording(directory.path(), 3));
-    let (server, _clock) = start(&with(&icecast, &[("MAX_LISTENERS", "2")]));
+    let (server, _clock) = start(&with(&icecast, &[("MAX_LISTENERS", "8")]));
     let nobody = ask(&server, "GET", STUDIO);
     assert_eq!((nobody.status, nobody.body.as_str()), (404, r#"{"error":"Nobody is on air"}"#));
     assert!(nobody.has("access-control-allow-origin: *"));
@@ -67,12 +67,12 @@ fn listeners_hear_the_programme_to_its_end() {
     assert!(!answer.head.contains("transfer-encoding") && !answer.head.contains("content-length"));
     let (mut second, _) = listen(&server, "/stream/live.ogg");
     assert_eq!(metric(&server, "listeners"), 2.0);
-    // There is no place for a third one, and no way to anything else of Icecast's.
+    // One address has a quarter of all places, and there is no way to anything else of Icecast's.
     let third = ask(&server, "GET", STUDIO);
     assert_eq!((third.status, third.body.as_str()), (503, r#"{"error":"Too many listeners"}"#));
     assert!(third.has("retry-after: 10"));
-    let line = server.log.wait_for("Listener limit reached: 2 listeners (MAX_LISTENERS)");
-    assert!(line.contains("ICECAST_PUBLIC_URL"), "{line}");
+    let line = server.log.wait_for("Listener limit reached by 127.0.0.1: 2 listeners");
+    assert!(line.contains("TRUSTED_PROXIES"), "{line}");
     for path in ["/stream", "/stream/", "/stream/status.xsl", "/stream/live.ogg/", "/live.ogg"] {
         assert_eq!(ask(&server, "GET", path).status, 404, "{path}");
     }
@@ -90,26 +90,157 @@ fn listeners_hear_the_programme_to_its_end() {
     assert_eq!(ask(&server, "GET", STUDIO).status, 404);
 }
 
+/// Something in the place of Icecast, so that each byte is known.
+struct Fake(TcpListener);
+
+impl Fake {
+    fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn url(&self) -> (&'static str, String) {
+        ("ICECAST_URL", format!("http://{}/live.ogg", self.0.local_addr().unwrap()))
+    }
+
+    /// Plays to the next one who asks.
+    fn play(&self, head: &[u8]) -> TcpStream {
+        let (mut stream, asked) = self.hear();
+        assert!(asked.starts_with("GET /live.ogg HTTP/1.0\r\n"), "no chunks: {asked}");
+        stream.write_all(head).unwrap();
+        stream
+    }
+
+    /// What the next one asks.
+    fn hear(&self) -> (TcpStream, String) {
+        let (mut stream, _) = self.0.accept().unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            asked.extend(byte);
+        }
+        (stream, String::from_utf8(asked).unwrap())
+    }
+}
+
+const OK: &[u8] =
+    b"HTTP/1.0 200 OK\r\nContent-Type: audio/ogg\r\nicy-name: Radio Z\xC3\xBCrich\r\n\r\nfirst";
+
 #[test]
 fn a_listener_holds_no_stop() {
-    let icecast = Icecast::start();
-    let (mut server, _clock) = start(&with(&icecast, &[]));
-    let mut host = host(&server, A);
-    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    let icecast = Fake::new();
+    let (mut server, _clock) = start(&[icecast.url()]);
     // On a connection that was used before.
     let mut stream = server.connect();
     stream.write_all(&head(&["GET /ready HTTP/1.1", "Host: localhost"])).unwrap();
     assert_eq!(Answer::read(&mut stream, true).status, 200);
-    wait_until(|| ask(&server, "HEAD", STUDIO).status == 200, || "nothing to hear".into());
     let line = format!("GET {STUDIO} HTTP/1.1");
     stream.write_all(&head(&[line.as_str(), "Host: localhost"])).unwrap();
-    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    // Icecast would go on.
+    let _playing = icecast.play(OK);
+    let answer = Answer::read(&mut stream, false);
+    assert_eq!(answer.status, 200);
+    assert!(answer.has("icy-name: radio zürich"), "{answer:?}");
     server.signal(Signal::TERM);
-    assert_eq!(host.close_code(), Some(1001));
-    host.leave(1001);
     assert_eq!(server.wait().code(), Some(0));
-    hear_out(&mut stream);
+    assert_eq!(hear_out(&mut stream), b"first");
     server.log.wait_for("Stopped cleanly");
+}
+
+#[test]
+fn an_icecast_that_falls_silent_lets_listeners_go() {
+    let icecast = Fake::new();
+    let (server, mut clock) = start(&[icecast.url()]);
+    let mut stream = server.connect();
+    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    let mut playing = icecast.play(OK);
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    let mut heard = [0; 5];
+    stream.read_exact(&mut heard).unwrap();
+    clock.advance(29_999);
+    playing.write_all(b", then").unwrap();
+    let mut heard = [0; 6];
+    stream.read_exact(&mut heard).unwrap();
+    clock.advance(29_999);
+    assert_eq!(metric(&server, "listeners"), 1.0);
+    clock.advance(1);
+    assert_eq!(hear_out(&mut stream), b"");
+    wait_until(|| metric(&server, "listeners") == 0.0, || "the place is not given back".into());
+}
+
+#[test]
+fn a_listener_who_takes_nothing_goes() {
+    let icecast = Fake::new();
+    let (server, mut clock) = start(&[icecast.url()]);
+    let mut stream = server.connect();
+    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    let mut playing = icecast.play(OK);
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    // More than lies between the two, until nothing more goes in.
+    playing.set_nonblocking(true).unwrap();
+    let mut all = 0;
+    let mut full = 0;
+    while full < 100 {
+        match playing.write(&[0; 65_536]) {
+            Ok(wrote) => (all, full) = (all + wrote, 0),
+            Err(_) => {
+                clock.advance(0);
+                full += 1;
+            }
+        }
+    }
+    assert!(all > 500_000, "{all} bytes");
+    clock.advance(29_999);
+    assert_eq!(metric(&server, "listeners"), 1.0);
+    clock.advance(2);
+    wait_until(|| metric(&server, "listeners") == 0.0, || "it does not go".into());
+}
+
+#[test]
+fn all_places_are_for_different_addresses() {
+    let icecast = Fake::new();
+    let settings =
+        [icecast.url(), ("MAX_LISTENERS", "2".into()), ("TRUSTED_PROXIES", "127.0.0.1".into())];
+    let (server, _clock) = start(&settings);
+    let listen = |address: &str| {
+        let mut stream = server.connect();
+        let (line, by) = (format!("GET {STUDIO} HTTP/1.1"), format!("X-Forwarded-For: {address}"));
+        stream.write_all(&head(&[line.as_str(), "Host: localhost", &by])).unwrap();
+        stream
+    };
+    let mut all: Vec<_> = ["192.0.2.1", "192.0.2.2"]
+        .into_iter()
+        .map(|address| {
+            let mut stream = listen(address);
+            let playing = icecast.play(OK);
+            assert_eq!(Answer::read(&mut stream, false).status, 200);
+            (stream, playing)
+        })
+        .collect();
+    assert_eq!(Answer::read(&mut listen("192.0.2.3"), true).status, 503);
+    let line = server.log.wait_for("Listener limit reached: 2 listeners (MAX_LISTENERS)");
+    assert!(line.contains("192.0.2.3") && line.contains("ICECAST_PUBLIC_URL"), "{line}");
+    drop(all.pop());
+    wait_until(|| metric(&server, "listeners") == 1.0, || "its place is not given back".into());
+    let mut fourth = listen("192.0.2.3");
+    let _playing = icecast.play(OK);
+    assert_eq!(Answer::read(&mut fourth, false).status, 200);
+}
+
+#[test]
+fn an_icecast_that_is_full_is_named() {
+    let icecast = Fake::new();
+    let (server, _clock) = start(&[icecast.url()]);
+    let mut stream = server.connect();
+    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    let full = b"HTTP/1.0 403 Forbidden\r\n\r\nIcecast connection limit reached";
+    let _playing = icecast.play(full);
+    assert_eq!(Answer::read(&mut stream, true).status, 503);
+    let line = server.log.wait_for("Icecast has as many clients as it may");
+    assert!(line.contains("raise <clients> in icecast.xml"), "{line}");
+    // With no place for listeners, there is no such route.
+    let (server, _clock) = start(&[icecast.url(), ("MAX_LISTENERS", "0".into())]);
+    assert_eq!(ask(&server, "GET", STUDIO).body, r#"{"error":"Not found"}"#);
 }
 
 #[test]
@@ -117,29 +248,19 @@ fn a_listener_hears_through_tls() {
     let directory = tempfile::tempdir().unwrap();
     secure::certificate(directory.path(), "cert", "key");
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    // In the place of Icecast, so that each byte is known.
-    let icecast = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/live.ogg", icecast.local_addr().unwrap());
+    let icecast = Fake::new();
     let (server, _clock) =
-        start(&[("ICECAST_URL", url), ("TLS_CERT", path("cert")), ("TLS_KEY", path("key"))]);
+        start(&[icecast.url(), ("TLS_CERT", path("cert")), ("TLS_KEY", path("key"))]);
     let trusted = directory.path().join("cert");
     let mut listener = secure::secure(server.connect(), &trusted, rustls::ALL_VERSIONS);
     listener.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
-    let (mut icecast, _) = icecast.accept().unwrap();
-    let mut asked = Vec::new();
-    while !asked.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        icecast.read_exact(&mut byte).unwrap();
-        asked.extend(byte);
-    }
-    assert!(asked.starts_with(b"GET /live.ogg HTTP/1.0\r\n"), "no chunks");
-    icecast.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: audio/ogg\r\n\r\nfirst").unwrap();
+    let mut playing = icecast.play(OK);
     assert_eq!(Answer::read(&mut listener, false).status, 200);
-    icecast.write_all(b", then").unwrap();
+    playing.write_all(b", then").unwrap();
     let mut heard = [0; 11];
     listener.read_exact(&mut heard).unwrap();
     assert_eq!(heard, *b"first, then");
-    drop(icecast);
+    drop(playing);
     assert!(hear_out(&mut listener).is_empty(), "and a goodbye of TLS");
 }
 
@@ -179,4 +300,33 @@ fn listeners_are_led_to_icecast() {
         assert!(answer.has("access-control-allow-origin: https://a.example"));
         assert!(!page("Origin: https://b.example").head.contains("allow-origin"));
     }
+}
+
+#[test]
+fn icecast_is_not_asked_by_each_visitor_of_the_check_page() {
+    let icecast = Fake::new();
+    let (server, mut clock) = start(&[icecast.url()]);
+    let ask = || {
+        let mut stream = server.connect();
+        stream.write_all(&head(&["GET /check/icecast HTTP/1.1", "Host: localhost"])).unwrap();
+        stream
+    };
+    let free = b"HTTP/1.0 400 Bad Request\r\n\r\nSource does not exist";
+    let answer = |mut asking: TcpStream| Answer::read(&mut asking, true).body;
+    let first = ask();
+    let (mut asked, request) = icecast.hear();
+    assert!(request.starts_with("GET /admin/metadata?mount=/live.ogg&mode=check HTTP/1.0\r\n"));
+    asked.write_all(free).unwrap();
+    drop(asked);
+    assert_eq!(answer(first), r#"{"mount":"free"}"#);
+    clock.advance(4_999);
+    assert_eq!(answer(ask()), r#"{"mount":"free"}"#);
+    clock.advance(1);
+    let again = ask();
+    // This time it says nothing.
+    let (_asked, _) = icecast.hear();
+    clock.advance(2_999);
+    clock.advance(1);
+    let said = answer(again);
+    assert!(said.contains(r#""problem":"Icecast does not answer""#), "{said}");
 }

@@ -61,8 +61,10 @@ impl Answer {
         let Err(refusal) = probed else {
             return Self { mount: "free", problem: None, fix: None };
         };
+        // What a system or TLS says has the host in it, perhaps.
         let problem = match &refusal {
             Refusal::UnknownHost(_) => "the host in ICECAST_URL is unknown".to_owned(),
+            Refusal::Unreachable(_) => "Icecast does not answer".to_owned(),
             _ => refusal.to_string(),
         };
         Self { mount: "unusable", problem: Some(problem), fix: Some(refusal.fix()) }

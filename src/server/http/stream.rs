@@ -15,11 +15,12 @@ use warp::{Filter, Rejection};
 
 use crate::config::icecast::Icecast;
 use crate::programme::dial::WAY;
+use crate::programme::icecast::Refusal;
 use crate::programme::listening::{Playing, Silent, listen};
 use crate::server::http::cors::cross_origin;
 use crate::server::http::routes::{NO_STORE, error};
 use crate::server::http::upgrade::{Caller, client_ip};
-use crate::server::limits::listeners::ListenerPlace;
+use crate::server::limits::listeners::{ListenerPlace, NoPlace};
 use crate::server::state::State;
 use crate::telemetry::events::Event;
 
@@ -40,8 +41,10 @@ impl Listener {
     }
 }
 
-/// The paths of the route; none where no Icecast is set up.
+/// The paths of the route; none where no Icecast is set up, or nobody may listen here.
 pub fn paths(icecast: Option<&Icecast>) -> Vec<String> {
+    let icecast =
+        icecast.filter(|icecast| icecast.max_listeners > 0 || icecast.public_url.is_some());
     let mount = icecast.map(|icecast| format!("{STREAM}{}", icecast.url.mount));
     let studio = mount.as_ref().map(|_| STUDIO_NAME.to_owned());
     mount.into_iter().chain(studio).collect()
@@ -80,20 +83,26 @@ async fn play(state: &State, method: &Method, client_ip: IpAddr) -> Reply {
     if let Some(url) = &icecast.public_url {
         return elsewhere(url);
     }
-    let Some(place) = state.listeners.admit() else {
-        let limit = state.listeners.limit();
-        state.studio.journal.log(Event::ListenersFull { client_ip, limit });
-        let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "Too many listeners");
-        // In seconds.
-        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-        return reply;
+    let place = match state.listeners.admit(client_ip) {
+        Ok(place) => place,
+        Err(why) => {
+            state.studio.journal.log(match why {
+                NoPlace::Full(limit) => Event::ListenersFull { client_ip, limit },
+                NoPlace::Crowded(limit) => Event::ListenersCrowded { client_ip, limit },
+            });
+            return full();
+        }
     };
     let playing = match listen(icecast, Path::new(WAY)).await {
         Ok(playing) => playing,
         Err(Silent::OffAir) => return error(StatusCode::NOT_FOUND, "Nobody is on air"),
         Err(Silent::Unavailable(refusal)) => {
             let (url, reason, fix) = (icecast.url.to_string(), refusal.to_string(), refusal.fix());
+            let is_full = refusal == Refusal::Full;
             state.studio.journal.log(Event::StreamUnavailable { client_ip, url, reason, fix });
+            if is_full {
+                return full();
+            }
             return error(StatusCode::BAD_GATEWAY, "Stream unavailable");
         }
     };
@@ -116,6 +125,14 @@ async fn play(state: &State, method: &Method, client_ip: IpAddr) -> Reply {
         let listener = Listener(Arc::new(Mutex::new(Some((playing, place)))));
         reply.extensions_mut().insert(listener);
     }
+    reply
+}
+
+/// The answer where there is no place.
+fn full() -> Reply {
+    let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "Too many listeners");
+    // In seconds.
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
     reply
 }
 
