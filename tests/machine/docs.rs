@@ -170,8 +170,12 @@ pub fn ten_minutes_lead_on_air(suite: &str) {
     let strange = machine.run(&["sh", "-c", &strange]);
     let strange = String::from_utf8_lossy(&strange.stdout).into_owned();
     assert!(strange.contains("✗ room ") && strange.contains("Invite required"), "{strange}");
-    for line in ["✓ tls ", "ICE servers: 1 STUN, 1 TURN, 1 of them with a credential", "✓ close "]
-    {
+    for line in [
+        "✓ tls ",
+        "ICE servers: 1 STUN, 1 TURN, 1 of them with a credential",
+        "✓ close ",
+        "✓ icecast    it answers, takes the password, and has the mount free",
+    ] {
         assert!(said.contains(line), "no {line:?} in {said}");
     }
     machine.ok(&["sh", "-c", "echo '<h1>Studio</h1>' > /srv/studio/index.html"]);
