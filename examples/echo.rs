@@ -127,6 +127,7 @@ fn echo(
         state_directory: None,
         listeners: vec![listener],
         passed: false,
+        queue: None,
         journal,
         shutdown,
     };

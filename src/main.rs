@@ -3,7 +3,7 @@
 //! Owns the exit codes. It deliberately leaves everything else to the library.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,13 +18,14 @@ use openstudio_signaling::config::source::Source;
 use openstudio_signaling::config::table::{SETTINGS_FILE, Setting};
 use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
+use openstudio_signaling::server::handover::take::part;
 use openstudio_signaling::server::listen::bind;
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
 use openstudio_signaling::server::serve::{Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::{LoadedFiles, load_files, warn_unknown, warnings};
-use openstudio_signaling::server::systemd;
+use openstudio_signaling::server::systemd::{self, Passed};
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::station::keyfile::state_directory;
 use openstudio_signaling::telemetry::events::Event;
@@ -158,7 +159,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     // A core dump would have the secrets in it. Where the system refuses, the unit's LimitCORE= is left.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Before there is another thread: taking them changes the environment, which wants to be alone.
-    let passed = systemd::passed_listeners();
+    let passed = systemd::passed();
     let (journal, writer) = match Journal::start(Level::Info) {
         Ok(started) => started,
         Err(error) => {
@@ -185,6 +186,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         state_directory: state_directory(),
         listeners: Vec::new(),
         passed: false,
+        queue: None,
         journal: journal.clone(),
         shutdown: Shutdown::default(),
     };
@@ -200,13 +202,17 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Serves on the passed sockets, or on one of its own, to the end, or says why it could not start.
-fn start(mut service: Service, passed: io::Result<Vec<TcpListener>>) -> Result<Outcome, String> {
-    service.listeners = passed.map_err(|error| {
+fn start(mut service: Service, passed: io::Result<Passed>) -> Result<Outcome, String> {
+    let passed = passed.map_err(|error| {
         format!(
             "Cannot use the socket that systemd passed: {error}; \
              ListenStream= in the socket unit must be a TCP port"
         )
     })?;
+    for name in passed.unknown {
+        service.journal.log(Event::PassedUnknown { name });
+    }
+    (service.listeners, service.queue) = (passed.listeners, passed.queue);
     service.passed = !service.listeners.is_empty();
     if !service.passed {
         let bound = bind(&service.config).map_err(|error| {
@@ -276,16 +282,20 @@ fn code(outcome: Outcome) -> ExitCode {
 
 /// Says what is wrong with the settings. Connections that wait on passed sockets are closed: nobody will
 /// serve them, and as long as they wait, systemd starts the service for them again.
-fn refuse(errors: Vec<String>, journal: &Journal, passed: Vec<TcpListener>) {
+fn refuse(errors: Vec<String>, journal: &Journal, passed: Passed) {
     for reason in errors {
         journal.log(Event::ConfigInvalid { reason });
     }
+    if let Some(queue) = &passed.queue {
+        let (clients, reason) = (part(queue), "the settings are invalid".to_owned());
+        journal.log(Event::TakeOverFailed { clients, reason });
+    }
     journal.flush(LOG_TIME);
-    if passed.is_empty() {
+    if passed.listeners.is_empty() {
         return;
     }
     std::thread::sleep(CONFIG_PAUSE);
-    for listener in passed {
+    for listener in passed.listeners {
         let nonblocking = listener.set_nonblocking(true).is_ok();
         while nonblocking && listener.accept().is_ok() {}
     }

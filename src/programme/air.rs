@@ -6,6 +6,7 @@
 use std::mem::take;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::account::Account;
@@ -35,6 +36,15 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
+/// What of it crosses to the process that follows.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct CarriedAir {
+    programme: Option<Programme>,
+    returning: Returning,
+    out: Outlets,
+    account: Account,
+}
+
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Air {
@@ -61,6 +71,38 @@ impl Air {
         let out = Outlets { icecast: Vec::new(), recording: Recording::new(part) };
         let (is_set_up, hold) = (hold.is_some(), hold.unwrap_or_default());
         Self { is_set_up, hold, out, ..Self::default() }
+    }
+
+    /// What crosses; here nobody is on air any longer.
+    pub fn carry(&mut self) -> CarriedAir {
+        CarriedAir {
+            programme: self.programme.take(),
+            returning: take(&mut self.returning),
+            out: take(&mut self.out),
+            account: self.account,
+        }
+    }
+
+    /// It goes on at `now`, through the connection that was there, or through another one.
+    pub fn go_on(&mut self, carried: CarriedAir, has_connection: bool, now: Instant) {
+        let CarriedAir { programme, returning, out, account } = carried;
+        (self.programme, self.returning, self.account) = (programme, returning, account);
+        self.out.icecast = out.icecast;
+        self.out.recording.go_on(out.recording);
+        if !self.is_set_up {
+            self.programme = None;
+        }
+        let Some(programme) = &mut self.programme else { return };
+        match programme.link {
+            Link::Up { .. } if has_connection => programme.link = Link::Up { moved: now },
+            Link::Refused => {}
+            _ => {
+                // A connection was being made, or can't be carried.
+                programme.playout.disconnect();
+                self.out.icecast.clear();
+                programme.link = Link::Down { failures: 0, next: now };
+            }
+        }
     }
 
     /// Somebody goes on air, or asks for it again.

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use crate::wire::carried::moment;
 
 /// How long nothing may be heard but silence before the log says so.
 pub const DEAD: Duration = Duration::from_secs(30);
@@ -54,9 +57,10 @@ impl Silence {
 pub(super) const TELL: Duration = Duration::from_secs(10);
 
 /// What a host has sent since it asked to be on air.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Sent {
     /// Since when it could be heard.
+    #[serde(with = "moment")]
     since: Instant,
     latest: Latest,
     /// Whether there was ever audio.
@@ -65,7 +69,7 @@ pub struct Sent {
 }
 
 /// What it has sent last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Latest {
     Nothing,
     /// A piece in which there is no audio.
@@ -120,7 +124,7 @@ pub enum Change {
 }
 
 /// Whether the log has said that nothing is heard.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct DeadAir {
     /// How long, where it has.
     dead: Option<Duration>,

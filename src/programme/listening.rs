@@ -30,7 +30,7 @@ pub struct Playing {
     /// What came behind the head.
     pub early: Vec<u8>,
     /// What comes.
-    pub wire: Box<dyn Wire>,
+    pub wire: Wire,
 }
 
 /// Why a listener hears nothing.

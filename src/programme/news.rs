@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::dead_air::Silence;
@@ -12,7 +13,7 @@ use crate::programme::playout::Written;
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 
 /// Who is on air.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Its id.
     pub peer: PeerId,

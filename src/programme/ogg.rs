@@ -3,7 +3,10 @@
 //! Owns one logical stream: its headers, its pages and how far it has come. It deliberately does not know where packets
 //! come from. No crate's writer can go on in the middle of a stream that another process has begun.
 
+use serde::{Deserialize, Serialize};
+
 use crate::programme::opus::RATE;
+use crate::wire::carried::buffer;
 
 /// The most segments of a page (RFC 3533 section 6).
 const SEGMENTS: usize = 255;
@@ -16,13 +19,15 @@ const FIRST: u8 = 2;
 const LAST: u8 = 4;
 
 /// A stream that is written.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Stream {
     serial: u32,
     page: u32,
     /// Samples up to the end of the last packet.
     granule: u64,
+    #[serde(with = "buffer")]
     segments: Vec<u8>,
+    #[serde(with = "buffer")]
     body: Vec<u8>,
 }
 

@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::ogg::Stream;
 use crate::programme::opus::{RATE, TWENTY_MS, is_quiet, pad, samples, silence};
 use crate::programme::recording::Recording;
+use crate::wire::carried::{Bytes, buffer, moment};
 
 /// How late audio may be before silence takes its place: a chunk comes each second.
 pub(super) const LATE: Duration = Duration::from_millis(1_400);
@@ -37,7 +39,7 @@ pub(super) const MOST_RATE: usize = 1275;
 const ENOUGH: u64 = 2 * RATE as u64;
 
 /// How much was written, in samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// Of all.
     pub all: u64,
@@ -48,24 +50,26 @@ pub struct Written {
 }
 
 /// Where the programme goes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Outlets {
     /// What Icecast has not taken.
+    #[serde(with = "buffer")]
     pub icecast: Vec<u8>,
     /// What the archive keeps.
     pub recording: Recording,
 }
 
 /// The programme from `start-stream` to its end.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Playout {
     /// Until when there is audio.
+    #[serde(with = "moment")]
     covered: Instant,
     is_filling: bool,
     /// While somebody takes it.
     stream: Option<Stream>,
     /// The latest packets, with their samples, and how many that are in all.
-    recent: VecDeque<(Vec<u8>, u32)>,
+    recent: VecDeque<(Bytes, u32)>,
     recent_samples: u64,
     is_heard: bool,
     /// What was not quiet, in bytes and samples.
@@ -117,7 +121,7 @@ impl Playout {
         let out = &mut out.icecast;
         let mut stream = Stream::begin(serial, comments, out);
         for (packet, samples) in &self.recent {
-            stream.put(packet, *samples, out);
+            stream.put(&packet.0, *samples, out);
         }
         stream.flush(out);
         self.stream = Some(stream);
@@ -203,7 +207,7 @@ impl Playout {
         }
         out.recording.put(&packet, samples);
         self.recent_samples += u64::from(samples);
-        self.recent.push_back((packet, samples));
+        self.recent.push_back((Bytes(packet), samples));
         while self.recent_samples > RECENT {
             let Some((_, samples)) = self.recent.pop_front() else { break };
             self.recent_samples -= u64::from(samples);

@@ -2,21 +2,24 @@
 //!
 //! Owns what is known of it. It deliberately does nothing: what becomes of it is up to `air`.
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::dead_air::{DeadAir, Sent};
 use crate::programme::news::Owner;
 use crate::programme::playout::Playout;
 use crate::programme::webm::Reader;
+use crate::wire::carried::{moment, moments};
 
 /// How it stands with Icecast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Link {
     /// There is no connection.
     Down {
         /// After so many failures.
         failures: usize,
         /// When the next try is due.
+        #[serde(with = "moment")]
         next: Instant,
     },
     /// One is being made.
@@ -27,6 +30,7 @@ pub enum Link {
     /// There is one.
     Up {
         /// When Icecast last took something, or had taken everything.
+        #[serde(with = "moment")]
         moved: Instant,
     },
     /// Icecast has refused it, and nothing is tried.
@@ -34,17 +38,21 @@ pub enum Link {
 }
 
 /// The programme while there is one.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Programme {
     /// Whose it is.
     pub owner: Owner,
     /// When it began.
+    #[serde(with = "moment")]
     pub since: Instant,
     /// Since when its host is away.
+    #[serde(with = "moments")]
     pub away: Option<Instant>,
     /// When it was last asked for.
+    #[serde(with = "moment")]
     pub asked: Instant,
     /// Since when another source has the mount.
+    #[serde(with = "moments")]
     pub in_use: Option<Instant>,
     /// Whether Icecast has ever taken it.
     pub was_taken: bool,

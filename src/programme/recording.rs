@@ -5,8 +5,11 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::programme::ogg::Stream;
 use crate::programme::opus::RATE;
+use crate::wire::carried::{Bytes, buffer};
 
 /// The number of each part's stream: there is no other one in its file.
 const SERIAL: u32 = 1;
@@ -21,16 +24,17 @@ pub(super) const MOST_UNWRITTEN: usize = 4 * 1024 * 1024;
 pub(super) const AGAIN: u64 = 60 * RATE as u64;
 
 /// What the archive has to write next.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// Pages of one part.
+    #[serde(with = "buffer")]
     pub pages: Vec<u8>,
     /// Whether they are the last ones of it.
     pub is_last: bool,
 }
 
 /// How the disk is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Disk {
     /// It takes what comes.
     #[default]
@@ -42,7 +46,7 @@ enum Disk {
 }
 
 /// What is recorded.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Recording {
     /// The largest part, in bytes; `None` where nothing is recorded.
     largest: Option<u64>,
@@ -63,6 +67,13 @@ impl Recording {
     /// With parts of so many bytes at most; `None` where nothing is recorded.
     pub fn new(largest: Option<u64>) -> Self {
         Self { largest, ..Self::default() }
+    }
+
+    /// What another process has recorded goes on, if programmes are recorded here.
+    pub fn go_on(&mut self, before: Self) {
+        if self.is_on() {
+            *self = Self { largest: self.largest, is_closed: false, ..before };
+        }
     }
 
     /// Whether programmes are recorded.
@@ -92,7 +103,7 @@ impl Recording {
     pub fn begin<'p>(
         &mut self,
         comments: &[String],
-        recent: impl DoubleEndedIterator<Item = &'p (Vec<u8>, u32)>,
+        recent: impl DoubleEndedIterator<Item = &'p (Bytes, u32)>,
     ) {
         self.pieces.push_back(Piece::default());
         let pages = last(&mut self.pieces);
@@ -108,7 +119,7 @@ impl Recording {
         }
         self.part = (0, 0);
         for (packet, samples) in first.into_iter().rev() {
-            stream.put(packet, samples, pages);
+            stream.put(&packet.0, samples, pages);
             self.part.1 += u64::from(samples);
         }
         stream.flush(pages);
@@ -219,7 +230,7 @@ mod tests {
         assert!(recording.wants_part());
         put(&mut recording, 10);
         assert_eq!(recording.take(), None, "nobody was heard");
-        let recent: Vec<_> = (0..200).map(|_| (LOUD.to_vec(), 960)).collect();
+        let recent: Vec<_> = (0..200).map(|_| (Bytes(LOUD.to_vec()), 960)).collect();
         recording.begin(&[], recent.iter());
         let piece = recording.take().unwrap();
         assert_eq!((packets(&piece), piece.is_last), (2 + 10, false));

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::wire::carried::moment;
 use crate::wire::ids::{Identity, PeerId};
 
 /// How long a host who has registered again has to start anew by itself.
@@ -16,12 +18,20 @@ pub const PRESS: &str = "You are off air: press Stop Streaming, then Stream";
 pub(super) const JOIN: &str = "You are off air and out of the room: join again first";
 
 /// At most one of them: there is one programme.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Returning {
     /// Whose programme silence held for too long.
     missed: Option<(PeerId, Identity)>,
-    /// Who was back without going on, when, and whether with its seat.
-    back: Option<(PeerId, Instant, bool)>,
+    back: Option<Back>,
+}
+
+/// Who was back without going on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Back {
+    peer: PeerId,
+    #[serde(with = "moment")]
+    since: Instant,
+    has_seat: bool,
 }
 
 impl Returning {
@@ -42,17 +52,17 @@ impl Returning {
 
     /// A host is back, with its seat in its room or without.
     pub fn come_back(&mut self, peer: PeerId, has_seat: bool, now: Instant) {
-        self.back = Some((peer, now, has_seat));
+        self.back = Some(Back { peer, since: now, has_seat });
     }
 
     /// Who is to be told now, and what.
     pub fn due(&mut self, now: Instant) -> Option<(PeerId, &'static str)> {
-        let (peer, _, has_seat) = self.back.take_if(|(_, since, _)| now >= *since + BACK)?;
+        let Back { peer, has_seat, .. } = self.back.take_if(|back| now >= back.since + BACK)?;
         Some((peer, if has_seat { PRESS } else { JOIN }))
     }
 
     /// When somebody is due.
     pub fn next(&self) -> Option<Instant> {
-        self.back.map(|(_, since, _)| since + BACK)
+        self.back.map(|back| back.since + BACK)
     }
 }

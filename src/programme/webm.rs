@@ -3,6 +3,10 @@
 //! Owns what is read, what is skipped, and where it goes on after damage. It deliberately keeps no time: packets say
 //! how long they are. What it holds is one element at most.
 
+use serde::{Deserialize, Serialize};
+
+use crate::wire::carried::buffer;
+
 /// The longest block, in bytes, and the longest other element that is read.
 pub(super) const MOST_BLOCK: u64 = 8192;
 pub(super) const MOST_FIELD: u64 = 256;
@@ -51,7 +55,7 @@ enum Step {
 }
 
 /// Where the reader is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     /// Before a recording, or behind damage: it looks for the start of a recording, or of a Cluster where it knows the
     /// track.
@@ -64,7 +68,7 @@ enum Place {
 }
 
 /// A track whose entry is being read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Entry {
     number: u64,
     is_opus: bool,
@@ -72,10 +76,11 @@ struct Entry {
 }
 
 /// Reads one recording after another.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Reader {
     place: Place,
     /// The beginning of an element, or, when lost, the last bytes in which an id may begin.
+    #[serde(with = "buffer")]
     pub(super) held: Vec<u8>,
     /// How much of what is not read is yet to come.
     pub(super) skip: u64,

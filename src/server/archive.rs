@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::programme::recording::Piece;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::station::archive::{Found, Part, Shelf};
+use crate::station::archive::{CarriedPart, Found, Part, Shelf};
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 
@@ -34,13 +34,13 @@ struct Archive {
 }
 
 /// Writes what is recorded until the service stops. The last piece is waited for, but not for ever.
-pub async fn archive(state: Arc<State>) {
+pub async fn archive(state: Arc<State>, part: Option<CarriedPart>) {
     let too_late = async {
         state.shutdown.reached(Phase::Cut).await;
         sleep(LAST).await;
     };
     tokio::select! {
-        () = keep(&state) => {}
+        () = keep(&state, part) => {}
         () = too_late => {
             let path = state.studio.on_air.icecast().and_then(|icecast| icecast.archive.as_ref());
             let path = path.map(|archive| archive.directory.display().to_string());
@@ -53,13 +53,24 @@ pub async fn archive(state: Arc<State>) {
     }
 }
 
-async fn keep(state: &State) {
+async fn keep(state: &State, part: Option<CarriedPart>) {
+    // Until then, what is carried is not all there.
+    let _busy = state.collection.work();
     let on_air = &state.studio.on_air;
     let Some(icecast) = on_air.icecast() else { return };
     let Some(settings) = &icecast.archive else { return };
     let shelf = Shelf::new(&settings.directory, &icecast.url.mount, settings.max_bytes);
     let (journal, part_bytes) = (state.studio.journal.clone(), settings.part_bytes());
     let mut archive = Archive { shelf, journal, part_bytes, part: None };
+    if let Some(part) = part {
+        match Part::go_on(part) {
+            Ok(part) => archive.part = Some(part),
+            Err(error) => {
+                on_air.air().recording().fail();
+                archive.fail(&error);
+            }
+        }
+    }
     archive.look_for_unfinished();
     loop {
         let (piece, is_too_slow, is_over) = {
@@ -76,7 +87,19 @@ async fn keep(state: &State) {
             if is_over {
                 return;
             }
-            on_air.recorded().await;
+            match state.shutdown.phase() {
+                Phase::Serving => tokio::select! {
+                    () = on_air.recorded() => {}
+                    () = state.shutdown.reached(Phase::HandingOver) => {}
+                },
+                Phase::HandingOver => {
+                    if let Some(part) = archive.part {
+                        state.collection.give_part(part.carry());
+                    }
+                    return;
+                }
+                _ => on_air.recorded().await,
+            }
             continue;
         };
         let written = spawn_blocking(move || {
@@ -99,7 +122,9 @@ async fn keep(state: &State) {
 impl Archive {
     fn look_for_unfinished(&self) {
         // What is wrong with the directory was said at the start.
-        for path in self.shelf.unfinished().unwrap_or_default() {
+        let own = self.part.as_ref().map(Part::path);
+        let unfinished = self.shelf.unfinished().unwrap_or_default();
+        for path in unfinished.into_iter().filter(|path| Some(&**path) != own) {
             self.journal.log(Event::ArchiveUnfinished { path: path.display().to_string() });
         }
     }

@@ -101,7 +101,7 @@ async fn speak<S, F>(
             if let Some((stream, hearing)) = serve(stream, service, first, limits, &wanted).await {
                 // It is no longer one of those that are no clients yet.
                 let stream = stream.into_inner();
-                state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
+                state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
             }
         }
         Some(_) if first != First::Tls => {
@@ -119,7 +119,7 @@ async fn speak<S, F>(
         Some(tls) => {
             let secured = Box::pin(secured(stream, service, tls, limits, &wanted));
             if let Some((stream, hearing)) = secured.await {
-                state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
+                state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
             }
         }
     }

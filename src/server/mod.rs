@@ -7,6 +7,7 @@ pub mod archive;
 pub mod connection;
 pub mod drain;
 pub mod first;
+pub mod handover;
 pub mod http;
 pub mod limits;
 pub mod listen;

@@ -4,6 +4,7 @@
 
 use std::future::pending;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use crate::programme::dead_air::DEAD;
-use crate::programme::dial::{WAY, Wire, dial};
+use crate::programme::dial::{WAY, Wire, dial, from_descriptor, into_descriptor};
 use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::{News, Owner, Said};
 use crate::programme::on_air::OnAir;
@@ -28,12 +29,12 @@ use crate::wire::reply::ServerMessage;
 const LAST: Duration = Duration::from_secs(5);
 
 /// A connection that is being made.
-type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Wire>, Refusal>> + Send>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Wire, Refusal>> + Send>>;
 
 /// A connection that there is.
-struct Source {
-    reader: ReadHalf<Box<dyn Wire>>,
-    writer: WriteHalf<Box<dyn Wire>>,
+pub struct Source {
+    reader: ReadHalf<Wire>,
+    writer: WriteHalf<Wire>,
     /// What Icecast has not taken yet.
     pending: Vec<u8>,
 }
@@ -43,18 +44,19 @@ enum Happened {
     /// Something that [`OnAir`] knows of.
     Change,
     /// The connection was made, or was not.
-    Dialed(Result<Box<dyn Wire>, Refusal>),
+    Dialed(Result<Wire, Refusal>),
     /// Icecast took so many bytes.
     Took(usize),
     /// The connection has ended.
     Ended(io::Error),
 }
 
-/// Feeds Icecast until the service stops.
-pub async fn feed(state: Arc<State>) {
+/// Feeds Icecast until the service stops, beginning with the connection of the process before where there is one.
+pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
+    // Until then, what is carried is not all there.
+    let _busy = state.collection.work();
     let on_air = &state.studio.on_air;
     let mut dialing: Option<Dialing> = None;
-    let mut source: Option<Source> = None;
     loop {
         let work = on_air.air().work(Instant::now());
         if work.record {
@@ -87,7 +89,7 @@ pub async fn feed(state: Arc<State>) {
             }
         }
         let happened = tokio::select! {
-            () = state.shutdown.reached(Phase::Draining) => break,
+            () = state.shutdown.reached(Phase::HandingOver) => break,
             () = on_air.changed() => Happened::Change,
             () = async { match work.next { Some(next) => sleep_until(next).await, None => pending().await } } => Happened::Change,
             result = async { match &mut dialing { Some(dialing) => dialing.await, None => pending().await } } => Happened::Dialed(result),
@@ -125,6 +127,12 @@ pub async fn feed(state: Arc<State>) {
             }
         }
     }
+    if state.shutdown.phase() == Phase::HandingOver {
+        if let Some((connection, unsent)) = source.and_then(Source::into_descriptor) {
+            state.collection.give_source(connection, unsent);
+        }
+        return;
+    }
     // Whoever is on air hears of the stop as every client does; listeners hear the programme to its end.
     let ended = on_air.air().on_air().map(|(owner, _)| owner.client);
     if let Some(client) = ended {
@@ -140,6 +148,22 @@ pub async fn feed(state: Arc<State>) {
 }
 
 impl Source {
+    /// The connection on a descriptor that was given here, which has not taken this.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of a kind that is known.
+    pub fn from_descriptor(descriptor: OwnedFd, pending: Vec<u8>) -> io::Result<Self> {
+        let (reader, writer) = split(from_descriptor(descriptor)?);
+        Ok(Self { reader, writer, pending })
+    }
+
+    /// Its descriptor, and what it has not taken.
+    fn into_descriptor(self) -> Option<(OwnedFd, Vec<u8>)> {
+        let Self { reader, writer, pending } = self;
+        Some((into_descriptor(reader.unsplit(writer))?, pending))
+    }
+
     /// Writes what is pending as far as Icecast takes it, and notices the end of the connection.
     async fn turn(&mut self) -> Happened {
         let mut buffer = [0; 512];

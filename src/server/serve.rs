@@ -19,6 +19,11 @@ use crate::programme::on_air::OnAir;
 use crate::server::accept::{Admission, accept};
 use crate::server::archive::archive;
 use crate::server::drain::{Outcome, drain, status};
+use crate::server::handover::collection::Collection;
+use crate::server::handover::pack::Taken;
+use crate::server::handover::push::{Marks, NAME, push};
+use crate::server::handover::queue::Receiver;
+use crate::server::handover::take::{go_on, take};
 use crate::server::http::static_files;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
@@ -65,6 +70,8 @@ pub struct Service {
     pub listeners: Vec<StdListener>,
     /// Whether systemd passed the sockets.
     pub passed: bool,
+    /// What a process before this one has left.
+    pub queue: Option<Receiver>,
     /// Where events go.
     pub journal: Journal,
     /// How it ends.
@@ -82,6 +89,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
+    let mut mark = Marks::listen()?;
     let file_limit = raise_file_limit();
     let serves = config.icecast.as_ref().filter(|icecast| icecast.public_url.is_none());
     let (most_listeners, carries) = match serves {
@@ -130,8 +138,12 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal: journal.clone(),
         config,
     });
-    studio.hub.remember(remembered.unwrap_or_default());
+    let taken = service.queue.as_ref().and_then(|queue| take(queue, carries, &journal));
+    if taken.is_none() {
+        studio.hub.remember(remembered.unwrap_or_default());
+    }
     let state = Arc::new(State {
+        collection: Collection::default(),
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
         listeners: Listeners::new(most_listeners),
         studio,
@@ -139,8 +151,9 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         tls: certified.map(Tls::new),
         fairness: Fairness::default(),
         shutdown: shutdown.clone(),
-        started: std::time::Instant::now(),
+        started: taken.as_ref().map_or_else(std::time::Instant::now, Taken::started),
     });
+    let (icecast, part) = taken.map_or((None, None), |taken| go_on::<C>(&state, taken));
     let notifier = Notifier::new(journal.clone());
 
     // The service's own tasks; those of clients are in the shutdown's tracker, which a drain waits for.
@@ -171,11 +184,14 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         ready_url: format!("{http}://{base}/ready"),
         check_url: if check_page { format!("{http}://{base}/check") } else { "off".to_owned() },
     });
-    notifier.ready(&status("Serving", 0));
+    notifier.ready(&status("Serving", state.clients.taken()));
+    if service.queue.is_some() {
+        notifier.forget(NAME);
+    }
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
     tasks.spawn(end_what_is_over(Arc::clone(&state)));
-    tasks.spawn(feed(Arc::clone(&state)));
-    tasks.spawn(archive(Arc::clone(&state)));
+    tasks.spawn(feed(Arc::clone(&state), icecast));
+    tasks.spawn(archive(Arc::clone(&state), part));
     if let Some(memory) = memory.clone() {
         tasks.spawn(keep_saved(memory, Arc::clone(&state)));
     }
@@ -186,14 +202,22 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let signal = tokio::select! {
         _ = terminate.recv() => Some("SIGTERM"),
         _ = interrupt.recv() => Some("SIGINT"),
+        never = mark.note() => match never {},
         () = shutdown.reached(Phase::Draining) => None,
     };
     if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
     }
+    let is_restart = signal.is_some() && mark.counts().await && !shutdown.has_failed();
     // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
     if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;
+    }
+    if is_restart {
+        match push(&state, &notifier).await {
+            Ok(()) => return Ok(Outcome::Clean),
+            Err(error) => journal.log(Event::HandOverFailed { error: error.to_string() }),
+        }
     }
     shutdown.enter(Phase::Draining);
     notifier.stopping(&status("Draining", state.clients.taken()));

@@ -14,6 +14,8 @@ use tokio_util::task::TaskTracker;
 pub enum Phase {
     /// Clients are accepted.
     Serving,
+    /// Nobody is accepted any longer, and whoever can be carried is: everything goes to the next process.
+    HandingOver,
     /// Nobody new is accepted, and clients are told to go.
     Draining,
     /// No client is left: idle HTTP connections end, too.

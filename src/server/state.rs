@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::server::handover::collection::Collection;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::limits::listeners::Listeners;
@@ -21,6 +22,8 @@ use crate::telemetry::refused::Refused;
 pub struct State {
     /// What signaling needs.
     pub studio: Arc<Studio>,
+    /// What sessions give back when the process hands over.
+    pub collection: Collection,
     /// How many are connected.
     pub clients: ClientLimit,
     /// How many listen.
@@ -84,6 +87,7 @@ impl State {
         };
         Self {
             studio: Arc::new(studio),
+            collection: Collection::default(),
             clients: ClientLimit::new(1, None),
             listeners: Listeners::new(1),
             fairness: Fairness::default(),

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -17,6 +18,8 @@ use rustix::net::sockopt::socket_acceptconn;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
+use crate::server::handover::push as handover;
+use crate::server::handover::queue::Receiver;
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 
@@ -69,6 +72,31 @@ impl Notifier {
         self.send(&[extend, NotifyState::Status(status)]);
     }
 
+    /// Gives a descriptor to the store, by this name. systemd does not look whether its other end is there.
+    ///
+    /// # Errors
+    ///
+    /// What sendmsg(2) says.
+    pub fn store(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let states =
+            [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+        sd_notify::notify_with_fds(&states, &[descriptor])
+    }
+
+    /// What was stored by this name is of no use any longer.
+    pub fn forget(&self, name: &str) {
+        self.send(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    }
+
+    /// Has systemd close its copy of a pipe when it has handled all that it was told.
+    ///
+    /// # Errors
+    ///
+    /// What sendmsg(2) says.
+    pub fn barrier(&self, pipe: BorrowedFd<'_>) -> io::Result<()> {
+        sd_notify::notify_with_fds(&[NotifyState::Custom("BARRIER=1")], &[pipe])
+    }
+
     fn send(&self, states: &[NotifyState]) {
         if let Err(error) = sd_notify::notify(states) {
             self.failed(&error);
@@ -81,25 +109,58 @@ impl Notifier {
     }
 }
 
-/// The TCP sockets that systemd listens on for us; none when it passed none.
+/// What systemd passes (sd_listen_fds(3)).
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// Where to listen.
+    pub listeners: Vec<TcpListener>,
+    /// What a process before this one has left.
+    pub queue: Option<Receiver>,
+    /// The names of what nobody here knows; it is closed.
+    pub unknown: Vec<String>,
+}
+
+/// Takes what systemd passes. Only a process without further threads may call this, as it changes the environment.
 ///
 /// # Errors
 ///
-/// When something else than a listening TCP socket was passed.
-pub fn passed_listeners() -> io::Result<Vec<TcpListener>> {
-    let mut passed = ListenFd::from_env();
-    (0..passed.len())
-        .map(|index| {
-            let listener = passed.take_tcp_listener(index)?;
-            let listener =
-                listener.ok_or_else(|| io::Error::other("a passed socket was taken twice"))?;
-            if socket_acceptconn(&listener)? {
-                Ok(listener)
-            } else {
-                Err(io::Error::other("it does not listen"))
+/// When a socket is none that TCP connections can be accepted on.
+pub fn passed() -> io::Result<Passed> {
+    // As <sys/socket.h> has them on each architecture that this is packaged for.
+    const AF_UNIX: i32 = 1;
+    const SOCK_SEQPACKET: i32 = 5;
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names: Vec<_> = names.split(':').collect();
+    let mut found = ListenFd::from_env();
+    let mut passed = Passed::default();
+    for index in 0..found.len() {
+        let name = names.get(index).copied().unwrap_or_default();
+        if name == handover::NAME {
+            let queue: io::Result<Option<OwnedFd>> =
+                found.take_custom(index, AF_UNIX, SOCK_SEQPACKET, "handover");
+            match queue {
+                Ok(Some(queue)) => passed.queue = Some(queue.into()),
+                _ => passed.unknown.push(name.to_owned()),
             }
-        })
-        .collect()
+            continue;
+        }
+        // Sockets that listen have the names of their units, or none at all.
+        let is_listener = names.len() < 2 || name.ends_with(".socket");
+        let listener = found.take_tcp_listener(index);
+        let listener = listener.and_then(|listener| {
+            let listener = listener.ok_or_else(|| io::Error::other("it was taken twice"))?;
+            match socket_acceptconn(&listener)? {
+                true => Ok(listener),
+                false => Err(io::Error::other("it does not listen")),
+            }
+        });
+        match listener {
+            Ok(listener) => passed.listeners.push(listener),
+            Err(error) if is_listener => return Err(error),
+            Err(_) => passed.unknown.push(name.to_owned()),
+        }
+    }
+    Ok(passed)
 }
 
 /// Asks the parts of the service whether they are alive, and passes their answer on to systemd.

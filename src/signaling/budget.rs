@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::telemetry::subnet::subnet;
+use crate::wire::carried::Moment;
 
 /// The window of messages and relays.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -113,6 +115,29 @@ impl ClientBudget {
     }
 }
 
+/// A client's budget on its way to the process that follows.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CarriedBudget {
+    start: Moment,
+    counted: u32,
+    relays: u32,
+    chunks: u32,
+}
+
+impl ClientBudget {
+    /// It is carried at `now`.
+    pub fn carry(&self, now: Instant) -> CarriedBudget {
+        let Self { start, counted, relays, chunks, .. } = *self;
+        CarriedBudget { start: Moment::new(start, now), counted, relays, chunks }
+    }
+
+    /// It goes on at `now`, with the `RATE_LIMIT` in force.
+    pub fn go_on(carried: &CarriedBudget, limit: Option<u32>, now: Instant) -> Self {
+        let CarriedBudget { start, counted, relays, chunks } = *carried;
+        Self { limit, start: start.at(now), counted, relays, chunks }
+    }
+}
+
 /// What all clients of one address have asked for.
 #[derive(Debug)]
 pub struct AddressBudget {
@@ -121,11 +146,19 @@ pub struct AddressBudget {
     counts: Mutex<Counts>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Counts {
     messages: Window,
     rooms: Window,
     registrations: Window,
+}
+
+/// What an address has asked for, on its way to the process that follows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CarriedAddress {
+    address: IpAddr,
+    /// Messages, rooms and registrations: since when, and how many.
+    windows: [(Moment, u32); 3],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +234,32 @@ impl AddressBudgets {
     /// Nobody has come, to a server with this `RATE_LIMIT` and these proxies.
     pub fn new(limit: Option<u32>, proxies: &[IpNet]) -> Self {
         Self { limit, exempt: proxies.to_vec(), known: Mutex::default() }
+    }
+
+    /// They are carried at `now`.
+    pub fn carry(&self, now: Instant) -> Vec<CarriedAddress> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = known.iter().filter(|(_, budget)| !budget.is_over(now));
+        let carry = |(address, budget): (&IpAddr, &Arc<AddressBudget>)| {
+            let Counts { messages, rooms, registrations } = *budget.counts();
+            let windows = [messages, rooms, registrations];
+            let windows = windows.map(|window| (Moment::new(window.start, now), window.count));
+            CarriedAddress { address: *address, windows }
+        };
+        all.map(carry).collect()
+    }
+
+    /// They go on at `now`.
+    pub fn go_on(&self, carried: &[CarriedAddress], now: Instant) {
+        let Some(limit) = self.limit else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for CarriedAddress { address, windows } in carried {
+            let window = |(start, count): (Moment, u32)| Window { start: start.at(now), count };
+            let [messages, rooms, registrations] = windows.map(window);
+            let budget = AddressBudget::new(limit, now);
+            *budget.counts() = Counts { messages, rooms, registrations };
+            known.insert(*address, Arc::new(budget));
+        }
     }
 
     /// The budget of a client's address, if it has one: this machine and proxies have none.

@@ -107,6 +107,11 @@ impl Client {
         (self.ip, self.client)
     }
 
+    /// Its id, once it is registered.
+    pub fn id(&self) -> Option<PeerId> {
+        self.registered.as_ref().map(|registered| registered.id)
+    }
+
     /// What others want it to hear, once it is registered.
     pub fn outbox(&self) -> Option<&Outbox> {
         self.registered.as_ref().map(|registered| &*registered.outbox)
@@ -256,6 +261,7 @@ impl Client {
         match parting {
             Parting::Left => self.studio.on_air.stop(self.client, "its host left"),
             Parting::Stopping => {}
+            Parting::Restarting => self.studio.on_air.lose(self.client),
             Parting::Away | Parting::Broken | Parting::Evicted => {
                 self.studio.on_air.lose(self.client);
             }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
+use crate::signaling::carried::{CarriedConversation, Owed};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
@@ -94,6 +95,30 @@ pub trait Conversation: Send + 'static {
     /// How large a message of the client may be, where it is `usual` bytes for others. Asked after each message.
     fn bound(&self, usual: usize) -> Bound {
         Bound::End(usual)
+    }
+
+    /// What of it is carried to the process that follows at `now`; nothing more is heard or said here. `None` where it
+    /// can't be carried.
+    fn carry(&mut self, _now: Instant) -> Option<CarriedConversation> {
+        None
+    }
+
+    /// It goes on at `now`, and says what is owed. `None` where it can't.
+    fn go_on(
+        _studio: Arc<Studio>,
+        _info: ClientInfo,
+        _carried: CarriedConversation,
+        _now: Instant,
+    ) -> Option<(Self, Option<Owed>)>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Says what was owed when it was carried. Returns what others are to hear once the replies have been sent.
+    fn pay(&mut self, _owed: Owed, _replies: &mut Replies<'_>) -> News {
+        News::default()
     }
 
     /// The client goes like this: nothing more is heard or said. `unsent` are the messages that it did not get.

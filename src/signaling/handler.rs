@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{Class, ClientBudget, Exceeded};
+use crate::signaling::carried::{CarriedConversation, Owed};
 use crate::signaling::client::Client;
 use crate::signaling::contest::Settled;
 use crate::signaling::conversation::{ClientInfo, Conversation, Message, Replies};
@@ -119,10 +120,7 @@ impl Conversation for Signaling {
                 }
                 News::default()
             }
-            Settled::Rival { text } => match Envelope::parse(&text) {
-                Some(envelope) => self.answer(envelope.kind(), &envelope, &text, replies),
-                None => News::default(),
-            },
+            Settled::Rival { text } => self.answer_again(&text, replies),
         }
     }
 
@@ -130,6 +128,40 @@ impl Conversation for Signaling {
         match self.client.is_streaming() {
             true => Bound::Skip(usual.max(MOST_PIECE)),
             false => Bound::End(usual),
+        }
+    }
+
+    fn carry(&mut self, now: Instant) -> Option<CarriedConversation> {
+        Some(CarriedConversation {
+            client: self.client.carry(now),
+            budget: self.budget.carry(now),
+            seen_types: self.seen_types,
+            seen_errors: self.seen_errors,
+        })
+    }
+
+    fn go_on(
+        studio: Arc<Studio>,
+        info: ClientInfo,
+        carried: CarriedConversation,
+        now: Instant,
+    ) -> Option<(Self, Option<Owed>)> {
+        let budget = carried.budget(studio.config.rate_limit, now);
+        let CarriedConversation { client, seen_types, seen_errors, .. } = carried;
+        let (client, owed) = Client::go_on(studio, info, client, now)?;
+        Some((Self { client, budget, seen_types, seen_errors }, owed))
+    }
+
+    fn pay(&mut self, owed: Owed, replies: &mut Replies<'_>) -> News {
+        match owed {
+            Owed::Registered(request_id) => {
+                if let Some(peer_id) = self.client.id() {
+                    let (resume, request_id) = (&self.client.resume(), request_id.as_deref());
+                    replies.say(&ServerMessage::Registered { peer_id, resume, request_id });
+                }
+                News::default()
+            }
+            Owed::Answer(text) => self.answer_again(&text, replies),
         }
     }
 
@@ -177,6 +209,14 @@ impl Signaling {
         let (client_ip, client_id) = self.client.address();
         studio.journal.log(Event::PieceSkipped { client_ip, client_id, most_bytes: MOST_PIECE });
         self.client.lose_chunk();
+    }
+
+    /// Answers a message that has waited.
+    fn answer_again(&mut self, text: &str, replies: &mut Replies<'_>) -> News {
+        match Envelope::parse(text) {
+            Some(envelope) => self.answer(envelope.kind(), &envelope, text, replies),
+            None => News::default(),
+        }
     }
 
     /// A client that is back may send what it could before.

@@ -267,7 +267,7 @@ impl Hub {
     }
 
     /// Something may end earlier than was last known, and somebody may have another role to come back to.
-    fn has_changed(&self) {
+    pub(super) fn has_changed(&self) {
         self.inner.ends.notify_one();
         self.inner.roles.notify_one();
     }
@@ -395,7 +395,7 @@ impl Hub {
     }
 
     /// A panic elsewhere ends the process; until then what is there is told goodbye.
-    fn registry(&self) -> MutexGuard<'_, Registry> {
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.inner.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

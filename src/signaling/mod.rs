@@ -4,6 +4,7 @@
 
 pub mod broadcast;
 pub mod budget;
+pub mod carried;
 pub mod client;
 pub mod contest;
 pub mod conversation;
@@ -13,6 +14,8 @@ pub mod hub;
 pub mod identity;
 pub mod member;
 pub mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 pub mod registration;
 pub mod registry;
 pub mod room;

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::config::table::OUTBOX_PLACE;
 use crate::signaling::budget::ClientBudget;
+use crate::wire::carried::Bytes;
 use crate::wire::codes::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
@@ -62,7 +64,34 @@ struct Queue {
     last_words: usize,
 }
 
+/// What waits for a client, on its way to the process that follows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CarriedOutbox {
+    frames: Vec<(Bytes, Option<RoomNumber>)>,
+    room: Option<RoomNumber>,
+    closed: Option<u16>,
+}
+
 impl Outbox {
+    /// What waits here. Who waits for something of its session waits in vain.
+    pub fn carry(&self) -> CarriedOutbox {
+        let queue = self.lock();
+        let frames = queue.frames.iter().map(|(frame, room)| (Bytes(frame.to_vec()), *room));
+        let closed = queue.closed.map(|code| code.0);
+        CarriedOutbox { frames: frames.collect(), room: queue.room, closed }
+    }
+
+    /// An outbox for at most `limit` bytes, in which that waits.
+    pub fn go_on(carried: CarriedOutbox, limit: usize) -> Self {
+        let CarriedOutbox { frames, room, closed } = carried;
+        let frames: VecDeque<_> =
+            frames.into_iter().map(|(frame, room)| (Frame::from(frame.0), room)).collect();
+        let bytes = frames.iter().map(|(frame, _)| frame.len()).sum();
+        let closed = closed.map(CloseCode);
+        let queue = Queue { frames, bytes, room, closed, ..Queue::default() };
+        Self { queue: Mutex::new(queue), reader: AtomicWaker::new(), limit }
+    }
+
     /// An outbox for at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { queue: Mutex::default(), reader: AtomicWaker::new(), limit }
@@ -303,124 +332,5 @@ impl Queue {
     fn is_urgent(&self) -> bool {
         let is_asked = !self.challenges.is_empty() && !self.asked;
         self.closed.is_some() || self.heir.is_some() || is_asked
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    #[test]
-    fn bytes_are_bounded_on_both_sides() {
-        let outbox = Outbox::new(10 + OUTBOX_PLACE);
-        outbox.push(&Frame::from([1; 6]), None);
-        outbox.push(&Frame::from([2; 4]), None);
-        let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1), Ok(1));
-        assert_eq!(out, [1; 6], "a frame is never cut");
-        outbox.push(&Frame::from([3; 6]), None);
-        assert_eq!(outbox.take(&mut out, usize::MAX), Ok(2));
-        assert_eq!(out.len(), 16, "what was taken does not count any longer");
-        outbox.push(&Frame::from([4; 11 + OUTBOX_PLACE]), None);
-        assert!(outbox.is_closed());
-        assert_eq!(outbox.take(&mut out, usize::MAX), Err(CloseCode::TOO_SLOW));
-        outbox.push(&Frame::from([5; 1]), None);
-        assert_eq!(
-            outbox.take(&mut out, usize::MAX),
-            Err(CloseCode::TOO_SLOW),
-            "and that is final"
-        );
-    }
-
-    #[test]
-    fn what_the_session_holds_counts_until_it_is_written() {
-        let outbox = Outbox::new(10 + OUTBOX_PLACE);
-        outbox.push(&Frame::from([1; 6]), None);
-        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
-        outbox.hold(6 + OUTBOX_PLACE);
-        assert_eq!(outbox.bytes(), 6 + OUTBOX_PLACE);
-        assert!(outbox.push(&Frame::from([2; 4]), None), "they fit, both of them");
-        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
-        outbox.hold(0);
-        assert!(outbox.push(&Frame::from([3; 10]), None), "the socket took all");
-        assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), Ok(1));
-        outbox.hold(10 + OUTBOX_PLACE);
-        assert!(!outbox.push(&Frame::from([4; 1]), None));
-        assert!(outbox.is_closed());
-    }
-
-    #[tokio::test]
-    async fn an_outbox_that_follows_gets_everything_in_order() {
-        let before = Arc::new(Outbox::new(1000));
-        before.enter(Some(7));
-        before.push(&Frame::from([2]), Some(7));
-        let after = before.successor();
-        // Somebody collected the receivers before.
-        assert!(before.push(&Frame::from([3]), Some(7)));
-        let mut left = before.ask_to_yield();
-        assert!(before.is_to_yield());
-        poll_fn(|cx| before.poll_urgent(cx)).await;
-        let next = after.successor();
-        before.leave_behind(vec![1], &ClientBudget::new(None, tokio::time::Instant::now()));
-        assert!(left.try_recv().is_ok());
-        let mut out = Vec::new();
-        assert_eq!(next.take(&mut out, usize::MAX), Ok(3));
-        assert_eq!(out, [1, 2, 3]);
-        assert_eq!((before.bytes(), after.bytes(), next.bytes()), (0, 0, 0));
-    }
-
-    #[test]
-    fn what_was_not_sent_before_counts_as_well() {
-        let before = Outbox::new(10 + 2 * OUTBOX_PLACE);
-        let budget = ClientBudget::new(None, tokio::time::Instant::now());
-        let fits = before.successor();
-        fits.push(&Frame::from([1; 6]), None);
-        before.leave_behind(vec![2; 4], &budget);
-        assert!(!fits.is_closed());
-        let before = Outbox::new(10 + 2 * OUTBOX_PLACE);
-        let full = before.successor();
-        full.push(&Frame::from([1; 6]), None);
-        before.leave_behind(vec![2; 5], &budget);
-        assert!(full.is_closed());
-    }
-
-    #[tokio::test]
-    async fn a_push_wakes_who_waits_and_one_before_is_not_missed() {
-        let outbox = Arc::new(Outbox::new(10));
-        let waiting = tokio::spawn({
-            let outbox = Arc::clone(&outbox);
-            async move { poll_fn(|cx| outbox.poll_ready(cx)).await }
-        });
-        tokio::task::yield_now().await;
-        outbox.push(&Frame::from([1; 2]), None);
-        waiting.await.unwrap();
-        poll_fn(|cx| outbox.poll_ready(cx)).await;
-        assert!(poll_fn(|cx| Poll::Ready(outbox.poll_urgent(cx))).await.is_pending());
-        outbox.push(&Frame::from([1; 9]), None);
-        poll_fn(|cx| outbox.poll_urgent(cx)).await;
-    }
-
-    #[test]
-    fn who_has_left_a_room_hears_no_more_of_it() {
-        let outbox = Outbox::new(100);
-        let taken = || {
-            let mut out = Vec::new();
-            outbox.take(&mut out, usize::MAX).unwrap();
-            out
-        };
-        outbox.push(&Frame::from([1]), Some(7));
-        assert!(taken().is_empty(), "it is in no room");
-        outbox.enter(Some(7));
-        outbox.push(&Frame::from([2]), Some(7));
-        outbox.push(&Frame::from([3]), None);
-        outbox.push(&Frame::from([4]), Some(6));
-        assert_eq!(outbox.bytes(), 2);
-        outbox.enter(Some(8));
-        outbox.push(&Frame::from([5]), Some(7));
-        outbox.push(&Frame::from([6]), Some(8));
-        assert_eq!(taken(), [3, 6]);
-        assert_eq!(outbox.bytes(), 0);
     }
 }

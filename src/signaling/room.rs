@@ -3,6 +3,8 @@
 //! Owns who is in the room, as what, and who is muted. It is pure: it deliberately knows no client, no
 //! clock and no message.
 
+use serde::{Deserialize, Serialize};
+
 use crate::wire::ids::PeerId;
 use crate::wire::role::{Authority, Participant, Role};
 
@@ -16,6 +18,14 @@ pub struct Room {
 #[derive(Clone, Copy, Debug)]
 struct Occupant {
     participant: Participant,
+    muted: bool,
+}
+
+/// Somebody in a room on its way to the process that follows.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CarriedOccupant {
+    peer: PeerId,
+    role: Role,
     muted: bool,
 }
 
@@ -41,6 +51,25 @@ pub enum MuteError {
 }
 
 impl Room {
+    /// Who is here, in order of arrival.
+    pub fn carry(&self) -> Vec<CarriedOccupant> {
+        let carry = |Occupant { participant, muted }: &Occupant| CarriedOccupant {
+            peer: participant.peer_id,
+            role: participant.role,
+            muted: *muted,
+        };
+        self.occupants.iter().map(carry).collect()
+    }
+
+    /// A room with these in it.
+    pub fn go_on(carried: &[CarriedOccupant]) -> Self {
+        let go_on = |found: &CarriedOccupant| Occupant {
+            participant: Participant { peer_id: found.peer, role: found.role },
+            muted: found.muted,
+        };
+        Self { occupants: carried.iter().map(go_on).collect() }
+    }
+
     /// Takes a peer in, behind all others.
     pub fn enter(&mut self, peer_id: PeerId, role: Role) {
         self.occupants.push(Occupant { participant: Participant { peer_id, role }, muted: false });

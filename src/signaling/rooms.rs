@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::signaling::outbox::RoomNumber;
-use crate::signaling::room::Room;
+use crate::signaling::room::{CarriedOccupant, Room};
+use crate::wire::carried::Moment;
 use crate::wire::ids::{PeerId, RoomId};
 use crate::wire::role::Role;
 
@@ -38,6 +40,16 @@ struct Held {
     was_used: bool,
 }
 
+/// A room on its way to the process that follows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CarriedRoom {
+    id: RoomId,
+    occupants: Vec<CarriedOccupant>,
+    since: Moment,
+    number: RoomNumber,
+    was_used: bool,
+}
+
 /// When a room begins that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
@@ -62,6 +74,28 @@ impl Rooms {
     /// No rooms, which end at the age of `ttl`.
     pub fn new(ttl: Option<Duration>) -> Self {
         Self { ttl, ..Self::default() }
+    }
+
+    /// They are carried at `now`, with how many there have been.
+    pub fn carry(&self, now: Instant) -> (Vec<CarriedRoom>, RoomNumber) {
+        let carry = |(id, held): (&RoomId, &Held)| CarriedRoom {
+            id: id.clone(),
+            occupants: held.room.carry(),
+            since: Moment::new(held.since, now),
+            number: held.number,
+            was_used: held.was_used,
+        };
+        (self.by_id.iter().map(carry).collect(), self.numbers)
+    }
+
+    /// They go on at `now`.
+    pub fn go_on(&mut self, carried: Vec<CarriedRoom>, numbers: RoomNumber, now: Instant) {
+        self.numbers = numbers;
+        for CarriedRoom { id, occupants, since, number, was_used } in carried {
+            let (room, since) = (Room::go_on(&occupants), since.at(now));
+            self.ages.insert((since, number), id.clone());
+            self.by_id.insert(id, Held { room, since, number, was_used });
+        }
     }
 
     /// How many there are.

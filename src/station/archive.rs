@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{Access, access};
+use serde::{Deserialize, Serialize};
 
 /// The end of a file's name, and what stands behind it until the file is complete.
 const OGG: &str = ".ogg";
@@ -32,6 +33,14 @@ pub struct Shelf {
 pub struct Part {
     file: File,
     /// Where it is, and where it will be.
+    path: PathBuf,
+    complete: PathBuf,
+    bytes: u64,
+}
+
+/// A file that is written, on its way to the process that follows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CarriedPart {
     path: PathBuf,
     complete: PathBuf,
     bytes: u64,
@@ -188,6 +197,22 @@ enum Kind {
 }
 
 impl Part {
+    /// It is closed here, and goes on elsewhere.
+    pub fn carry(self) -> CarriedPart {
+        CarriedPart { path: self.path, complete: self.complete, bytes: self.bytes }
+    }
+
+    /// It goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there any longer, or can't be written here.
+    pub fn go_on(carried: CarriedPart) -> io::Result<Self> {
+        let CarriedPart { path, complete, bytes } = carried;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        Ok(Self { file, path, complete, bytes })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -55,6 +55,21 @@ events! {
     Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
 
+    /// Everything was given to the process that follows.
+    HandedOver { clients: usize, rooms: usize, told: usize, milliseconds: u64 } Info "d7c41f96e02b4a58b1e09c73a5f6d284"
+    "Handed over {clients} clients in {rooms} rooms, within {milliseconds} ms ({told} clients by TLS were asked to reconnect)"
+    /// It could not be given.
+    HandOverFailed { error: String } Warn "3b96e5d07af14c82a60d8f25c1b7e493"
+    "The restart ends all connections, because they can't be handed over: {error}; clients were asked to reconnect"
+    /// Everything was taken from the process before.
+    TookOver { clients: usize, rooms: usize, lost: usize, milliseconds: u64 } Info "90e2b7c5f6184da3bd7c21a9e84f035b"
+    "Took over {clients} clients in {rooms} rooms, silent for {milliseconds} ms ({lost} clients could not go on)"
+    /// It could not be taken.
+    TakeOverFailed { clients: usize, reason: String } Error "6a08f3b1d9c74e25973eb5c0d42f81a6"
+    "What the process before has left is of no use: {reason}; {clients} clients were asked to reconnect"
+    /// systemd passed something that is unknown here.
+    PassedUnknown { name: String } Warn "c1d58e4a7b3f4f06a92ce70b8d615f3e"
+    "systemd passed a descriptor that is unknown here, and it is closed: {name}"
     /// Somebody went on air, or goes on with the programme.
     OnAir { client_id: ClientId, peer_id: PeerId, room_id: RoomId, url: String } Info "d1f0c6a1b2c94c5f8a7e3b5d90c4e821"
     "On air: peer {peer_id} of room {room_id} (client {client_id}), to {url}"

@@ -27,8 +27,8 @@ const BUCKETS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The close codes that have a series of their own. Clients can send thousands of others.
-const CLOSE_CODES: [u16; 15] =
-    [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 4008, 4010, 4102, 4201, 0];
+pub(super) const CLOSE_CODES: [u16; 16] =
+    [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 4008, 4010, 4102, 4201, 0];
 
 /// What is counted of all programmes.
 pub const PROGRAMME: [(&str, &str); 6] = [
@@ -47,35 +47,37 @@ type Label = (&'static str, &'static str);
 /// addition without a lookup.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    pub(super) registry: Registry,
     /// By type, as [`MessageType::ALL`] has them; the last one is for what is none of them.
-    received: [Counter; MessageType::ALL.len() + 1],
+    pub(super) received: [Counter; MessageType::ALL.len() + 1],
     /// By type, as [`ServerMessage::NAMES`] has them.
-    sent: [Counter; ServerMessage::NAMES.len()],
+    pub(super) sent: [Counter; ServerMessage::NAMES.len()],
     /// By type, as [`PASSED`] has them.
-    passed: [Counter; PASSED.len()],
+    pub(super) passed: [Counter; PASSED.len()],
     /// By outcome, as [`Relay::VARIANTS`] has them.
-    relays: [Counter; Relay::COUNT],
+    pub(super) relays: [Counter; Relay::COUNT],
     /// By code, as [`ErrorCode::ALL`] has them.
-    errors: [Counter; ErrorCode::ALL.len()],
+    pub(super) errors: [Counter; ErrorCode::ALL.len()],
     /// By code, as [`CLOSE_CODES`] has them; the last one is for all others.
-    closes: [Counter; CLOSE_CODES.len()],
+    pub(super) closes: [Counter; CLOSE_CODES.len()],
     /// By reason, as [`Refused::VARIANTS`] has them.
-    refused: [Counter; Refused::COUNT],
-    round_trip: Histogram,
-    registration: Histogram,
-    clients: Gauge,
-    peers: Gauge,
-    rooms: Gauge,
-    seats_kept: Gauge,
-    roles_reserved: Gauge,
-    listeners: Gauge,
-    on_air: Gauge,
-    heard: Gauge,
-    quiet: Gauge,
-    programme: [Counter; PROGRAMME.len()],
-    outbox: Gauge,
-    log_dropped: Counter,
+    pub(super) refused: [Counter; Refused::COUNT],
+    pub(super) round_trip: Histogram,
+    pub(super) registration: Histogram,
+    pub(super) clients: Gauge,
+    pub(super) peers: Gauge,
+    pub(super) rooms: Gauge,
+    pub(super) seats_kept: Gauge,
+    pub(super) roles_reserved: Gauge,
+    pub(super) listeners: Gauge,
+    pub(super) on_air: Gauge,
+    pub(super) heard: Gauge,
+    pub(super) quiet: Gauge,
+    pub(super) programme: [Counter; PROGRAMME.len()],
+    pub(super) outbox: Gauge,
+    pub(super) log_dropped: Counter,
+    /// All counters that this process counts by itself, by the names of their series.
+    pub(super) series: Vec<(String, Counter)>,
 }
 
 /// What came of an offer, an answer or a candidate: each has one outcome.
@@ -215,12 +217,14 @@ impl Default for Metrics {
             outbox,
             log_dropped,
             registry,
+            series: Vec::new(),
         }
+        .with_series()
     }
 }
 
 /// The types that are passed on.
-const PASSED: [MessageType; 3] =
+pub(super) const PASSED: [MessageType; 3] =
     [MessageType::Offer, MessageType::Answer, MessageType::IceCandidate];
 
 fn family<const N: usize>(

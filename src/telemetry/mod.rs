@@ -11,5 +11,6 @@ pub mod quiet;
 pub mod quota;
 pub mod refused;
 pub mod repetition;
+pub mod series;
 pub mod sink;
 pub mod subnet;

@@ -18,6 +18,8 @@ pub struct CloseCode(pub u16);
 impl CloseCode {
     /// The server is stopping; reconnect with back-off.
     pub const GOING_AWAY: Self = Self(1001);
+    /// The server is restarted, and this connection can't go on; reconnect at once (IANA's WebSocket close code registry).
+    pub const RESTARTED: Self = Self(1012);
     /// The framing is wrong; a bug in the client.
     pub const PROTOCOL: Self = Self(1002);
     /// Never sent: how a connection that ended without a close frame is written down.
@@ -41,6 +43,7 @@ impl CloseCode {
     pub fn reason(self) -> &'static str {
         match self {
             Self::GOING_AWAY => "Server is stopping",
+            Self::RESTARTED => "Server restarts: reconnect",
             Self::PROTOCOL => "Invalid frame",
             Self::INVALID_DATA => "Invalid UTF-8",
             Self::TOO_BIG => "Message too big",

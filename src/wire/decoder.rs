@@ -130,15 +130,16 @@ impl Decoder {
     }
 
     /// The bytes that a fresh decoder needs to stand where this one stands: what of an unfinished frame or
-    /// message has been read so far, as frames. In the middle of a message that is skipped there are none: what comes then
-    /// is no frame for another decoder.
+    /// message has been read so far, as frames. Where that is one that is skipped, the fresh decoder has to be told first,
+    /// by [`Self::skip`].
     pub fn into_unread(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let in_data = self.frame.filter(|frame| !frame.opcode.is_control());
-        if self.is_skipping {
-            return self.head.unfinished().to_vec();
-        }
-        let current = in_data.map_or(0, |frame| frame.read as usize);
+        // Of what is skipped nothing is there: it is told as if the rest were all.
+        let current = match in_data {
+            Some(frame) if !self.is_skipping => frame.read as usize,
+            _ => 0,
+        };
         let earlier = self.message.len() - current;
         // The first frame of a message is itself the frame being read, unless an earlier one ended.
         let started =
@@ -150,7 +151,9 @@ impl Decoder {
         }
         if let Some(frame) = self.frame {
             let mask = (self.endpoint == Endpoint::Server).then_some(frame.mask);
-            put_head(&mut bytes, frame.fin, frame.opcode, frame.length, mask);
+            let is_skipped = self.is_skipping && !frame.opcode.is_control();
+            let length = if is_skipped { frame.length - frame.read } else { frame.length };
+            put_head(&mut bytes, frame.fin, frame.opcode, length, mask);
             let read = if frame.opcode.is_control() {
                 &mut self.control[..]
             } else {
@@ -163,6 +166,16 @@ impl Decoder {
         bytes
     }
 
+    /// Whether the message under way is skipped.
+    pub fn is_skipping(&self) -> bool {
+        self.is_skipping
+    }
+
+    /// The message that comes, or is under way, is skipped.
+    pub fn skip(&mut self) {
+        self.is_skipping = true;
+    }
+
     /// How large a message may be from the next frame on.
     pub fn bound_messages(&mut self, bound: Bound) {
         self.bound = bound;
@@ -171,7 +184,8 @@ impl Decoder {
     /// The payload of `frame` comes next.
     fn begin(&mut self, frame: Frame) -> Result<(), CloseCode> {
         let is_data = !frame.opcode.is_control();
-        if is_data && self.message.len() as u64 + frame.length > self.bound.most() as u64 {
+        let is_too_large = self.message.len() as u64 + frame.length > self.bound.most() as u64;
+        if is_data && (self.is_skipping || is_too_large) {
             if !self.is_skipping && matches!(self.bound, Bound::End(_)) {
                 return Err(CloseCode::TOO_BIG);
             }

@@ -243,3 +243,33 @@ fn where_a_large_message_is_skipped_the_next_one_is_read() {
         );
     }
 }
+
+#[test]
+fn another_decoder_goes_on_skipping() {
+    let large = [b'x'; 300];
+    let bytes = [
+        frame(0x01, &large[..200]),
+        frame(0x89, b"between"),
+        frame(0x80, &large),
+        frame(0x81, &large),
+        frame(0x81, "grüße".as_bytes()),
+    ]
+    .concat();
+    let ping = Received::Ping(b"between".to_vec().into());
+    let expected = [ping, Received::Skipped, Received::Skipped, text("grüße")];
+    for cut in 0..=bytes.len() {
+        let (before, after) = bytes.split_at(cut);
+        let mut all = Vec::new();
+        let mut first = Decoder::new(Endpoint::Server, 0);
+        first.bound_messages(Bound::Skip(100));
+        feed(&mut first, before, &mut all).unwrap();
+        let mut second = Decoder::new(Endpoint::Server, 0);
+        second.bound_messages(Bound::Skip(100));
+        if first.is_skipping() {
+            second.skip();
+        }
+        feed(&mut second, &first.into_unread(), &mut all).unwrap();
+        feed(&mut second, after, &mut all).unwrap();
+        assert_eq!(all, expected, "cut at byte {cut}");
+    }
+}

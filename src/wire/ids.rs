@@ -7,14 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 use uuid::{Uuid, Variant};
 
 use crate::wire::text::is_printable;
 
 /// The number of a client, in order of arrival since the process started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ClientId(pub u64);
 
 impl fmt::Display for ClientId {
@@ -45,6 +46,20 @@ impl Identity {
     /// Its bytes, for a signature.
     pub fn bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
+    }
+}
+
+impl Serialize for Identity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Uuid::from_bytes(self.0).simple())
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let read = Uuid::try_parse(&text).map_err(serde::de::Error::custom)?;
+        Ok(Self(read.into_bytes()))
     }
 }
 
@@ -84,6 +99,13 @@ impl fmt::Display for PeerId {
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PeerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no peer id"))
     }
 }
 
@@ -157,6 +179,12 @@ impl fmt::Display for RoomId {
 impl Serialize for RoomId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoomId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer).map(|text| Self::from(&*text))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the vocabulary of the wire and its spelling; all of it is pure. It deliberately knows no socket, no room and no
 //! time.
 
+pub mod carried;
 pub mod codes;
 pub mod decoder;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod closing;
 mod dashboard;
 mod forwarder;
 mod frames;
+mod handover;
 mod handshake;
 mod http;
 mod identity;

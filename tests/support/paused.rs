@@ -87,6 +87,7 @@ pub fn service(journal: Journal) -> Service {
         state_directory: None,
         listeners,
         passed: false,
+        queue: None,
         journal,
         shutdown,
     }

@@ -107,6 +107,27 @@ impl ClientLimit {
         })
     }
 
+    /// Whose number is the next.
+    pub fn next(&self) -> u64 {
+        self.inner.next.load(Ordering::Relaxed)
+    }
+
+    /// Numbers go on with this one.
+    pub fn go_on(&self, next: u64) {
+        self.inner.next.fetch_max(next, Ordering::Relaxed);
+    }
+
+    /// A slot for a client that had one in the process before.
+    ///
+    /// # Errors
+    ///
+    /// When there is no place.
+    pub fn admit_again(&self, ip: IpAddr, client: ClientId) -> Result<Slot, Full> {
+        let mut slot = self.admit(ip)?;
+        slot.client = client;
+        Ok(slot)
+    }
+
     fn admit_subnet(&self, subnet: IpAddr) -> Result<IpAddr, Crowded> {
         let Some(limit) = self.inner.per_subnet else {
             return Ok(subnet);

@@ -43,7 +43,7 @@ pub struct Exchange<C> {
     pub link: Link,
     /// What it says, and what is said to it.
     pub conversation: C,
-    heartbeat: Heartbeat,
+    pub(super) heartbeat: Heartbeat,
     /// What has been said up to now.
     pub tally: Tally,
 }
@@ -212,7 +212,7 @@ impl<C: Conversation> Exchange<C> {
     }
 
     /// Puts what others have to say behind the answers, until there is `enough`, in bytes.
-    fn collect(&mut self, out: &mut Vec<u8>, enough: usize) -> Option<End> {
+    pub(super) fn collect(&mut self, out: &mut Vec<u8>, enough: usize) -> Option<End> {
         // Its `registered` comes first.
         if self.conversation.is_contesting() {
             return None;
@@ -295,7 +295,7 @@ impl<C: Conversation> Exchange<C> {
     }
 
     /// The client hears where it is before the others hear of it.
-    fn spread(&mut self, news: News, out: &mut Output) -> Option<End> {
+    pub(super) fn spread(&mut self, news: News, out: &mut Output) -> Option<End> {
         if news.is_empty() {
             return None;
         }
@@ -304,7 +304,7 @@ impl<C: Conversation> Exchange<C> {
         end
     }
 
-    fn with_replies<T>(
+    pub(super) fn with_replies<T>(
         &mut self,
         out: &mut Output,
         talk: impl FnOnce(&mut C, &mut Replies<'_>) -> T,
@@ -319,7 +319,7 @@ impl<C: Conversation> Exchange<C> {
 
     /// Writes what is pending and then `out`, which ends empty. What the socket does not take is kept, and counts as
     /// waiting in the outbox.
-    fn flush(&mut self, out: &mut Vec<u8>) -> Option<End> {
+    pub(super) fn flush(&mut self, out: &mut Vec<u8>) -> Option<End> {
         let had = self.link.pending();
         let Ok(has_made_room) = self.link.write(out) else {
             return Some(End::Gone);

@@ -38,16 +38,16 @@ const READ_AHEAD: usize = 4 * READ;
 /// The socket, and what waits on it.
 #[derive(Debug)]
 pub struct Link {
-    socket: Socket,
-    decoder: Decoder,
+    pub(super) socket: Socket,
+    pub(super) decoder: Decoder,
     /// What the socket did not take yet. While there is some, nothing more is read.
-    pending: Vec<u8>,
+    pub(super) pending: Vec<u8>,
     /// How much of it is the rest of a frame that the socket took the beginning of.
-    cut: usize,
+    pub(super) cut: usize,
     /// What was read and has to wait: for the client's next turn, or until a contest is settled.
-    unread: Vec<u8>,
-    bytes_in: u64,
-    bytes_out: u64,
+    pub(super) unread: Vec<u8>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
 }
 
 impl Link {
@@ -56,6 +56,11 @@ impl Link {
         let decoder = Decoder::new(Endpoint::Server, max_message);
         let (pending, unread) = (Vec::new(), Vec::new());
         Self { socket, decoder, pending, cut: 0, unread, bytes_in: 0, bytes_out: 0 }
+    }
+
+    /// Whether it can be carried.
+    pub fn is_plain(&self) -> bool {
+        self.socket.is_plain()
     }
 
     /// How many bytes have come that were looked at, and how many were sent.

@@ -3,6 +3,7 @@
 //! Owns the socket while it is a WebSocket. It deliberately does not know how the WebSocket came about.
 
 pub mod buffers;
+pub mod carried;
 pub mod exchange;
 pub mod heartbeat;
 pub mod link;

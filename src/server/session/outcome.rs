@@ -21,13 +21,15 @@ pub enum End {
     Going(CloseCode),
     /// The connection broke off.
     Gone,
+    /// The next process goes on with it.
+    HandedOver,
 }
 
 impl End {
     /// The code of the close frame that is sent, if one is, and why for a person.
     pub fn close_frame(self) -> Option<(Option<u16>, &'static str)> {
         match self {
-            Self::Gone => None,
+            Self::Gone | Self::HandedOver => None,
             Self::Closed(code) => Some((code, "")),
             Self::Refused(code) | Self::Going(code) => Some((Some(code.0), code.reason())),
         }
@@ -40,7 +42,8 @@ impl End {
             Self::Closed(None | Some(1000)) => Parting::Left,
             Self::Closed(_) => Parting::Away,
             Self::Refused(_) | Self::Gone => Parting::Broken,
-            Self::Going(_) => Parting::Stopping,
+            Self::Going(CloseCode::RESTARTED) => Parting::Restarting,
+            Self::HandedOver | Self::Going(_) => Parting::Stopping,
         }
     }
 
@@ -53,7 +56,7 @@ impl End {
     /// The code for the log, and whose it was.
     pub fn recorded(self) -> (CloseCode, &'static str) {
         match self {
-            Self::Gone => (CloseCode::ABNORMAL, "nobody"),
+            Self::Gone | Self::HandedOver => (CloseCode::ABNORMAL, "nobody"),
             // 1005 stands for a close frame without a code (RFC 6455 section 7.1.5).
             Self::Closed(code) => (CloseCode(code.unwrap_or(1005)), "client"),
             Self::Refused(code) | Self::Going(code) => (code, "server"),

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::server::limits::clients::{Crowded, Slot};
 use crate::server::session::exchange::Exchange;
@@ -18,6 +18,7 @@ use crate::server::session::outcome::{End, Goodbye, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
+use crate::signaling::carried::Owed;
 use crate::signaling::conversation::{ClientInfo, Conversation, Identified};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
@@ -26,7 +27,8 @@ use crate::wire::codes::CloseCode;
 /// A connected client.
 #[derive(Debug)]
 pub struct Session<C> {
-    exchange: Exchange<C>,
+    /// Until it is handed over.
+    exchange: Option<Exchange<C>>,
     /// Until it ends.
     slot: Option<Slot>,
     /// Whether the client's subnet has too many: it is only told so.
@@ -54,15 +56,21 @@ impl<C: Conversation> Session<C> {
             }
         }
         Self {
-            exchange: Exchange::new(
+            exchange: Some(Exchange::new(
                 state,
                 ClientInfo { client: slot.client, ip, identity, is_check },
                 socket,
-            ),
+            )),
             crowded: slot.crowded().is_some(),
             slot: Some(slot),
             ended: End::Gone.recorded(),
         }
+    }
+
+    /// The session of a client that another process has served.
+    pub fn carried(exchange: Exchange<C>, slot: Slot) -> Self {
+        let ended = End::Gone.recorded();
+        Self { exchange: Some(exchange), slot: Some(slot), crowded: false, ended }
     }
 
     /// Serves the client until its connection has ended. `early` is what came behind the handshake. A
@@ -71,63 +79,62 @@ impl<C: Conversation> Session<C> {
     /// It borrows what it works on, and the inner future has a box: a future holds what it is given once for
     /// each function on the way, and there are as many of these as clients.
     pub async fn run(&mut self, early: &mut Vec<u8>) {
-        let served = AssertUnwindSafe(Box::pin(self.serve(early))).catch_unwind().await;
-        if served.is_err() {
+        let early = std::mem::take(early);
+        self.live(|exchange| exchange.greet(&mut { early })).await;
+    }
+
+    /// Serves a client that another process has served, and that is owed this.
+    pub async fn go_on(&mut self, owed: Option<Owed>) {
+        self.live(|exchange| exchange.pay(owed)).await;
+    }
+
+    async fn live(&mut self, begin: impl FnOnce(&mut Exchange<C>) -> Option<End>) {
+        let served = AssertUnwindSafe(Box::pin(self.serve(begin))).catch_unwind().await;
+        if let (Err(_), Some(Exchange { link, state, .. })) = (served, &mut self.exchange) {
             let code = CloseCode::SERVER_ERROR;
             // If it cannot be written now, it never can: the process is about to end.
-            let _ = self.exchange.link.close(Some(code.0), code.reason());
-            self.exchange.link.hang_up(&self.exchange.state.fairness).await;
+            let _ = link.close(Some(code.0), code.reason());
+            link.hang_up(&state.fairness).await;
         }
     }
 
-    async fn serve(&mut self, early: &mut Vec<u8>) {
-        let end = self.talk(early).await;
-        *early = Vec::new();
+    async fn serve(&mut self, begin: impl FnOnce(&mut Exchange<C>) -> Option<End>) {
+        let Some(state) = self.exchange.as_ref().map(|exchange| Arc::clone(&exchange.state)) else {
+            return;
+        };
+        let talking = state.collection.talk();
+        let mut end = match &mut self.exchange {
+            Some(exchange) if !self.crowded => talk(exchange, begin).await,
+            _ => End::Refused(CloseCode::TOO_MANY),
+        };
+        if end == End::HandedOver {
+            if self.hand_over() {
+                return;
+            }
+            end = End::Going(CloseCode::RESTARTED);
+        }
+        let Some(exchange) = &mut self.exchange else { return };
         // The others need not wait for the goodbye.
-        let unsent = if end.keeps_unsent() { self.exchange.link.take_unsent() } else { Vec::new() };
-        self.exchange.conversation.leave(end.parting(), unsent);
+        let unsent = if end.keeps_unsent() { exchange.link.take_unsent() } else { Vec::new() };
+        exchange.conversation.leave(end.parting(), unsent);
+        drop(talking);
         self.leave(end).await;
     }
 
-    async fn talk(&mut self, early: &mut [u8]) -> End {
-        let state = Arc::clone(&self.exchange.state);
-        if self.crowded {
-            return End::Refused(CloseCode::TOO_MANY);
-        }
-        if let Some(end) = self.exchange.greet(early) {
-            return end;
-        }
-        let mut draining = std::pin::pin!(state.shutdown.reached(Phase::Draining));
-        let mut heartbeat = std::pin::pin!(sleep(state.studio.config.heartbeat));
-        loop {
-            // The heartbeat comes last: bytes that wait to be read are an answer.
-            tokio::select! {
-                biased;
-                () = &mut draining => {
-                    self.exchange.deliver();
-                    return End::Going(self.parting_code());
-                }
-                ready = poll_fn(|cx| self.exchange.poll_ready(cx)) => {
-                    match ready.map_or(Turn::End(End::Gone), |ready| self.exchange.turn(ready)) {
-                        Turn::End(end) => return end,
-                        turn => turn.give_way(&state.fairness).await,
-                    }
-                }
-                () = &mut heartbeat => {
-                    if let Some(end) = self.exchange.beat(heartbeat.as_mut()) {
-                        return end;
-                    }
-                }
+    /// Gives the client back, so that the next process goes on with it. False where it can't be carried.
+    fn hand_over(&mut self) -> bool {
+        let Some(exchange) = self.exchange.take_if(|exchange| exchange.link.is_plain()) else {
+            return false;
+        };
+        let state = Arc::clone(&exchange.state);
+        if let Some((tcp, carried)) = exchange.carry(Instant::now()) {
+            // An error means that the runtime is at its end.
+            if let Ok(tcp) = tcp.into_std() {
+                state.collection.give(tcp, carried);
             }
         }
-    }
-
-    fn parting_code(&self) -> CloseCode {
-        if self.exchange.state.shutdown.has_failed() {
-            CloseCode::SERVER_ERROR
-        } else {
-            CloseCode::GOING_AWAY
-        }
+        self.slot = None;
+        true
     }
 
     /// Ends the connection the way `end` asks for: a close frame, then the end of our side of TCP, then
@@ -135,10 +142,11 @@ impl<C: Conversation> Session<C> {
     async fn leave(&mut self, end: End) {
         let Some((code, reason)) = end.close_frame() else { return };
         self.ended = end.recorded();
-        let is_gone = self.exchange.link.close(code, reason).is_err();
+        let Some(Exchange { link, state, .. }) = &mut self.exchange else { return };
+        let is_gone = link.close(code, reason).is_err();
         // A reader that is slow gets its time to come to the close frame.
-        let patience = if self.exchange.link.is_flushed() { LINGER } else { SLOW_GOODBYE };
-        let goodbye = async { !is_gone && self.exchange.link.flush().await.is_ok() };
+        let patience = if link.is_flushed() { LINGER } else { SLOW_GOODBYE };
+        let goodbye = async { !is_gone && link.flush().await.is_ok() };
         if let End::Going(_) = end {
             // The drain's grace period bounds this one.
             if goodbye.await {
@@ -151,26 +159,70 @@ impl<C: Conversation> Session<C> {
             // What is too many for its subnet takes nothing from the others.
             self.slot = None;
         }
-        self.exchange.link.hang_up(&self.exchange.state.fairness).await;
+        link.hang_up(&state.fairness).await;
     }
 
     /// Lets a client go that was sent its close frame. From when it has acknowledged everything, it is not cut off, even if
     /// the grace period ends.
     async fn go(&mut self) {
-        let State { shutdown, fairness, studio, .. } = &*self.exchange.state;
+        let Some(Exchange { link, state, .. }) = &mut self.exchange else { return };
+        let State { shutdown, fairness, studio, .. } = &**state;
         let mut told = None;
         let tell = || {
             told.get_or_insert_with(|| shutdown.tell());
         };
-        let goodbye =
-            self.exchange.link.await_close(studio.config.shutdown_grace, fairness, tell).await;
+        let goodbye = link.await_close(studio.config.shutdown_grace, fairness, tell).await;
         // Nobody waits for this one any longer.
         self.slot = None;
         drop(told);
         match goodbye {
-            Goodbye::Silent => self.exchange.link.end(),
-            Goodbye::Said => self.exchange.link.hang_up(fairness).await,
+            Goodbye::Silent => link.end(),
+            Goodbye::Said => link.hang_up(fairness).await,
         }
+    }
+}
+
+/// Talks with the client until that has an end.
+async fn talk<C: Conversation>(
+    exchange: &mut Exchange<C>,
+    begin: impl FnOnce(&mut Exchange<C>) -> Option<End>,
+) -> End {
+    let state = Arc::clone(&exchange.state);
+    if let Some(end) = begin(exchange) {
+        return end;
+    }
+    let mut draining = std::pin::pin!(state.shutdown.reached(Phase::HandingOver));
+    let mut heartbeat = std::pin::pin!(sleep(state.studio.config.heartbeat));
+    loop {
+        // The heartbeat comes last: bytes that wait to be read are an answer.
+        tokio::select! {
+            biased;
+            () = &mut draining => {
+                if state.shutdown.phase() == Phase::HandingOver {
+                    return exchange.last_end().unwrap_or(End::HandedOver);
+                }
+                exchange.deliver();
+                return End::Going(parting_code(&state));
+            }
+            ready = poll_fn(|cx| exchange.poll_ready(cx)) => {
+                match ready.map_or(Turn::End(End::Gone), |ready| exchange.turn(ready)) {
+                    Turn::End(end) => return end,
+                    turn => turn.give_way(&state.fairness).await,
+                }
+            }
+            () = &mut heartbeat => {
+                if let Some(end) = exchange.beat(heartbeat.as_mut()) {
+                    return end;
+                }
+            }
+        }
+    }
+}
+
+fn parting_code(state: &State) -> CloseCode {
+    match state.shutdown.has_failed() {
+        true => CloseCode::SERVER_ERROR,
+        false => CloseCode::GOING_AWAY,
     }
 }
 
@@ -178,16 +230,17 @@ impl<C> Drop for Session<C> {
     fn drop(&mut self) {
         // Whoever reads that the client has gone can count on its place.
         self.slot = None;
+        // Of one that was handed over, the next process has that to say.
+        let Some(Exchange { state, tally, link, ip, client, .. }) = &self.exchange else { return };
         let (close_code, closed_by) = self.ended;
-        self.exchange.state.studio.metrics.closed(close_code);
+        state.studio.metrics.closed(close_code);
         if self.crowded {
             return;
         }
-        let tally = self.exchange.tally;
-        let (bytes_in, bytes_out) = self.exchange.link.bytes();
-        self.exchange.state.studio.journal.log(Event::ClientDisconnected {
-            client_ip: self.exchange.ip,
-            client_id: self.exchange.client,
+        let (bytes_in, bytes_out) = link.bytes();
+        state.studio.journal.log(Event::ClientDisconnected {
+            client_ip: *ip,
+            client_id: *client,
             close_code,
             closed_by,
             seconds: tally.since.elapsed().as_secs(),
@@ -248,19 +301,20 @@ mod tests {
     async fn a_stop_does_not_keep_back_what_waits_for_a_client() {
         let (mut client, socket) = connected().await;
         let mut session = session::<Signaling>(socket);
-        let state = Arc::clone(&session.exchange.state);
+        let exchange = session.exchange.as_mut().unwrap();
+        let state = Arc::clone(&exchange.state);
         let id = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
         let mut early = Vec::new();
         let register = format!(r#"{{"type":"register","peerId":"{id}"}}"#);
         encode(&mut early, Opcode::Text, register.as_bytes(), Some([0; 4]));
-        assert_eq!(session.exchange.greet(&mut early), None);
+        assert_eq!(exchange.greet(&mut early), None);
         // Somebody says something in the moment in which the server is told to stop.
         let peer = PeerId::parse(id).unwrap();
         state.studio.hub.create_room(peer).unwrap();
         let recording = ServerMessage::RecordingState { recording: true, from: peer };
         state.studio.hub.tell_room(peer, &recording).unwrap();
         state.shutdown.enter(Phase::Draining);
-        assert_eq!(session.talk(&mut []).await, End::Going(CloseCode::GOING_AWAY));
+        assert_eq!(talk(exchange, |_| None).await, End::Going(CloseCode::GOING_AWAY));
         session.leave(End::Refused(CloseCode::GOING_AWAY)).await;
         let mut heard = Vec::new();
         std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
@@ -277,7 +331,7 @@ mod tests {
         // The socket has taken all that was to be written, and takes nothing more.
         while socket.write(&[0; 4096]).unwrap() > 0 {}
         let mut session = session::<Signaling>(socket);
-        assert!(session.exchange.link.is_flushed());
+        assert!(session.exchange.as_ref().unwrap().link.is_flushed());
         let (go_on, may_go_on) = std::sync::mpsc::channel();
         // As long as it runs, the clock is moved by nobody else.
         let client = tokio::task::spawn_blocking(move || {

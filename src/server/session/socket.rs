@@ -55,6 +55,16 @@ impl Socket {
         Self { tcp, tls: Some(Box::new(tls)), is_drained: true }
     }
 
+    /// Whether there is no TLS on it.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// What is below it, where there is no TLS on it.
+    pub fn into_plain(self) -> Option<TcpStream> {
+        self.tls.is_none().then_some(self.tcp)
+    }
+
     /// Whether there is something to read, the end included.
     ///
     /// # Errors

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::wire::carried::Moment;
 use crate::wire::ids::{Identity, PeerId, RoomId};
 use crate::wire::role::Role;
 
@@ -48,6 +50,56 @@ impl Absence {
     /// Until when anything is kept.
     fn end(&self) -> Option<Instant> {
         self.seat_end.max(self.role_end)
+    }
+}
+
+/// The same on its way to the process that follows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CarriedAbsence {
+    identity: Identity,
+    peer: PeerId,
+    owns_id: bool,
+    room: RoomId,
+    role: Role,
+    invite_end: Option<u64>,
+    subnet: Option<IpAddr>,
+    room_since: Moment,
+    seat_end: Option<Moment>,
+    role_end: Option<Moment>,
+}
+
+impl Absence {
+    /// It is carried at `now`.
+    pub fn carry(&self, now: Instant) -> CarriedAbsence {
+        let moment = |end: Option<Instant>| end.map(|end| Moment::new(end, now));
+        CarriedAbsence {
+            identity: self.identity,
+            peer: self.peer,
+            owns_id: self.owns_id,
+            room: self.room.clone(),
+            role: self.role,
+            invite_end: self.invite_end,
+            subnet: self.subnet,
+            room_since: Moment::new(self.room_since, now),
+            seat_end: moment(self.seat_end),
+            role_end: moment(self.role_end),
+        }
+    }
+
+    /// It goes on at `now`.
+    pub fn go_on(carried: CarriedAbsence, now: Instant) -> Self {
+        Self {
+            identity: carried.identity,
+            peer: carried.peer,
+            owns_id: carried.owns_id,
+            room: carried.room,
+            role: carried.role,
+            invite_end: carried.invite_end,
+            subnet: carried.subnet,
+            room_since: carried.room_since.at(now),
+            seat_end: carried.seat_end.map(|end| end.at(now)),
+            role_end: carried.role_end.map(|end| end.at(now)),
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::wire::carried::Moment;
 use crate::wire::ids::Identity;
 
 /// How often an id changes to another connection of its own identity while the one before lives, and in which time: two
@@ -33,6 +35,14 @@ pub struct Holding {
     challenged: Option<Instant>,
 }
 
+/// The same on its way to the process that follows.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CarriedHolding {
+    identity: Identity,
+    taken: Option<(Moment, u32)>,
+    challenged: Option<Moment>,
+}
+
 /// What comes of a wish for an id that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -48,6 +58,21 @@ impl Holding {
     /// An id that `identity` holds.
     pub fn new(identity: Identity) -> Self {
         Self { identity, taken: None, challenged: None }
+    }
+
+    /// It is carried at `now`.
+    pub fn carry(&self, now: Instant) -> CarriedHolding {
+        let Self { identity, taken, challenged } = *self;
+        let taken = taken.map(|(since, count)| (Moment::new(since, now), count));
+        let challenged = challenged.map(|since| Moment::new(since, now));
+        CarriedHolding { identity, taken, challenged }
+    }
+
+    /// It goes on at `now`.
+    pub fn go_on(carried: &CarriedHolding, now: Instant) -> Self {
+        let CarriedHolding { identity, taken, challenged } = *carried;
+        let taken = taken.map(|(since, count)| (since.at(now), count));
+        Self { identity, taken, challenged: challenged.map(|since| since.at(now)) }
     }
 
     /// Who holds it.

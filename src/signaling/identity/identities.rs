@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::wire::carried::Moment;
 use crate::wire::ids::Identity;
 
 /// How long a proof counts after its identity was last present.
@@ -28,6 +29,19 @@ pub struct Identities {
 }
 
 impl Identities {
+    /// When identities were last present, oldest first, as it is carried at `now`.
+    pub fn carry(&self, now: Instant) -> Vec<(Identity, Moment)> {
+        let ends = self.ends.iter().filter(|(end, gone)| self.last.get(gone) == Some(end));
+        ends.map(|(end, gone)| (*gone, Moment::new(*end, now))).collect()
+    }
+
+    /// It goes on at `now`. Who is present enters anew.
+    pub fn go_on(carried: &[(Identity, Moment)], now: Instant) -> Self {
+        let ends: VecDeque<_> = carried.iter().map(|(gone, end)| (end.at(now), *gone)).collect();
+        let last = ends.iter().map(|(end, gone)| (*gone, *end)).collect();
+        Self { present: HashMap::new(), last, ends }
+    }
+
     /// A client of this identity has registered.
     pub fn enter(&mut self, identity: Identity) {
         *self.present.entry(identity).or_default() += 1;

@@ -4,6 +4,7 @@
 //! peer comes into a room and leaves it. The time is an argument: it deliberately knows no clock and no socket.
 //! What somebody is to hear of a change is part of what the change returns.
 
+pub mod carried;
 pub mod entering;
 #[cfg(test)]
 mod house;

@@ -30,6 +30,8 @@ pub enum Parting {
     Evicted,
     /// With the server, and everybody else.
     Stopping,
+    /// With a server that is restarted: it can't be carried, and is back at once.
+    Restarting,
 }
 
 /// A seat that nobody sits on any longer.

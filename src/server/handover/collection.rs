@@ -1,0 +1,140 @@
+//! What sessions give back when the process hands over.
+//!
+//! Owns the clients and their sockets until they are packed. It deliberately does not know what is packed with them.
+
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::server::session::carried::CarriedClient;
+use crate::station::archive::CarriedPart;
+
+/// Clients that were given back, and how many sessions have still to decide.
+#[derive(Debug, Default)]
+pub struct Collection {
+    /// Written by each session once.
+    clients: Mutex<Vec<(TcpStream, CarriedClient)>>,
+    /// Written by each listener once.
+    listeners: Mutex<Vec<GivenListener>>,
+    /// Written once, by whoever feeds Icecast: the connection, and what that has not taken.
+    source: Mutex<Option<(OwnedFd, Vec<u8>)>>,
+    /// Written once, by the archive: the file that is not complete.
+    part: Mutex<Option<CarriedPart>>,
+    /// Of connections, and of all that gives something back.
+    talking: AtomicUsize,
+    busy: AtomicUsize,
+    /// Told when nobody talks any longer.
+    quiet: Notify,
+}
+
+/// A listener that was given back.
+#[derive(Debug)]
+pub struct GivenListener {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its own connection.
+    pub socket: TcpStream,
+    /// That to Icecast.
+    pub icecast: OwnedFd,
+    /// What it has not taken.
+    pub unsent: Vec<u8>,
+}
+
+/// A session that talks with its client.
+#[derive(Debug)]
+pub struct Talking<'c> {
+    collection: &'c Collection,
+    is_connection: bool,
+}
+
+impl Collection {
+    /// A session or a listener begins.
+    pub fn talk(&self) -> Talking<'_> {
+        self.talking.fetch_add(1, Ordering::AcqRel);
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Talking { collection: self, is_connection: true }
+    }
+
+    /// Something else begins that gives something back.
+    pub fn work(&self) -> Talking<'_> {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+        Talking { collection: self, is_connection: false }
+    }
+
+    /// How many sessions and listeners there are.
+    pub fn talking(&self) -> usize {
+        self.talking.load(Ordering::Acquire)
+    }
+
+    /// A session gives its client back.
+    pub fn give(&self, socket: TcpStream, client: CarriedClient) {
+        lock(&self.clients).push((socket, client));
+    }
+
+    /// A listener is given back.
+    pub fn give_listener(&self, listener: GivenListener) {
+        lock(&self.listeners).push(listener);
+    }
+
+    /// The connection to Icecast is given back, with what that has not taken.
+    pub fn give_source(&self, connection: OwnedFd, unsent: Vec<u8>) {
+        *lock(&self.source) = Some((connection, unsent));
+    }
+
+    /// The file of the archive is given back.
+    pub fn give_part(&self, part: CarriedPart) {
+        *lock(&self.part) = Some(part);
+    }
+
+    /// Takes the listeners.
+    pub fn take_listeners(&self) -> Vec<GivenListener> {
+        std::mem::take(&mut *lock(&self.listeners))
+    }
+
+    /// Takes the connection to Icecast, and what that has not taken.
+    pub fn take_source(&self) -> Option<(OwnedFd, Vec<u8>)> {
+        lock(&self.source).take()
+    }
+
+    /// Takes the file of the archive.
+    pub fn take_part(&self) -> Option<CarriedPart> {
+        lock(&self.part).take()
+    }
+
+    /// Waits until everything was given back.
+    pub async fn quiet(&self) {
+        while self.busy.load(Ordering::Acquire) > 0 {
+            self.quiet.notified().await;
+        }
+    }
+
+    /// How many clients were given back.
+    pub fn given(&self) -> usize {
+        lock(&self.clients).len()
+    }
+
+    /// Takes what was given back, in order of arrival.
+    pub fn take(&self) -> Vec<(TcpStream, CarriedClient)> {
+        let mut clients = std::mem::take(&mut *lock(&self.clients));
+        clients.sort_by_key(|(_, client)| client.client);
+        clients
+    }
+}
+
+/// Each change is whole before anything could panic.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Talking<'_> {
+    fn drop(&mut self) {
+        let Self { collection, is_connection } = self;
+        collection.talking.fetch_sub(usize::from(*is_connection), Ordering::AcqRel);
+        if collection.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            collection.quiet.notify_one();
+        }
+    }
+}

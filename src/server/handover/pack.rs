@@ -1,0 +1,237 @@
+//! All that crosses, in one piece of JSON: a field that one side does not know is left out.
+//!
+//! Owns what the state has, how old it may be, and which socket belongs to whom. It deliberately does not know what the
+//! parts mean.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::sockopt::socket_cookie;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::programme::air::CarriedAir;
+use crate::server::handover::collection::GivenListener;
+use crate::server::handover::queue::Contents;
+use crate::server::session::carried::CarriedClient;
+use crate::server::state::State;
+use crate::signaling::budget::CarriedAddress;
+use crate::signaling::registry::carried::CarriedRegistry;
+use crate::station::archive::CarriedPart;
+use crate::wire::carried::{Bytes, relative_to};
+
+/// The oldest state that counts: a queue may lie in a unit that was stopped.
+const OLDEST: Duration = Duration::from_secs(60);
+
+/// When it was packed, which is known first.
+#[derive(Debug, Deserialize)]
+struct Packed {
+    packed: u64,
+}
+
+/// What crosses.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Carried {
+    /// When it was packed, in us of the system's monotonic clock.
+    packed: u64,
+    /// How long the service has been up, in ms.
+    uptime_ms: u64,
+    /// The number of the next client.
+    next_client: u64,
+    /// By the names of their series.
+    #[serde(default)]
+    counters: HashMap<String, u64>,
+    registry: CarriedRegistry,
+    #[serde(default)]
+    addresses: Vec<CarriedAddress>,
+    /// Each with the cookie of its socket (socket(7), `SO_COOKIE`).
+    clients: Vec<(u64, CarriedClient)>,
+    #[serde(default)]
+    programme: Option<CarriedProgramme>,
+    #[serde(default)]
+    listeners: Vec<CarriedListener>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedProgramme {
+    air: CarriedAir,
+    /// Where it goes.
+    url: String,
+    /// The cookie of the connection, and what that has not taken.
+    connection: Option<(u64, Bytes)>,
+    /// The file of the archive.
+    part: Option<CarriedPart>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedListener {
+    ip: IpAddr,
+    /// The cookies of its own connection, and of that to Icecast.
+    sockets: (u64, u64),
+    unsent: Bytes,
+}
+
+/// The programme, with its connection in its place.
+#[derive(Debug)]
+pub struct TakenProgramme {
+    /// See [`CarriedAir`].
+    pub air: CarriedAir,
+    /// Where it goes.
+    pub url: String,
+    /// To Icecast, with what that has not taken.
+    pub connection: Option<(OwnedFd, Vec<u8>)>,
+    /// The file of the archive.
+    pub part: Option<CarriedPart>,
+}
+
+/// What was taken, with the sockets in their places.
+#[derive(Debug)]
+pub struct Taken {
+    /// The moment to which all others are relative.
+    pub packed: Instant,
+    uptime: Duration,
+    /// See [`Carried`].
+    pub next_client: u64,
+    /// See [`Carried`].
+    pub counters: HashMap<String, u64>,
+    /// See [`Carried`].
+    pub registry: CarriedRegistry,
+    /// See [`Carried`].
+    pub addresses: Vec<CarriedAddress>,
+    /// Each with its socket.
+    pub clients: Vec<(TcpStream, CarriedClient)>,
+    /// The programme, if there is an Icecast.
+    pub programme: Option<TakenProgramme>,
+    /// Who listens.
+    pub listeners: Vec<GivenListener>,
+}
+
+impl Taken {
+    /// When the service started, which was another process.
+    pub fn started(&self) -> std::time::Instant {
+        let now = std::time::Instant::now();
+        now.checked_sub(self.uptime).unwrap_or(now)
+    }
+}
+
+fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
+}
+
+/// The state at `now`, with what sessions and others have given back, and the sockets of all.
+///
+/// # Errors
+///
+/// When it can't be written.
+pub fn pack(state: &State, now: Instant) -> serde_json::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut sockets = Vec::new();
+    // One without a cookie has gone.
+    let mut put = |socket: OwnedFd| {
+        let cookie = socket_cookie(&socket).ok()?;
+        sockets.push(socket);
+        Some(cookie)
+    };
+    let collection = &state.collection;
+    let clients = collection.take().into_iter();
+    let clients = clients.filter_map(|(socket, client)| Some((put(socket.into())?, client)));
+    let clients = clients.collect();
+    let listeners = collection.take_listeners().into_iter();
+    let listeners = listeners.filter_map(|GivenListener { ip, socket, icecast, unsent }| {
+        let sockets = (put(socket.into())?, put(icecast)?);
+        Some(CarriedListener { ip, sockets, unsent: Bytes(unsent) })
+    });
+    let listeners = listeners.collect();
+    let on_air = &state.studio.on_air;
+    let programme = on_air.icecast().map(|icecast| CarriedProgramme {
+        air: on_air.air().carry(),
+        url: icecast.url.to_string(),
+        connection: collection
+            .take_source()
+            .and_then(|(socket, unsent)| Some((put(socket)?, Bytes(unsent)))),
+        part: collection.take_part(),
+    });
+    let carried = Carried {
+        packed: monotonic_us(),
+        uptime_ms: state.started.elapsed().as_millis() as u64,
+        next_client: state.clients.next(),
+        counters: state.studio.metrics.carry(),
+        registry: state.studio.hub.carry(now),
+        addresses: state.studio.budgets.carry(now),
+        clients,
+        programme,
+        listeners,
+    };
+    let text = relative_to(now, || serde_json::to_vec(&carried))?;
+    Ok((text, sockets))
+}
+
+/// Reads a state without its sockets.
+///
+/// # Errors
+///
+/// Why it is of no use.
+pub fn read(state: &[u8]) -> Result<Carried, String> {
+    let bad = |error: serde_json::Error| format!("it can't be read ({error})");
+    let Packed { packed } = serde_json::from_slice(state).map_err(bad)?;
+    let age = Duration::from_micros(monotonic_us().saturating_sub(packed));
+    if age > OLDEST {
+        return Err(format!("it is {} s old", age.as_secs()));
+    }
+    let now = Instant::now();
+    let then = now.checked_sub(age).unwrap_or(now);
+    let carried = relative_to(then, || serde_json::from_slice(state)).map_err(bad)?;
+    Ok(carried)
+}
+
+impl Carried {
+    /// How many sockets belong to it.
+    pub fn sockets(&self) -> usize {
+        let programme = self.programme.as_ref().filter(|found| found.connection.is_some());
+        self.clients.len() + 2 * self.listeners.len() + usize::from(programme.is_some())
+    }
+
+    /// How long ago it was packed.
+    pub fn age(&self) -> Duration {
+        Duration::from_micros(monotonic_us().saturating_sub(self.packed))
+    }
+
+    /// Puts each socket into its place. Those that are nobody's are closed.
+    pub fn with(self, contents: Contents, now: Instant) -> Taken {
+        let cookie = |socket: &BorrowedFd<'_>| socket_cookie(socket).ok();
+        let known = contents.sockets.into_iter();
+        let mut sockets: HashMap<u64, _> =
+            known.filter_map(|socket| Some((cookie(&socket.as_fd())?, socket))).collect();
+        let age = self.age();
+        let clients = self.clients.into_iter();
+        let clients = clients.filter_map(|(cookie, client)| {
+            Some((TcpStream::from(sockets.remove(&cookie)?), client))
+        });
+        let clients = clients.collect();
+        let listeners = self.listeners.into_iter().filter_map(|listener| {
+            let CarriedListener { ip, sockets: (own, icecast), unsent } = listener;
+            let (own, icecast) = (sockets.remove(&own)?, sockets.remove(&icecast)?);
+            Some(GivenListener { ip, socket: own.into(), icecast, unsent: unsent.0 })
+        });
+        let listeners = listeners.collect();
+        let programme = self.programme.map(|CarriedProgramme { air, url, connection, part }| {
+            let connection =
+                connection.and_then(|(cookie, unsent)| Some((sockets.remove(&cookie)?, unsent.0)));
+            TakenProgramme { air, url, connection, part }
+        });
+        Taken {
+            packed: now.checked_sub(age).unwrap_or(now),
+            uptime: Duration::from_millis(self.uptime_ms) + age,
+            next_client: self.next_client,
+            counters: self.counters,
+            registry: self.registry,
+            addresses: self.addresses,
+            clients,
+            programme,
+            listeners,
+        }
+    }
+}

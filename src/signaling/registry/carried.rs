@@ -1,0 +1,146 @@
+//! All peers and rooms on their way to the process that follows this one.
+//!
+//! Owns what of them crosses, and that both processes agree on it. It deliberately carries nobody who waits for an answer
+//! of somebody else: who asks is asked again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::signaling::budget::{CarriedBudget, ClientBudget};
+use crate::signaling::identity::absence::{Absence, CarriedAbsence};
+use crate::signaling::identity::holding::{CarriedHolding, Holding};
+use crate::signaling::identity::identities::Identities;
+use crate::signaling::outbox::{CarriedOutbox, Outbox, RoomNumber};
+use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
+use crate::signaling::rooms::CarriedRoom;
+use crate::wire::carried::Moment;
+use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+
+/// What is carried.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct CarriedRegistry {
+    rooms: Vec<CarriedRoom>,
+    room_numbers: RoomNumber,
+    peers: Vec<CarriedPeer>,
+    kept: Vec<CarriedKept>,
+    identities: Vec<(Identity, Moment)>,
+    absences: Vec<CarriedAbsence>,
+    spent: Vec<(Identity, RoomId)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedPeer {
+    id: PeerId,
+    arrival: CarriedArrival,
+    holding: CarriedHolding,
+    seat: Option<CarriedSeat>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedKept {
+    id: PeerId,
+    arrival: CarriedArrival,
+    seat: CarriedSeat,
+    budget: Option<CarriedBudget>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedArrival {
+    client: ClientId,
+    identity: Identity,
+    ip: IpAddr,
+    is_check: bool,
+    outbox: CarriedOutbox,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedSeat {
+    room: RoomId,
+    invite_end: Option<u64>,
+}
+
+impl From<&Seat> for CarriedSeat {
+    fn from(seat: &Seat) -> Self {
+        Self { room: seat.room.clone(), invite_end: seat.invite_end }
+    }
+}
+
+impl From<CarriedSeat> for Seat {
+    fn from(CarriedSeat { room, invite_end }: CarriedSeat) -> Self {
+        Self { room, invite_end }
+    }
+}
+
+impl From<&Arrival> for CarriedArrival {
+    fn from(Arrival { client, identity, ip, is_check, outbox }: &Arrival) -> Self {
+        let outbox = outbox.carry();
+        Self { client: *client, identity: *identity, ip: *ip, is_check: *is_check, outbox }
+    }
+}
+
+impl CarriedArrival {
+    /// With an outbox for at most so many bytes.
+    fn go_on(self, limit: usize) -> Arrival {
+        let Self { client, identity, ip, is_check, outbox } = self;
+        let outbox = Arc::new(Outbox::go_on(outbox, limit));
+        Arrival { client, identity, ip, is_check, outbox }
+    }
+}
+
+impl Registry {
+    /// All of it, as it is carried at `now`.
+    pub(in crate::signaling) fn carry(&self, now: Instant) -> CarriedRegistry {
+        let (rooms, room_numbers) = self.rooms.carry(now);
+        let peers = self.peers.iter().map(|(id, peer)| CarriedPeer {
+            id: *id,
+            arrival: (&peer.arrival).into(),
+            holding: peer.holding.carry(now),
+            seat: peer.seat.as_ref().map(CarriedSeat::from),
+        });
+        let kept = self.kept.iter().map(|(id, kept)| CarriedKept {
+            id: *id,
+            arrival: (&kept.arrival).into(),
+            seat: (&kept.seat).into(),
+            budget: kept.budget.map(|budget| budget.carry(now)),
+        });
+        CarriedRegistry {
+            rooms,
+            room_numbers,
+            peers: peers.collect(),
+            kept: kept.collect(),
+            identities: self.identities.carry(now),
+            absences: self.absences.iter().map(|absence| absence.carry(now)).collect(),
+            spent: self.spent.iter().cloned().collect(),
+        }
+    }
+
+    /// It goes on at `now`, with outboxes for at most `outbox` bytes, and this `RATE_LIMIT`.
+    pub(in crate::signaling) fn go_on(
+        &mut self,
+        carried: CarriedRegistry,
+        outbox: usize,
+        rate_limit: Option<u32>,
+        now: Instant,
+    ) {
+        self.identities = Identities::go_on(&carried.identities, now);
+        self.rooms.go_on(carried.rooms, carried.room_numbers, now);
+        for CarriedPeer { id, arrival, holding, seat } in carried.peers {
+            let (arrival, holding) = (arrival.go_on(outbox), Holding::go_on(&holding, now));
+            self.identities.enter(holding.identity());
+            self.peers.insert(id, Peer { arrival, holding, seat: seat.map(Seat::from) });
+        }
+        for CarriedKept { id, arrival, seat, budget } in carried.kept {
+            let arrival = arrival.go_on(outbox);
+            let budget = budget.map(|budget| ClientBudget::go_on(&budget, rate_limit, now));
+            self.kept.insert(id, Kept { arrival, seat: seat.into(), budget });
+        }
+        for absence in carried.absences {
+            // There was a place for each.
+            let _ = self.absences.add(Absence::go_on(absence, now));
+        }
+        self.spent = carried.spent.into_iter().collect();
+    }
+}

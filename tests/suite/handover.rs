@@ -1,0 +1,286 @@
+//! A restart that clients do not notice, with a stand-in for systemd's descriptor store.
+
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Signal;
+
+use crate::fetch::get;
+use crate::icecast::Icecast;
+use crate::metrics::metric;
+use crate::on_air::{STARTED, chunk, decoded, host, recording, validated};
+use crate::peers::{A, peer};
+use crate::rooms::{B, C};
+use crate::support::{Answer, Client, PATIENCE, Server};
+
+/// What systemd does for a unit with a descriptor store.
+struct Systemd {
+    notifications: UnixDatagram,
+    directory: tempfile::TempDir,
+    listener: TcpListener,
+    stored: Option<OwnedFd>,
+    stores: bool,
+}
+
+impl Systemd {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let notifications = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
+        Self { notifications, directory, listener, stored: None, stores: true }
+    }
+
+    /// Starts the service with the listening socket, and with what was stored.
+    fn start(&mut self, environment: &[(&str, &str)]) -> Server {
+        // By numbers that nobody has: 3 and 4 may be the ones that are to be passed.
+        let mut script = format!("exec 100<&{}", self.listener.as_raw_fd());
+        let (mut count, mut names) = (1, "openstudio-signaling.socket".to_owned());
+        let stored = self.stored.take();
+        if let Some(stored) = &stored {
+            rustix::io::fcntl_setfd(stored, rustix::io::FdFlags::empty()).unwrap();
+            script += &format!(" 101<&{} 4<&101 101<&-", stored.as_raw_fd());
+            (count, names) = (2, names + ":handover");
+        }
+        script += &format!(
+            r#" 3<&100 100<&-; LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names} exec "$0""#
+        );
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_openstudio-signaling")]).env_clear();
+        command.env("NOTIFY_SOCKET", self.directory.path().join("notify"));
+        let server = Server::spawn(command.envs(environment.iter().copied()));
+        self.wait_for("READY=1");
+        server
+    }
+
+    /// The next notification, and its descriptor.
+    fn next(&self) -> (String, Option<OwnedFd>) {
+        let mut text = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut pieces = [IoSliceMut::new(&mut text)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let bytes = recvmsg(&self.notifications, &mut pieces, &mut ancillary, flags).unwrap().bytes;
+        let descriptor = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut all) => all.next(),
+            _ => None,
+        });
+        (String::from_utf8(text[..bytes].to_vec()).unwrap(), descriptor)
+    }
+
+    fn wait_for(&self, text: &str) {
+        while !self.next().0.contains(text) {}
+    }
+
+    /// Ends the process as a restart does, and keeps what it stores.
+    fn stop(&mut self, server: &mut Server) {
+        server.signal(Signal::WINCH);
+        server.signal(Signal::TERM);
+        loop {
+            let (text, descriptor) = self.next();
+            if text.contains("FDSTORE=1") {
+                assert!(text.contains("FDNAME=handover") && text.contains("FDPOLL=0"), "{text}");
+                self.stored = descriptor.filter(|_| self.stores);
+            } else if text.contains("BARRIER=1") {
+                break;
+            }
+        }
+    }
+
+    fn restart(&mut self, mut server: Server, environment: &[(&str, &str)]) -> Server {
+        self.stop(&mut server);
+        assert_eq!(server.wait().code(), Some(0));
+        server.log.wait_for("Handed over ");
+        self.start(environment)
+    }
+}
+
+fn offer(from: &str, to: &str, sdp: &str) -> String {
+    format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"{sdp}"}}"#)
+}
+
+fn enter(client: &mut Client, role: &str) -> String {
+    client.ask(&format!(r#"{{"type":"create-or-join-room","roomId":"show","role":"{role}"}}"#))
+}
+
+#[test]
+fn clients_notice_nothing_of_a_restart() {
+    let mut systemd = Systemd::new();
+    let server = systemd.start(&[]);
+    let mut host = peer(&server, A);
+    assert!(enter(&mut host, "host").contains("room-created"));
+    let mut guest = peer(&server, B);
+    assert!(enter(&mut guest, "guest").contains("room-joined"));
+    assert!(host.text().contains("peer-joined"));
+    host.say(&format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"producer"}}"#));
+    assert!(host.text().contains("mute") && guest.text().contains("mute"));
+    // A client that has not registered, and half a frame of one that has.
+    let mut stranger = server.client();
+    let text = offer(A, B, &"x".repeat(200));
+    let mut frame = vec![0x81, 0xFE];
+    frame.extend((text.len() as u16).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    host.stream.write_all(&frame[..100]).unwrap();
+    assert!(guest.ask(r#"{"type":"ping"}"#).contains("pong"), "the half has come before that");
+    let uptime = get(server.port, "/health").body;
+
+    let server = systemd.restart(server, &[]);
+    let line = server.log.wait_for("Took over 3 clients in 1 rooms");
+    assert!(line.contains("(0 clients could not go on)"), "{line}");
+    host.stream.write_all(&frame[100..]).unwrap();
+    assert_eq!(guest.text(), text, "byte for byte");
+    // It is muted still: nothing changes, and nobody hears of it.
+    host.say(&format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"producer"}}"#));
+    assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
+    assert!(guest.ask(r#"{"type":"ping"}"#).contains("pong"));
+    // Who is where, in its order, with its role.
+    let present = enter(&mut host, "guest");
+    assert!(present.contains(r#""role":"host""#), "{present}");
+    let (first, second) = (present.find(A).unwrap(), present.rfind(B).unwrap());
+    assert!(first < second, "{present}");
+    assert!(
+        stranger.ask(&format!(r#"{{"type":"register","peerId":"{C}"}}"#)).contains("registered")
+    );
+    // The counters and the uptime go on, and so do the numbers of clients.
+    assert!(metric(&server, r#"messages_total{direction="received",type="register"}"#) >= 3.0);
+    assert_eq!(metric(&server, "clients"), 3.0);
+    let newcomer = server.client();
+    server.log.wait_for("(client 4)");
+    drop(newcomer);
+    assert!(uptime.contains(r#""uptime":"#));
+
+    // Once more, and then they leave as ever.
+    let server = systemd.restart(server, &[]);
+    assert!(host.ask(r#"{"type":"leave-room"}"#).contains("room-left"));
+    assert!(guest.text().contains("peer-left"));
+    host.leave(1000);
+    server.log.wait_for("WebSocket client disconnected: 127.0.0.1 (client 1, close 1000 by client");
+}
+
+#[test]
+fn what_waits_for_a_client_waits_still() {
+    let mut systemd = Systemd::new();
+    let server = systemd.start(&[]);
+    let mut host = peer(&server, A);
+    enter(&mut host, "host");
+    let guest = peer(&server, B);
+    let mut guest = guest;
+    enter(&mut guest, "guest");
+    assert!(host.text().contains("peer-joined"));
+    // More than the sockets hold; the guest does not read.
+    let text = offer(A, B, &"y".repeat(60_000));
+    let mut sent = 0;
+    while metric(&server, "outbox_bytes") < 200_000.0 {
+        host.say(&text);
+        sent += 1;
+        assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
+    }
+    let server = systemd.restart(server, &[]);
+    assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
+    host.say(&offer(A, B, "last"));
+    for number in 0..sent {
+        assert!(guest.text() == text, "message {number} of {sent}");
+    }
+    assert_eq!(guest.text(), offer(A, B, "last"));
+    drop(server);
+}
+
+#[test]
+fn without_a_store_everybody_hears_goodbye() {
+    let mut systemd = Systemd::new();
+    systemd.stores = false;
+    let mut server = systemd.start(&[]);
+    let mut client = peer(&server, A);
+    systemd.stop(&mut server);
+    assert_eq!(client.close_code(), Some(1001));
+    server.wait();
+    let line = server.log.wait_for("The restart ends all connections");
+    assert!(line.contains("FileDescriptorStoreMax="), "{line}");
+}
+
+#[test]
+fn settings_that_are_invalid_end_all_connections_with_a_word() {
+    let mut systemd = Systemd::new();
+    let mut server = systemd.start(&[]);
+    let mut client = peer(&server, A);
+    systemd.stop(&mut server);
+    assert_eq!(server.wait().code(), Some(0));
+    let stored = systemd.stored.take().unwrap();
+    rustix::io::fcntl_setfd(&stored, rustix::io::FdFlags::empty()).unwrap();
+    let script = format!(
+        r#"exec 100<&{} 101<&{} 3<&100 4<&101 100<&- 101<&-; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=x.socket:handover exec "$0""#,
+        systemd.listener.as_raw_fd(),
+        stored.as_raw_fd()
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_openstudio-signaling")]).env_clear();
+    let output = command.env("PORT", "nonsense").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(client.close_code(), Some(1012));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("1 clients were asked to reconnect"), "{said}");
+}
+
+#[test]
+fn a_programme_its_listeners_and_its_archive_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    std::fs::create_dir(&archive).unwrap();
+    let (icecast, file) = (Icecast::start(), recording(directory.path(), 6));
+    let settings = icecast.settings();
+    let mut environment = vec![
+        ("ON_AIR_ACCESS", "open"),
+        ("ARCHIVE_DIR", archive.to_str().unwrap()),
+        ("LOG_LEVEL", "info"),
+    ];
+    environment.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+    let mut systemd = Systemd::new();
+    let server = systemd.start(&environment);
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    let at_icecast = icecast.listen();
+    let mut by_the_server = server.connect();
+    by_the_server.write_all(b"GET /stream/live.opus HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut by_the_server, false).status, 200);
+    let webm = std::fs::read(&file).unwrap();
+    let mut pieces = webm.chunks(7_001);
+    let mut send = |host: &mut Client, count: usize| {
+        for piece in pieces.by_ref().take(count) {
+            assert!(host.ask(&chunk(piece)).contains("chunk-ack"));
+        }
+    };
+    send(&mut host, 4);
+    server.log.wait_for("Archive: the programme is written to ");
+    let mut server = systemd.restart(server, &environment);
+    send(&mut host, 4);
+    assert!(get(server.port, "/api/station").body.contains(r#""onAir":{"since":"#));
+    assert_eq!(metric(&server, "listeners"), 1.0);
+    server = systemd.restart(server, &environment);
+    send(&mut host, usize::MAX);
+    assert!(host.ask(r#"{"type":"stop-stream"}"#).contains("stream-stopped"));
+    server.log.wait_for("because its host stopped it");
+    for line in ["On air: ", "Icecast takes the programme", "was not completed"] {
+        assert_eq!(server.log.count(line), 0, "{line}");
+    }
+    // Each of them has one stream, without a gap.
+    let said = decoded(&file);
+    let mut heard = Vec::new();
+    std::io::Read::read_to_end(&mut by_the_server, &mut heard).unwrap();
+    let (heard, _) = validated(directory.path(), &heard);
+    assert!(decoded(&heard).len() >= said.len());
+    let (heard, _) = validated(directory.path(), &at_icecast.hear_out());
+    assert!(decoded(&heard).starts_with(&said), "to the bit");
+    server.log.wait_for(" is complete (");
+    let names: Vec<_> = std::fs::read_dir(&archive).unwrap().collect();
+    assert_eq!(names.len(), 1);
+    let kept = std::fs::read(names[0].as_ref().unwrap().path()).unwrap();
+    let (kept, _) = validated(directory.path(), &kept);
+    assert!(decoded(&kept).starts_with(&said), "to the bit");
+}
