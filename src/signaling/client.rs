@@ -13,7 +13,6 @@ use crate::signaling::budget::{AddressBudget, ClientBudget};
 use crate::signaling::contest::Challenged;
 use crate::signaling::contest::{Contest, answer};
 use crate::signaling::conversation::ClientInfo;
-use crate::signaling::identity::absence::SEAT_TIME;
 use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
@@ -274,7 +273,8 @@ impl Client {
             journal.log(Event::AbsencesFull { client_ip });
         }
         if has_seat {
-            let (room_id, seconds) = (room.clone(), SEAT_TIME.as_secs());
+            let seconds = parting.seat_time().unwrap_or_default().as_secs();
+            let room_id = room.clone();
             journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
         }
         if let Some(role) = role {

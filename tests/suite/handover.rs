@@ -12,11 +12,15 @@ use rustix::process::Signal;
 
 use crate::fetch::get;
 use crate::icecast::Icecast;
+use crate::identity::COOKIE;
 use crate::metrics::metric;
 use crate::on_air::{STARTED, chunk, decoded, host, recording, validated};
 use crate::peers::{A, peer};
 use crate::rooms::{B, C};
-use crate::support::{Answer, Client, PATIENCE, Server};
+use crate::secure;
+use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, head};
+
+type Socket = tungstenite::WebSocket<secure::Stream>;
 
 /// What systemd does for a unit with a descriptor store.
 struct Systemd {
@@ -190,6 +194,68 @@ fn what_waits_for_a_client_waits_still() {
     }
     assert_eq!(guest.text(), offer(A, B, "last"));
     drop(server);
+}
+
+#[test]
+fn whoever_has_tls_is_asked_to_reconnect_and_has_its_place_still() {
+    let directory = tempfile::tempdir().unwrap();
+    secure::certificate(directory.path(), "cert", "key");
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (path("cert"), path("key"));
+    let environment = [("TLS_CERT", cert.as_str()), ("TLS_KEY", key.as_str())];
+    let mut systemd = Systemd::new();
+    let server = systemd.start(&environment);
+    let connect = |server: &Server| {
+        let trusted = directory.path().join("cert");
+        let mut stream = secure::secure(server.connect(), &trusted, rustls::ALL_VERSIONS);
+        let cookie = format!("Cookie: openstudio-id={COOKIE}; __Host-openstudio-id={COOKIE}");
+        stream.write_all(&head(&[UPGRADE, &[cookie.as_str()]].concat())).unwrap();
+        assert_eq!(Answer::read(&mut stream, false).status, 101);
+        Socket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None)
+    };
+    let mut host = connect(&server);
+    let ask = |socket: &mut Socket, text: &str| {
+        socket.send(text.into()).unwrap();
+        socket.read().unwrap().into_text().unwrap().to_string()
+    };
+    assert!(host.read().unwrap().to_string().contains("welcome"));
+    assert!(
+        ask(&mut host, &format!(r#"{{"type":"register","peerId":"{A}"}}"#)).contains("registered")
+    );
+    let enter = r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#;
+    assert!(ask(&mut host, enter).contains("room-created"));
+    let server = systemd.restart(server, &environment);
+    let Ok(tungstenite::Message::Close(Some(close))) = host.read() else { panic!("no close") };
+    assert_eq!(
+        (u16::from(close.code), close.reason.as_str()),
+        (1012, "Server restarts: reconnect")
+    );
+    let mut again = connect(&server);
+    assert!(again.read().unwrap().to_string().contains("welcome"));
+    assert!(
+        ask(&mut again, &format!(r#"{{"type":"register","peerId":"{A}"}}"#)).contains("registered")
+    );
+    let present = ask(&mut again, r#"{"type":"create-or-join-room","roomId":"show"}"#);
+    assert!(present.contains("room-joined") && present.contains(r#""role":"host""#), "{present}");
+}
+
+#[test]
+fn where_the_next_process_would_not_start_everybody_hears_goodbye() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = directory.path().join("manifest.json");
+    let text = r#"{"stationId":"north","name":"N","signaling":{"url":"ws://localhost/"},"ice":{"stun":["stun:localhost"]}}"#;
+    std::fs::write(&manifest, text).unwrap();
+    let mut systemd = Systemd::new();
+    let mut server = systemd.start(&[("STATION_MANIFEST", manifest.to_str().unwrap())]);
+    let mut client = peer(&server, A);
+    std::fs::write(&manifest, "{").unwrap();
+    server.signal(Signal::WINCH);
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    let line = server.log.wait_for("The restart ends all connections");
+    assert!(line.contains("manifest.json"), "{line}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::server::systemd::Notifier;
 use crate::telemetry::events::Event;
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::encode_close;
+use crate::wire::text::is_printable;
 
 /// The name of the queue in the store.
 pub const NAME: &str = "handover";
@@ -30,6 +32,10 @@ pub const NAME: &str = "handover";
 /// For how long the mark of a restart counts: a terminal sends the same signal whenever it is resized (systemd.service(5):
 /// `ExecStop=` comes right before SIGTERM).
 const MARKED: Duration = Duration::from_secs(90);
+
+/// How long the next program has to look at the settings, and how much is shown of what it says, in characters.
+const CHECK: Duration = Duration::from_secs(3);
+const MOST_SAID: usize = 300;
 
 /// How long requests and handshakes that are under way have to come to their end.
 const REQUESTS: Duration = Duration::from_millis(200);
@@ -88,12 +94,38 @@ impl Marks {
     }
 }
 
+/// Whether the program that is on the disk now would start with the settings as they are now: it looks at them as
+/// `config` does.
+///
+/// # Errors
+///
+/// What it says.
+async fn would_start() -> Result<(), String> {
+    let mut arguments = std::env::args_os();
+    let Some(program) = arguments.next() else { return Ok(()) };
+    let settings = arguments.filter(|argument| argument != "serve");
+    let mut command = Command::new(program);
+    command.arg("config").args(settings).stdin(Stdio::null()).stdout(Stdio::null());
+    let checked = timeout(CHECK, spawn_blocking(move || command.output())).await;
+    match checked {
+        Ok(Ok(Ok(output))) if !output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let first = said.lines().next().unwrap_or_default();
+            Err(first.chars().filter(|c| is_printable(*c)).take(MOST_SAID).collect())
+        }
+        Ok(Ok(Err(error))) => Err(format!("the program can't be run: {error}")),
+        // One that takes its time is not waited for.
+        _ => Ok(()),
+    }
+}
+
 /// Gives everything to the store. On success there is nothing left to be done but to exit.
 ///
 /// # Errors
 ///
 /// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
 pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
+    would_start().await.map_err(io::Error::other)?;
     let start = Instant::now();
     state.shutdown.enter(Phase::HandingOver);
     // New connections wait in the listening socket; those that have just come are answered first.

@@ -17,6 +17,9 @@ use crate::wire::role::Role;
 /// How long a seat is kept for a client whose connection broke.
 pub const SEAT_TIME: Duration = Duration::from_secs(8);
 
+/// How long it is kept for one that a restart of the server has ended: it has to connect, and to agree on TLS.
+pub const RESTART_TIME: Duration = Duration::from_secs(15);
+
 /// How many seats and roles are kept at most, for clients of one address and of all.
 const MOST_EACH: usize = 16;
 const MOST: usize = 4096;

@@ -4,12 +4,13 @@
 //! much is kept, and what is given up first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::Audience;
 use crate::signaling::budget::ClientBudget;
-use crate::signaling::identity::absence::{Absence, SEAT_TIME};
+use crate::signaling::identity::absence::{Absence, RESTART_TIME, SEAT_TIME};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
 use crate::signaling::rooms::After;
@@ -32,6 +33,17 @@ pub enum Parting {
     Stopping,
     /// With a server that is restarted: it can't be carried, and is back at once.
     Restarting,
+}
+
+impl Parting {
+    /// How long a seat is kept for who goes like this, if it is.
+    pub fn seat_time(self) -> Option<Duration> {
+        match self {
+            Self::Broken => Some(SEAT_TIME),
+            Self::Restarting => Some(RESTART_TIME),
+            _ => None,
+        }
+    }
 }
 
 /// A seat that nobody sits on any longer.
@@ -167,10 +179,10 @@ impl Registry {
             return None;
         }
         // An id has one seat that is kept.
-        let keeps_seat = parting == Parting::Broken && !self.kept.contains_key(&peer);
+        let seat_time = parting.seat_time().filter(|_| !self.kept.contains_key(&peer));
         let owner = self.absences.owner(peer);
         let absence = Absence {
-            seat_end: keeps_seat.then(|| now + SEAT_TIME),
+            seat_end: seat_time.map(|time| now + time),
             owns_id: parting != Parting::Evicted
                 && owner.is_none_or(|owner| owner == arrival.identity),
             ..self.reserved_for(peer, arrival, seat, role, now)?
