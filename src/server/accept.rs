@@ -86,7 +86,7 @@ async fn accept_until_drain<C: Conversation>(
 ) {
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let tasks = &state.shutdown.tasks;
-    let mut draining = pin!(state.shutdown.reached(Phase::HandingOver));
+    let mut draining = pin!(state.shutdown.reached(Phase::Settling));
     let pending = &admission.pending;
     loop {
         let accepted = tokio::select! {

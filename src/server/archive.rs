@@ -88,7 +88,7 @@ async fn keep(state: &State, part: Option<CarriedPart>) {
                 return;
             }
             match state.shutdown.phase() {
-                Phase::Serving => tokio::select! {
+                Phase::Serving | Phase::Settling => tokio::select! {
                     () = on_air.recorded() => {}
                     () = state.shutdown.reached(Phase::HandingOver) => {}
                 },

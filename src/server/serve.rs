@@ -138,7 +138,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal: journal.clone(),
         config,
     });
-    let taken = service.queue.as_ref().and_then(|queue| take(queue, carries, &journal));
+    let taken =
+        service.queue.as_ref().and_then(|queue| take(queue, clients_for(file_limit), &journal));
     if taken.is_none() {
         studio.hub.remember(remembered.unwrap_or_default());
     }

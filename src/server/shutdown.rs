@@ -14,7 +14,9 @@ use tokio_util::task::TaskTracker;
 pub enum Phase {
     /// Clients are accepted.
     Serving,
-    /// Nobody is accepted any longer, and whoever can be carried is: everything goes to the next process.
+    /// A restart begins: nobody is accepted any longer, and clients are served as before.
+    Settling,
+    /// Whoever can be carried is given back: everything goes to the next process.
     HandingOver,
     /// Nobody new is accepted, and clients are told to go.
     Draining,

@@ -76,6 +76,8 @@ pub struct Metrics {
     pub(super) programme: [Counter; PROGRAMME.len()],
     pub(super) outbox: Gauge,
     pub(super) log_dropped: Counter,
+    pub(super) handed_over: Counter,
+    pub(super) taken_over: Counter,
     /// All counters that this process counts by itself, by the names of their series.
     pub(super) series: Vec<(String, Counter)>,
 }
@@ -176,6 +178,11 @@ impl Default for Metrics {
         let log_dropped = Counter::default();
         let help = "Log events that were lost because the journal did not take them";
         registry.register("log_events_dropped", help, log_dropped.clone());
+        let (handed_over, taken_over) = (Counter::default(), Counter::default());
+        let help = "Clients that were handed over to the next process";
+        registry.register("clients_handed_over", help, handed_over.clone());
+        let help = "Clients of a process before that go on";
+        registry.register("clients_taken_over", help, taken_over.clone());
         let help = "Time from a heartbeat's ping to its pong";
         let round_trip = histogram(&mut registry, "heartbeat_round_trip", help);
         let help = "Time from a client's welcome to its registration";
@@ -216,6 +223,8 @@ impl Default for Metrics {
             programme,
             outbox,
             log_dropped,
+            handed_over,
+            taken_over,
             registry,
             series: Vec::new(),
         }

@@ -32,8 +32,20 @@ impl Metrics {
             all.map(|(family, name, found)| (names(family, name), found.clone())).collect();
         let closes = CLOSE_CODES.iter().zip(&self.closes);
         series.extend(closes.map(|(code, found)| (format!("closes/{code}"), found.clone())));
+        series.push(("handed-over".to_owned(), self.handed_over.clone()));
+        series.push(("taken-over".to_owned(), self.taken_over.clone()));
         self.series = series;
         self
+    }
+
+    /// So many clients are handed over to the next process.
+    pub fn handed_over(&self, clients: usize) {
+        self.handed_over.inc_by(clients as u64);
+    }
+
+    /// So many clients of the process before go on.
+    pub fn taken_over(&self, clients: usize) {
+        self.taken_over.inc_by(clients as u64);
     }
 
     /// What was counted by now, by the names of the series.

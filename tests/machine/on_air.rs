@@ -98,6 +98,15 @@ pub fn a_programme_goes_out_of_the_sandbox(suite: &str) {
     let said = machine.run(&["openstudio-signaling", "check", "--listen", "--seconds=2"]);
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains("✓ audio") && said.contains("✓ gaps       none"), "{said}");
+    // A restart goes unheard: neither connection to Icecast is made anew.
+    let taken = |machine: &Machine| machine.log().matches("Icecast takes the programme").count();
+    let before = taken(&machine);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    machine.wait_for_log("Took over 1 clients in 1 rooms");
+    send(&mut host, &recording());
+    let mut more = vec![0; 20_000];
+    listener.read_exact(&mut more).unwrap();
+    assert_eq!(taken(&machine), before);
     // How exposed the units are, by systemd's own judgement.
     for (unit, most) in [(SERVICE, 0.4), (WAY, 0.9)] {
         let security = machine.ok(&["systemd-analyze", "security", "--no-pager", unit]);

@@ -155,6 +155,8 @@ fn clients_notice_nothing_of_a_restart() {
     // The counters and the uptime go on, and so do the numbers of clients.
     assert!(metric(&server, r#"messages_total{direction="received",type="register"}"#) >= 3.0);
     assert_eq!(metric(&server, "clients"), 3.0);
+    assert_eq!(metric(&server, "clients_handed_over_total"), 3.0);
+    assert_eq!(metric(&server, "clients_taken_over_total"), 3.0);
     let newcomer = server.client();
     server.log.wait_for("(client 4)");
     drop(newcomer);

@@ -126,23 +126,29 @@ async fn would_start() -> Result<(), String> {
 /// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
 pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
     would_start().await.map_err(io::Error::other)?;
-    let start = Instant::now();
-    state.shutdown.enter(Phase::HandingOver);
     // New connections wait in the listening socket; those that have just come are answered first.
+    state.shutdown.enter(Phase::Settling);
     let settled = async {
         while state.shutdown.tasks.len() > state.collection.talking() {
             sleep(LOOK).await;
         }
     };
     let _ = timeout(REQUESTS, settled).await;
+    let start = Instant::now();
+    state.shutdown.enter(Phase::HandingOver);
     if timeout(SESSIONS, state.collection.quiet()).await.is_err() {
+        let given = state.collection.take().into_iter().map(|(socket, _)| socket.into());
+        part(given.collect());
         return Err(io::Error::other("not all sessions have given their clients back"));
     }
     let (carried, rooms) = (state.collection.given(), state.studio.hub.count().rooms);
+    state.studio.metrics.handed_over(carried);
     // Those who could not be carried.
     let told = state.clients.taken();
-    let (text, sockets) = pack(state, start).map_err(io::Error::other)?;
+    let (text, mut sockets) = pack(state, start).map_err(io::Error::other)?;
     if let Err(error) = store(notifier, &text, &sockets).await {
+        // Those of clients come first.
+        sockets.truncate(carried);
         part(sockets);
         return Err(error);
     }
@@ -181,7 +187,6 @@ async fn store(notifier: &Notifier, text: &[u8], sockets: &[OwnedFd]) -> io::Res
 fn part(sockets: Vec<OwnedFd>) {
     let mut close = Vec::new();
     encode_close(&mut close, Some(CloseCode::GOING_AWAY.0), CloseCode::GOING_AWAY.reason(), None);
-    // Of listeners and of Icecast there are some, too: what they get is no audio, and the end.
     for socket in sockets {
         let mut socket = std::net::TcpStream::from(socket);
         // Who does not take it has gone, or reads too slowly.

@@ -94,6 +94,7 @@ pub fn go_on<C: Conversation>(
         lost += usize::from(seat::<C>(state, socket, client, packed).is_none());
     }
     state.clients.go_on(next_client);
+    studio.metrics.taken_over(all - lost);
     let rooms = studio.hub.count().rooms;
     studio.journal.log(Event::TookOver {
         clients: all - lost,
