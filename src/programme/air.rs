@@ -6,7 +6,6 @@
 use std::mem::take;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::account::Account;
@@ -36,27 +35,18 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// What of it crosses to the process that follows.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct CarriedAir {
-    programme: Option<Programme>,
-    returning: Returning,
-    out: Outlets,
-    account: Account,
-}
-
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Air {
-    programme: Option<Programme>,
+    pub(super) programme: Option<Programme>,
     /// Whether there is somewhere to go.
-    is_set_up: bool,
+    pub(super) is_set_up: bool,
     hold: Duration,
-    returning: Returning,
+    pub(super) returning: Returning,
     /// For Icecast and the archive.
     pub(super) out: Outlets,
     /// Of programmes that are over.
-    account: Account,
+    pub(super) account: Account,
     /// A connection is to end after what is unsent.
     is_ending: bool,
     /// What is to be heard and logged.
@@ -71,38 +61,6 @@ impl Air {
         let out = Outlets { icecast: Vec::new(), recording: Recording::new(part) };
         let (is_set_up, hold) = (hold.is_some(), hold.unwrap_or_default());
         Self { is_set_up, hold, out, ..Self::default() }
-    }
-
-    /// What crosses; here nobody is on air any longer.
-    pub fn carry(&mut self) -> CarriedAir {
-        CarriedAir {
-            programme: self.programme.take(),
-            returning: take(&mut self.returning),
-            out: take(&mut self.out),
-            account: self.account,
-        }
-    }
-
-    /// It goes on at `now`, through the connection that was there, or through another one.
-    pub fn go_on(&mut self, carried: CarriedAir, has_connection: bool, now: Instant) {
-        let CarriedAir { programme, returning, out, account } = carried;
-        (self.programme, self.returning, self.account) = (programme, returning, account);
-        self.out.icecast = out.icecast;
-        self.out.recording.go_on(out.recording);
-        if !self.is_set_up {
-            self.programme = None;
-        }
-        let Some(programme) = &mut self.programme else { return };
-        match programme.link {
-            Link::Up { .. } if has_connection => programme.link = Link::Up { moved: now },
-            Link::Refused => {}
-            _ => {
-                // A connection was being made, or can't be carried.
-                programme.playout.disconnect();
-                self.out.icecast.clear();
-                programme.link = Link::Down { failures: 0, next: now };
-            }
-        }
     }
 
     /// Somebody goes on air, or asks for it again.
@@ -168,15 +126,29 @@ impl Air {
         if is_refused && !self.out.recording.is_on() {
             return Heard::Ignored;
         }
-        let Some(chunk) = chunk else {
-            programme.reader.lose();
-            return Heard::Ignored;
-        };
         let mut packets = Vec::new();
-        // After damage it has gone on with the next Cluster.
-        let _ = programme.reader.push(chunk, &mut |packet| packets.push(packet.to_vec()));
+        // After damage it goes on with the next Cluster.
+        let is_read = match chunk {
+            Some(chunk) => {
+                let read =
+                    programme.reader.push(chunk, &mut |packet| packets.push(packet.to_vec()));
+                read.is_ok()
+            }
+            None => {
+                programme.reader.lose();
+                false
+            }
+        };
+        if !is_read && programme.sent.damage() {
+            self.news.push(News::Damaged(programme.owner.clone()));
+        }
+        let Some(chunk) = chunk else { return Heard::Ignored };
         programme.sent.note(!packets.is_empty());
-        programme.playout.hear(packets.iter().map(Vec::as_slice), now, &mut self.out);
+        let packets = packets.iter().map(Vec::as_slice);
+        let dropped = programme.playout.hear(packets, now, &mut self.out);
+        if dropped.as_secs() > 0 {
+            self.news.push(News::Dropped(programme.owner.clone(), dropped));
+        }
         if is_refused { Heard::Ignored } else { Heard::Acknowledged(chunk.len()) }
     }
 

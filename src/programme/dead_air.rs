@@ -66,6 +66,9 @@ pub struct Sent {
     /// Whether there was ever audio.
     is_audio: bool,
     is_told: bool,
+    /// Whether something of it could not be read.
+    #[serde(default)]
+    is_damaged: bool,
 }
 
 /// What it has sent last.
@@ -80,7 +83,8 @@ enum Latest {
 impl Sent {
     /// Nothing yet.
     pub fn new(now: Instant) -> Self {
-        Self { since: now, latest: Latest::Nothing, is_audio: false, is_told: false }
+        let (latest, is_audio) = (Latest::Nothing, false);
+        Self { since: now, latest, is_audio, is_told: false, is_damaged: false }
     }
 
     /// It can be heard from now on.
@@ -92,6 +96,11 @@ impl Sent {
     pub fn note(&mut self, has_audio: bool) {
         self.latest = if has_audio { Latest::Audio } else { Latest::Unreadable };
         self.is_audio |= has_audio;
+    }
+
+    /// Something of it can't be read: true the first time.
+    pub fn damage(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_damaged, true)
     }
 
     /// What the host is told of it, once. It was not on air with this recording before, so an alert stops nothing.

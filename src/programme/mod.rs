@@ -6,6 +6,7 @@ pub mod account;
 pub mod air;
 #[cfg(test)]
 mod air_tests;
+pub mod carried;
 pub mod dead_air;
 pub mod dial;
 pub mod icecast;

@@ -49,6 +49,10 @@ pub enum News {
     Dead(Owner, Silence),
     /// The host is heard again, after this time.
     Alive(Owner, Duration),
+    /// A piece could not be read, for the first time since its host went on air.
+    Damaged(Owner),
+    /// So much audio came too far ahead of the clock, and was dropped.
+    Dropped(Owner, Duration),
     /// Icecast takes the programme.
     Taken,
     /// Icecast does not take it; it is tried again after this time, if it is.

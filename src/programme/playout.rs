@@ -20,7 +20,7 @@ pub(super) const LATE: Duration = Duration::from_millis(1_400);
 /// How much silence is written at a time, once there is some.
 const STEP: Duration = Duration::from_millis(200);
 
-/// How far audio may be ahead of the clock: more is dropped. A page that was blocked sends all at once.
+/// How far audio may be ahead of the clock: of more, the oldest is dropped. A page that was blocked sends all at once.
 const AHEAD: Duration = Duration::from_secs(8);
 
 /// A clock that jumps further than this has stood still with the machine: what was not covered then is not filled.
@@ -132,17 +132,26 @@ impl Playout {
         self.stream = None;
     }
 
-    /// A chunk has come, with these packets.
+    /// A chunk has come, with these packets. Returns how much of it was dropped.
     pub fn hear<'p>(
         &mut self,
         packets: impl IntoIterator<Item = &'p [u8]>,
         now: Instant,
         out: &mut Outlets,
-    ) {
+    ) -> Duration {
+        let dropped = self.written.dropped;
         let before = self.written.all;
-        for packet in packets {
-            // What is no packet would be none for a player either.
-            let Some(samples) = samples(packet) else { continue };
+        // What is no packet would be none for a player either.
+        let packets: Vec<_> =
+            packets.into_iter().filter_map(|packet| Some((packet, samples(packet)?))).collect();
+        let all: u64 = packets.iter().map(|(_, samples)| u64::from(*samples)).sum();
+        let mut surplus = all.saturating_sub(self.room(now));
+        for (packet, samples) in packets {
+            if surplus > 0 {
+                surplus = surplus.saturating_sub(samples.into());
+                self.written.dropped += u64::from(samples);
+                continue;
+            }
             self.is_filling = false;
             self.is_heard = true;
             if !is_quiet(packet, samples) {
@@ -159,6 +168,7 @@ impl Playout {
             self.covered += (now - self.covered) / 100;
         }
         self.flush(out);
+        Duration::from_secs(1) * (self.written.dropped - dropped) as u32 / RATE
     }
 
     /// Fills up with silence what no audio has come for.
@@ -193,10 +203,6 @@ impl Playout {
         if self.covered + JUMP < now {
             self.covered = now;
         }
-        if self.covered > now + AHEAD {
-            self.written.dropped += u64::from(samples);
-            return;
-        }
         self.covered += length(samples);
         self.written.all += u64::from(samples);
         // Players pass on what has a certain size, not what has a certain length: quiet must not make them wait.
@@ -212,6 +218,14 @@ impl Playout {
             let Some((_, samples)) = self.recent.pop_front() else { break };
             self.recent_samples -= u64::from(samples);
         }
+    }
+
+    /// How much audio there is room for, in samples.
+    fn room(&self, now: Instant) -> u64 {
+        let stands = self.covered + JUMP < now;
+        let from = if stands { now } else { self.covered };
+        let room = (now + AHEAD).saturating_duration_since(from);
+        room.as_micros() as u64 * u64::from(RATE) / 1_000_000
     }
 
     fn flush(&mut self, out: &mut Outlets) {

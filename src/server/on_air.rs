@@ -128,6 +128,13 @@ pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
         }
     }
     if state.shutdown.phase() == Phase::HandingOver {
+        // What was stopped in this moment ends here.
+        let work = on_air.air().work(Instant::now());
+        tell(&state);
+        if let Some(mut source) = source.take_if(|_| work.end) {
+            source.pending.extend(on_air.air().take_unsent());
+            state.shutdown.tasks.spawn(timeout(LAST, source.end()));
+        }
         if let Some((connection, unsent)) = source.and_then(Source::into_descriptor) {
             state.collection.give_source(connection, unsent);
         }
@@ -274,6 +281,14 @@ fn log(state: &State, on_air: &OnAir, news: News) {
             peer_id: peer,
             room_id: room,
             seconds: after.as_secs(),
+        }),
+        News::Damaged(Owner { peer, client, .. }) => {
+            journal.log(Event::PieceDamaged { client_id: client, peer_id: peer });
+        }
+        News::Dropped(Owner { peer, client, .. }, time) => journal.log(Event::AudioDropped {
+            client_id: client,
+            peer_id: peer,
+            seconds: time.as_secs(),
         }),
         News::Taken => journal.log(Event::IcecastTaken { url }),
         News::Refused(refusal, retry) => {

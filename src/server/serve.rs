@@ -138,8 +138,9 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal: journal.clone(),
         config,
     });
-    let taken =
-        service.queue.as_ref().and_then(|queue| take(queue, clients_for(file_limit), &journal));
+    // What is in it is taken, or has heard a goodbye.
+    let had_queue = service.queue.is_some();
+    let taken = service.queue.and_then(|queue| take(&queue, clients_for(file_limit), &journal));
     if taken.is_none() {
         studio.hub.remember(remembered.unwrap_or_default());
     }
@@ -186,7 +187,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         check_url: if check_page { format!("{http}://{base}/check") } else { "off".to_owned() },
     });
     notifier.ready(&status("Serving", state.clients.taken()));
-    if service.queue.is_some() {
+    if had_queue {
         notifier.forget(NAME);
     }
     tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));

@@ -126,9 +126,6 @@ pub struct Passed {
 ///
 /// When a socket is none that TCP connections can be accepted on.
 pub fn passed() -> io::Result<Passed> {
-    // As <sys/socket.h> has them on each architecture that this is packaged for.
-    const AF_UNIX: i32 = 1;
-    const SOCK_SEQPACKET: i32 = 5;
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<_> = names.split(':').collect();
     let mut found = ListenFd::from_env();
@@ -140,7 +137,10 @@ pub fn passed() -> io::Result<Passed> {
                 found.take_custom(index, AF_UNIX, SOCK_SEQPACKET, "handover");
             match queue {
                 Ok(Some(queue)) => passed.queue = Some(queue.into()),
-                _ => passed.unknown.push(name.to_owned()),
+                _ => {
+                    close(&mut found, index);
+                    passed.unknown.push(name.to_owned());
+                }
             }
             continue;
         }
@@ -157,10 +157,32 @@ pub fn passed() -> io::Result<Passed> {
         match listener {
             Ok(listener) => passed.listeners.push(listener),
             Err(error) if is_listener => return Err(error),
-            Err(_) => passed.unknown.push(name.to_owned()),
+            Err(_) => {
+                close(&mut found, index);
+                passed.unknown.push(name.to_owned());
+            }
         }
     }
     Ok(passed)
+}
+
+/// As <sys/socket.h> has them on each architecture that this is packaged for.
+const AF_UNIX: i32 = 1;
+const AF_INET: i32 = 2;
+const AF_INET6: i32 = 10;
+const SOCK_STREAM: i32 = 1;
+const SOCK_DGRAM: i32 = 2;
+const SOCK_SEQPACKET: i32 = 5;
+
+/// Closes a passed socket, whatever its kind.
+fn close(found: &mut ListenFd, index: usize) {
+    for family in [AF_UNIX, AF_INET, AF_INET6] {
+        for kind in [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET] {
+            // One of another kind is not taken.
+            let taken: io::Result<Option<OwnedFd>> = found.take_custom(index, family, kind, "it");
+            drop(taken);
+        }
+    }
 }
 
 /// Asks the parts of the service whether they are alive, and passes their answer on to systemd.

@@ -117,6 +117,11 @@ impl Hub {
         self.registry().carry(now)
     }
 
+    /// Who is registered, and which client each is.
+    pub fn peers(&self) -> Vec<(PeerId, ClientId)> {
+        self.registry().clients()
+    }
+
     /// They go on at `now`, with outboxes for at most `outbox` bytes, and this `RATE_LIMIT`.
     pub fn go_on(
         &self,

@@ -115,9 +115,15 @@ events! {
     /// Everybody who makes a room may go on air.
     OnAirForEverybody { origin: String } Warn "5e92b7d4c0f8461a9b3d7ce15a08f6d4"
     "Anybody who makes a room may go on air on the station's mount: ON_AIR_ACCESS=open (from {origin}); set ON_AIR_ACCESS=invited, and give hosts invites"
+    /// A piece of the programme could not be read.
+    PieceDamaged { client_id: ClientId, peer_id: PeerId } Warn "2d7f0c8b5e164f39a4d1e6b93c80f5a7"
+    "A piece of the programme can't be read, and up to 2 s of it are missing (peer {peer_id}, client {client_id}); further ones are not logged before the next start-stream"
+    /// Audio came too far ahead of the clock.
+    AudioDropped { client_id: ClientId, peer_id: PeerId, seconds: u64 } Warn "e4931ab06cf84d7c8f25d0e71b6a3c98"
+    "{seconds} s of the programme were dropped: they came all at once, because the host's page or network was blocked (peer {peer_id}, client {client_id}); listeners have heard silence meanwhile"
     /// A piece of the programme was too large.
     PieceSkipped { client_ip: IpAddr, client_id: ClientId, most_bytes: usize } Warn One "a85c3d1f9e604b72b1c7f48e02d6935a"
-    "A piece of the programme was skipped: it has more than {most_bytes} bytes (client {client_id}, {client_ip}); listeners hear silence in its place; the host's page was blocked for minutes"
+    "A piece of the programme was skipped: it has more than {most_bytes} bytes (client {client_id}, {client_ip}); the programme goes on with the next piece"
     /// A client's connection broke, and its seat in a room is kept.
     SeatKept { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, room_id: RoomId, seconds: u64 } Info Few "4e0ad1f7f6c94fd0a5c7c1f5d2b7e9a3"
     "Seat kept: for {seconds} s, of peer {peer_id} in room {room_id}, whose connection broke (client {client_id}, {client_ip})"

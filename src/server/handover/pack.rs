@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::programme::air::CarriedAir;
+use crate::programme::carried::CarriedAir;
 use crate::server::handover::collection::GivenListener;
 use crate::server::handover::queue::Contents;
 use crate::server::session::carried::CarriedClient;

@@ -37,6 +37,9 @@ const MARKED: Duration = Duration::from_secs(90);
 const CHECK: Duration = Duration::from_secs(3);
 const MOST_SAID: usize = 300;
 
+/// How much may wait for clients, in bytes: in the state it takes four times as much, for a moment.
+const MOST_WAITING: usize = 128 * 1024 * 1024;
+
 /// How long requests and handshakes that are under way have to come to their end.
 const REQUESTS: Duration = Duration::from_millis(200);
 
@@ -126,6 +129,14 @@ async fn would_start() -> Result<(), String> {
 /// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
 pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
     would_start().await.map_err(io::Error::other)?;
+    let waiting = state.studio.hub.count().outbox_bytes;
+    if waiting > MOST_WAITING {
+        let error = format!("{waiting} bytes wait for clients that read too slowly");
+        return Err(io::Error::other(error));
+    }
+    if state.shutdown.phase() != Phase::Serving {
+        return Err(io::Error::other("it ends for another reason"));
+    }
     // New connections wait in the listening socket; those that have just come are answered first.
     state.shutdown.enter(Phase::Settling);
     let settled = async {
@@ -136,17 +147,21 @@ pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
     let _ = timeout(REQUESTS, settled).await;
     let start = Instant::now();
     state.shutdown.enter(Phase::HandingOver);
-    if timeout(SESSIONS, state.collection.quiet()).await.is_err() {
-        let given = state.collection.take().into_iter().map(|(socket, _)| socket.into());
-        part(given.collect());
+    let given = timeout(SESSIONS, state.collection.quiet()).await;
+    if given.is_err() || state.shutdown.phase() != Phase::HandingOver {
+        part_given(state);
         return Err(io::Error::other("not all sessions have given their clients back"));
     }
     let (carried, rooms) = (state.collection.given(), state.studio.hub.count().rooms);
     state.studio.metrics.handed_over(carried);
     // Those who could not be carried.
     let told = state.clients.taken();
-    let (text, mut sockets) = pack(state, start).map_err(io::Error::other)?;
-    if let Err(error) = store(notifier, &text, &sockets).await {
+    let (text, mut sockets) = pack(state, Instant::now()).map_err(io::Error::other)?;
+    let stored = store(notifier, &text, &sockets).await;
+    // Whoever has come meanwhile comes too late.
+    part_given(state);
+    if let Err(error) = stored {
+        notifier.forget(NAME);
         // Those of clients come first.
         sockets.truncate(carried);
         part(sockets);
@@ -183,6 +198,12 @@ async fn store(notifier: &Notifier, text: &[u8], sockets: &[OwnedFd]) -> io::Res
     Ok(())
 }
 
+/// Says goodbye to clients that were given back and are not packed.
+fn part_given(state: &State) {
+    let given = state.collection.take().into_iter().map(|(socket, _)| socket.into());
+    part(given.collect());
+}
+
 /// Says goodbye to clients that nobody goes on with.
 fn part(sockets: Vec<OwnedFd>) {
     let mut close = Vec::new();
@@ -191,5 +212,6 @@ fn part(sockets: Vec<OwnedFd>) {
         let mut socket = std::net::TcpStream::from(socket);
         // Who does not take it has gone, or reads too slowly.
         let _ = socket.write(&close);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
     }
 }

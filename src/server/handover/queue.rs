@@ -38,6 +38,14 @@ pub struct Sender(OwnedFd);
 #[derive(Debug)]
 pub struct Receiver(OwnedFd);
 
+/// One message of it.
+struct Message {
+    text: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    /// Whether descriptors are missing.
+    is_cut: bool,
+}
+
 /// What lies in the queue.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -137,8 +145,32 @@ impl Receiver {
         Ok(contents)
     }
 
+    /// Takes all sockets out, whatever lies beside them: for a goodbye.
+    pub fn drain(&self) -> Vec<OwnedFd> {
+        let mut all = Vec::new();
+        while let Ok(Some(message)) = self.receive_any(RecvFlags::empty()) {
+            let is_socket = |found: &OwnedFd| sockopt::socket_cookie(found).is_ok();
+            all.extend(message.descriptors.into_iter().filter(is_socket));
+        }
+        all
+    }
+
     /// The next message: whether it has the state, and its descriptors.
     fn receive(&self, flags: RecvFlags) -> io::Result<Option<(bool, Vec<OwnedFd>)>> {
+        let Some(message) = self.receive_any(flags)? else { return Ok(None) };
+        let Message { text, descriptors, is_cut } = message;
+        if is_cut {
+            return Err(io::Error::other("the limit of open files is too low for all sockets"));
+        }
+        match &text[..] {
+            STATE => Ok(Some((true, descriptors))),
+            SOCKETS => Ok(Some((false, descriptors))),
+            _ => Err(io::Error::other("it is of another version")),
+        }
+    }
+
+    /// The next message: its text, its descriptors, and whether some of these are missing.
+    fn receive_any(&self, flags: RecvFlags) -> io::Result<Option<Message>> {
         let mut text = [0; 64];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -158,14 +190,9 @@ impl Receiver {
             // The sending end is closed, and all has been taken.
             return Ok(None);
         }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(io::Error::other("the limit of open files is too low for all sockets"));
-        }
-        match &text[..received.bytes] {
-            STATE => Ok(Some((true, descriptors))),
-            SOCKETS => Ok(Some((false, descriptors))),
-            _ => Err(io::Error::other("it is of another version")),
-        }
+        let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
+        let text = text[..received.bytes].to_vec();
+        Ok(Some(Message { text, descriptors, is_cut }))
     }
 }
 
@@ -227,7 +254,9 @@ mod tests {
         assert!(receiver.peek().is_err());
         let (sender, receiver) = queue().unwrap();
         sender.send(b"openstudio-signaling 2\n", &[]).unwrap();
+        sender.send(SOCKETS, &[UnixStream::pair().unwrap().0.as_fd()]).unwrap();
         assert!(receiver.peek().unwrap_err().to_string().contains("another version"));
+        assert_eq!(receiver.drain().len(), 1, "its clients hear a goodbye all the same");
         let (sender, receiver) = queue().unwrap();
         sender.send(STATE, &[]).unwrap();
         assert!(receiver.peek().is_err());

@@ -3,8 +3,9 @@
 //! Owns in which order that is done, and what clients are told that can't go on. It deliberately does not know who put it
 //! there.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
-use std::net::TcpStream as StdStream;
+use std::net::{Shutdown, TcpStream as StdStream};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -20,7 +21,9 @@ use crate::server::session::carried::CarriedClient;
 use crate::server::session::exchange::Exchange;
 use crate::server::session::session::Session;
 use crate::server::state::State;
+use crate::signaling::budget::ClientBudget;
 use crate::signaling::conversation::Conversation;
+use crate::signaling::registry::parting::Parting;
 use crate::station::archive::CarriedPart;
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
@@ -54,14 +57,12 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
 
 /// Says goodbye to all clients in the queue: how many there were.
 pub fn part(queue: &Receiver) -> usize {
-    let Ok(contents) = queue.take() else { return 0 };
-    for socket in &contents.sockets {
-        // Where it can't be duplicated, closing it is all that can be done.
-        if let Ok(socket) = socket.try_clone() {
-            send_away(&mut StdStream::from(socket), CloseCode::RESTARTED);
-        }
+    let sockets = queue.drain();
+    let all = sockets.len();
+    for socket in sockets {
+        send_away(&mut StdStream::from(socket), CloseCode::RESTARTED);
     }
-    contents.sockets.len()
+    all
 }
 
 fn send_away(socket: &mut StdStream, code: CloseCode) {
@@ -69,6 +70,7 @@ fn send_away(socket: &mut StdStream, code: CloseCode) {
     encode_close(&mut close, Some(code.0), code.reason(), None);
     // Who does not take it has gone, or reads too slowly.
     let _ = socket.write(&close);
+    let _ = socket.shutdown(Shutdown::Write);
 }
 
 /// Everything goes on as it was. Returns what is left to whoever feeds Icecast, and to the archive.
@@ -89,9 +91,21 @@ pub fn go_on<C: Conversation>(
         let _ = listen(state, listener);
     }
     let all = clients.len();
-    let mut lost = 0;
+    let mut seated = HashSet::new();
     for (socket, client) in clients {
-        lost += usize::from(seat::<C>(state, socket, client, packed).is_none());
+        let number = client.client;
+        if seat::<C>(state, socket, client, packed).is_some() {
+            seated.insert(number);
+        }
+    }
+    let lost = all - seated.len();
+    // Whoever can't go on leaves as one whose connection broke: nobody stays as a ghost.
+    for (peer, client) in studio.hub.peers() {
+        if !seated.contains(&client) {
+            let budget = ClientBudget::new(config.rate_limit, Instant::now());
+            studio.hub.part(peer, client, Parting::Broken, budget);
+            studio.on_air.lose(client);
+        }
     }
     state.clients.go_on(next_client);
     studio.metrics.taken_over(all - lost);

@@ -93,7 +93,10 @@ async fn play(state: &State, method: &Method, client_ip: IpAddr) -> Reply {
             return full();
         }
     };
-    let playing = match listen(icecast, Path::new(WAY)).await {
+    let turn = state.listeners.turn().await;
+    let playing = listen(icecast, Path::new(WAY)).await;
+    drop(turn);
+    let playing = match playing {
         Ok(playing) => playing,
         Err(Silent::OffAir) => return error(StatusCode::NOT_FOUND, "Nobody is on air"),
         Err(Silent::Unavailable(refusal)) => {

@@ -6,10 +6,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::telemetry::subnet::subnet;
 
 /// Which part of all places one address may have: an office is not shut out, and nobody takes all of them.
 const SHARE: usize = 4;
+
+/// How many ask Icecast at a time: its queue is short, and who does not fit in waits for seconds.
+const ASKING: usize = 4;
 
 /// The shared handle.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub struct Listeners {
     /// How many there are of each IPv4 address or IPv6 /64; written when one comes or goes.
     here: Arc<Mutex<HashMap<IpAddr, usize>>>,
     most: usize,
+    /// Who asks Icecast now.
+    asking: Semaphore,
 }
 
 /// The place of one, given back when it is dropped.
@@ -38,7 +45,7 @@ pub enum NoPlace {
 impl Listeners {
     /// At most so many.
     pub fn new(most: usize) -> Self {
-        Self { here: Arc::default(), most }
+        Self { here: Arc::default(), most, asking: Semaphore::new(ASKING) }
     }
 
     /// A place for one more.
@@ -58,6 +65,11 @@ impl Listeners {
         }
         *count += 1;
         Ok(ListenerPlace { here: Arc::clone(&self.here), subnet })
+    }
+
+    /// Waits for the turn to ask Icecast; it lasts as long as what is returned.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        self.asking.acquire().await.expect("nobody closes the semaphore")
     }
 
     /// How many there are.

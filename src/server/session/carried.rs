@@ -13,7 +13,7 @@ use crate::server::session::buffers::with_scratch;
 use crate::server::session::exchange::Exchange;
 use crate::server::session::heartbeat::Heartbeat;
 use crate::server::session::link::Link;
-use crate::server::session::outcome::{End, Tally};
+use crate::server::session::outcome::{End, Tally, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
 use crate::signaling::carried::{CarriedConversation, Owed};
@@ -144,8 +144,11 @@ impl<C: Conversation> Exchange<C> {
 
     /// Why the client ends here, where the process hands over the others.
     pub fn last_end(&mut self) -> Option<End> {
-        if self.conversation.is_to_yield() {
-            return Some(End::Refused(CloseCode::REPLACED));
+        // What had come before is handled here; how much that may be is bounded.
+        while self.conversation.is_to_yield() {
+            if let Turn::End(end) = self.yield_place() {
+                return Some(end);
+            }
         }
         self.collect(&mut Vec::new(), 0)
     }

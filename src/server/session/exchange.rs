@@ -138,7 +138,7 @@ impl<C: Conversation> Exchange<C> {
 
     /// A turn of a session that is to yield: handles whole messages that have come, and ends behind the last one. Another
     /// connection of the client waits for its place.
-    fn yield_place(&mut self) -> Turn {
+    pub(super) fn yield_place(&mut self) -> Turn {
         const END: Turn = Turn::End(End::Refused(CloseCode::REPLACED));
         with_scratch(|scratch| {
             let mut unread = self.link.take_unread();

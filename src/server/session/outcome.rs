@@ -50,7 +50,12 @@ impl End {
     /// Whether what the client did not get is for another connection of its own: where this one has ended, is dead, or is
     /// replaced.
     pub fn keeps_unsent(self) -> bool {
-        matches!(self, Self::Gone | Self::Refused(CloseCode::REPLACED | CloseCode::DEAD))
+        matches!(
+            self,
+            Self::Gone
+                | Self::Refused(CloseCode::REPLACED | CloseCode::DEAD)
+                | Self::Going(CloseCode::RESTARTED)
+        )
     }
 
     /// The code for the log, and whose it was.

@@ -40,7 +40,6 @@ pub struct Holding {
 pub struct CarriedHolding {
     identity: Identity,
     taken: Option<(Moment, u32)>,
-    challenged: Option<Moment>,
 }
 
 /// What comes of a wish for an id that is held.
@@ -62,17 +61,17 @@ impl Holding {
 
     /// It is carried at `now`.
     pub fn carry(&self, now: Instant) -> CarriedHolding {
-        let Self { identity, taken, challenged } = *self;
+        let Self { identity, taken, .. } = *self;
         let taken = taken.map(|(since, count)| (Moment::new(since, now), count));
-        let challenged = challenged.map(|since| Moment::new(since, now));
-        CarriedHolding { identity, taken, challenged }
+        CarriedHolding { identity, taken }
     }
 
     /// It goes on at `now`.
     pub fn go_on(carried: &CarriedHolding, now: Instant) -> Self {
-        let CarriedHolding { identity, taken, challenged } = *carried;
+        let CarriedHolding { identity, taken } = *carried;
         let taken = taken.map(|(since, count)| (since.at(now), count));
-        Self { identity, taken, challenged: challenged.map(|since| since.at(now)) }
+        // Whoever was asked is asked anew, and has all of its time.
+        Self { identity, taken, challenged: None }
     }
 
     /// Who holds it.

@@ -117,6 +117,11 @@ impl Registry {
         }
     }
 
+    /// Who is registered, and which client each is.
+    pub(in crate::signaling) fn clients(&self) -> Vec<(PeerId, ClientId)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer.arrival.client)).collect()
+    }
+
     /// It goes on at `now`, with outboxes for at most `outbox` bytes, and this `RATE_LIMIT`.
     pub(in crate::signaling) fn go_on(
         &mut self,
