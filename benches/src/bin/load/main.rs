@@ -24,13 +24,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
-use crate::figures::{attack, broadcast, idle, ping, relay, start};
+use crate::figures::{attack, broadcast, idle, ping, relay, restart, start};
 use crate::pool::Pool;
 use crate::process::Process;
 
 const USAGE: &str = "\
 usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
+       load restart [--clients N] [--times N] --pid-file FILE -- COMMAND...
        load attack [--ours] [--no-crowd] ...: the same; with what only the signaling server does, or without 20 who flood
 FIGURE: memory ping handshakes relay broadcast heartbeat drain churn attack";
 
@@ -73,6 +74,10 @@ fn run(options: &Options) -> Result<()> {
         let Options { notify, times, pid_file, command, .. } = options;
         return start::start(*notify, *times, pid_file, command);
     }
+    let many = *options.clients.first().context("--clients is empty")?;
+    if options.figure == "restart" {
+        return restart::restart(many, options.times, &options.pid_file, &options.command);
+    }
     let server = Process::new(options.pid.context("--pid is missing")?)?;
     let address =
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
@@ -82,7 +87,6 @@ fn run(options: &Options) -> Result<()> {
         attack::Kind { ours: options.ours, bears_crowds: !options.no_crowd, tls: tls.clone() };
     let mut pool = Pool::new(address, wire, tls)?;
     let time = Duration::from_secs_f64(options.seconds);
-    let many = *options.clients.first().context("--clients is empty")?;
     match options.figure.as_str() {
         "memory" => idle::memory(&mut pool, &server, &options.clients),
         "ping" => ping::ping(&mut pool, &server, many, time),

@@ -78,6 +78,12 @@ impl Process {
         pidfd_send_signal(&self.handle, Signal::TERM).context("SIGTERM")
     }
 
+    /// Asks it to stop for a restart, as the unit does: SIGWINCH is the mark that clients are to be kept.
+    pub fn restart(&self) -> Result<()> {
+        pidfd_send_signal(&self.handle, Signal::WINCH).context("SIGWINCH")?;
+        self.terminate()
+    }
+
     /// Whether it ended within `time`.
     pub fn ended(&self, time: Duration) -> Result<bool> {
         let time = Timespec::try_from(time)?;

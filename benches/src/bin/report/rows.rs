@@ -51,6 +51,8 @@ const LABELS: &[(&str, &str)] = &[
     ("heartbeat_pings", "(pings a client in that time, # clients)"),
     ("drain_told_ms", "SIGTERM until # have close frame 1001, ms"),
     ("drain_ms", "SIGTERM until the process ended, # clients, ms"),
+    ("restart_silence_ms", "longest wait for a pong over a restart, # clients, ms"),
+    ("restart_ms", "SIGTERM until the next process is ready, # clients, ms"),
     ("churn_first_kib", "resident after # came and went, KiB"),
     ("churn_last_kib", "resident after the last time, # clients, KiB"),
     ("churn_ratio", "last against first, # clients"),

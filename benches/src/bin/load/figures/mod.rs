@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod idle;
 pub mod ping;
 pub mod relay;
+pub mod restart;
 pub mod start;
 
 use anyhow::{Result, bail};

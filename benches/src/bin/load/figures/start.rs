@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::say;
 
 /// A start that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts `command` again and again: with `notify` until it says READY=1 (sd_notify(3)), else until it has printed
 /// where it listens and takes a connection. The pid is in `pid_file` while a process runs, so that whoever ends
@@ -70,20 +70,28 @@ fn until_listening(command: &mut Command, pid_file: &str) -> Result<Duration> {
 }
 
 /// A process that ends with this value.
-struct Running(Child, String);
+pub struct Running(Child, String);
 
 impl Running {
-    fn new(command: &mut Command, pid_file: &str) -> Result<Self> {
+    pub fn new(command: &mut Command, pid_file: &str) -> Result<Self> {
         let child = command.spawn().with_context(|| format!("{command:?}"))?;
         let running = Self(child, pid_file.to_owned());
         fs::write(pid_file, running.0.id().to_string())?;
         Ok(running)
     }
 
-    fn stop(mut self) -> Result<()> {
-        let process = Process::new(self.0.id().try_into()?)?;
-        process.terminate()?;
-        ensure!(process.ended(PATIENCE)?, "it does not end on SIGTERM");
+    pub fn process(&self) -> Result<Process> {
+        Process::new(self.0.id().try_into()?)
+    }
+
+    fn stop(self) -> Result<()> {
+        self.process()?.terminate()?;
+        self.wait()
+    }
+
+    /// Waits for its end, which is under way.
+    pub fn wait(mut self) -> Result<()> {
+        ensure!(self.process()?.ended(PATIENCE)?, "it does not end on SIGTERM");
         self.0.wait()?;
         Ok(())
     }
