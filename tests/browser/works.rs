@@ -1,5 +1,6 @@
 //! What a visitor sees where all is well, and does with it. It deliberately breaks nothing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fantoccini::key::Key;
@@ -10,6 +11,7 @@ use crate::icecast::Icecast;
 use crate::network::translation;
 use crate::page::Page;
 use crate::process::binary;
+use crate::support::Server;
 use crate::visit::{Visit, pictures};
 use crate::{SECRET, check_page, serve, station, with_browser};
 
@@ -95,18 +97,23 @@ fn everything_works() {
     });
 }
 
+/// A server on whose mount everybody may go on air.
+fn serve_on_air(directory: &Path, icecast: &Icecast) -> Server {
+    let [(_, url), (_, password)] = icecast.settings();
+    let settings = [
+        ("ICECAST_URL", url.as_str()),
+        ("ICECAST_PASSWORD", password.as_str()),
+        ("ON_AIR_ACCESS", "open"),
+    ];
+    serve(directory, 9, &[], &settings)
+}
+
 #[test]
 #[ignore = "drives Chromium"]
 fn what_chromium_records_is_heard() {
     with_browser(async |driver| {
         let (directory, icecast) = (tempfile::tempdir().unwrap(), Icecast::start());
-        let [(_, url), (_, password)] = icecast.settings();
-        let settings = [
-            ("ICECAST_URL", url.as_str()),
-            ("ICECAST_PASSWORD", password.as_str()),
-            ("ON_AIR_ACCESS", "open"),
-        ];
-        let server = serve(directory.path(), 9, &[], &settings);
+        let server = serve_on_air(directory.path(), &icecast);
         let visit = Visit::to(
             driver,
             &check_page(server.port),
@@ -155,13 +162,7 @@ fn who_listens_notices_no_reload_of_the_hosts_page() {
         let directory = tempfile::tempdir().unwrap();
         // With the burst that Debian's Icecast has, which is what players start with.
         let icecast = (0..10).find_map(|_| Icecast::try_at(free_port(), 65_535)).unwrap();
-        let [(_, url), (_, password)] = icecast.settings();
-        let settings = [
-            ("ICECAST_URL", url.as_str()),
-            ("ICECAST_PASSWORD", password.as_str()),
-            ("ON_AIR_ACCESS", "open"),
-        ];
-        let server = serve(directory.path(), 9, &[], &settings);
+        let server = serve_on_air(directory.path(), &icecast);
         let autoplay = ["--autoplay-policy=no-user-gesture-required"];
         // No page of the server's that plays audio: one without a policy will do.
         let page = format!("http://localhost:{}/health", server.port);

@@ -29,6 +29,20 @@ fn listen(server: &Server, path: &str) -> (TcpStream, Answer) {
     (stream, answer)
 }
 
+/// Asks for the programme as the studio links to it.
+fn send_request(stream: &mut impl Write) {
+    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+}
+
+/// One who listens, and its connection to the Icecast of a test.
+fn listener(server: &Server, icecast: &Fake) -> (TcpStream, TcpStream) {
+    let mut stream = server.connect();
+    send_request(&mut stream);
+    let playing = icecast.play(OK);
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    (stream, playing)
+}
+
 fn hear_out(stream: &mut impl Read) -> Vec<u8> {
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
@@ -134,8 +148,7 @@ fn a_listener_holds_no_stop() {
     let mut stream = server.connect();
     stream.write_all(&head(&["GET /ready HTTP/1.1", "Host: localhost"])).unwrap();
     assert_eq!(Answer::read(&mut stream, true).status, 200);
-    let line = format!("GET {STUDIO} HTTP/1.1");
-    stream.write_all(&head(&[line.as_str(), "Host: localhost"])).unwrap();
+    send_request(&mut stream);
     // Icecast would go on.
     let _playing = icecast.play(OK);
     let answer = Answer::read(&mut stream, false);
@@ -151,10 +164,7 @@ fn a_listener_holds_no_stop() {
 fn an_icecast_that_falls_silent_lets_listeners_go() {
     let icecast = Fake::new();
     let (server, mut clock) = start(&[icecast.url()]);
-    let mut stream = server.connect();
-    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
-    let mut playing = icecast.play(OK);
-    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    let (mut stream, mut playing) = listener(&server, &icecast);
     let mut heard = [0; 5];
     stream.read_exact(&mut heard).unwrap();
     clock.advance(29_999);
@@ -172,10 +182,7 @@ fn an_icecast_that_falls_silent_lets_listeners_go() {
 fn a_listener_who_takes_nothing_goes() {
     let icecast = Fake::new();
     let (server, mut clock) = start(&[icecast.url()]);
-    let mut stream = server.connect();
-    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
-    let mut playing = icecast.play(OK);
-    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    let (_stream, mut playing) = listener(&server, &icecast);
     // More than lies between the two, until nothing more goes in.
     playing.set_nonblocking(true).unwrap();
     let mut all = 0;
@@ -232,7 +239,7 @@ fn an_icecast_that_is_full_is_named() {
     let icecast = Fake::new();
     let (server, _clock) = start(&[icecast.url()]);
     let mut stream = server.connect();
-    stream.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    send_request(&mut stream);
     let full = b"HTTP/1.0 403 Forbidden\r\n\r\nIcecast connection limit reached";
     let _playing = icecast.play(full);
     assert_eq!(Answer::read(&mut stream, true).status, 503);
@@ -253,7 +260,7 @@ fn a_listener_hears_through_tls() {
         start(&[icecast.url(), ("TLS_CERT", path("cert")), ("TLS_KEY", path("key"))]);
     let trusted = directory.path().join("cert");
     let mut listener = secure::secure(server.connect(), &trusted, rustls::ALL_VERSIONS);
-    listener.write_all(&head(&[&format!("GET {STUDIO} HTTP/1.1"), "Host: localhost"])).unwrap();
+    send_request(&mut listener);
     let mut playing = icecast.play(OK);
     assert_eq!(Answer::read(&mut listener, false).status, 200);
     playing.write_all(b", then").unwrap();
