@@ -18,7 +18,7 @@ use openstudio_signaling::config::source::Source;
 use openstudio_signaling::config::table::{SETTINGS_FILE, Setting};
 use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
-use openstudio_signaling::server::handover::take::part;
+use openstudio_signaling::server::handover::farewell::{leavers, say_goodbye};
 use openstudio_signaling::server::listen::bind;
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
@@ -31,6 +31,7 @@ use openstudio_signaling::station::keyfile::state_directory;
 use openstudio_signaling::telemetry::events::Event;
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::telemetry::level::Level;
+use openstudio_signaling::wire::codes::CloseCode;
 use openstudio_signaling::wire::text::quoted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -287,8 +288,10 @@ fn refuse(errors: Vec<String>, journal: &Journal, passed: Passed) {
         journal.log(Event::ConfigInvalid { reason });
     }
     if let Some(queue) = &passed.queue {
-        let (clients, reason) = (part(queue), "the settings are invalid".to_owned());
+        let leavers = leavers(queue.take(), CloseCode::RESTARTED);
+        let (clients, reason) = (leavers.len(), "the settings are invalid".to_owned());
         journal.log(Event::TakeOverFailed { clients, reason });
+        say_goodbye(leavers);
     }
     journal.flush(LOG_TIME);
     if passed.listeners.is_empty() {

@@ -4,7 +4,7 @@
 //! connection says.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use crate::server::connection::connection;
+use crate::server::handover::collection::GivenConnection;
 use crate::server::http::routes::routes;
 use crate::server::limits::pending::{Pending, Place};
 use crate::server::shutdown::Phase;
@@ -31,47 +32,33 @@ const ROOM_FOR_MANY: usize = 1024;
 
 const ROOM_FOR_SOME: usize = 64;
 
-/// What the accept loops of all listeners share.
-#[derive(Debug)]
-pub struct Admission {
-    /// The bound on connections that have not opened a WebSocket, whichever listener they came by.
-    pending: Pending,
-    /// The file limit, for the log.
-    file_limit: u64,
-}
-
-impl Admission {
-    /// Nobody has come yet.
-    pub fn new(file_limit: u64) -> Self {
-        Self { pending: Pending::default(), file_limit }
-    }
-
-    /// Closes up to `most` connections so that others are accepted.
-    fn make_room(&self, most: usize, journal: &Journal) {
-        let closed = self.pending.make_room(most);
-        if closed > 0 {
-            journal.log(Event::PendingClosed { closed });
-        }
-    }
-
-    /// Logs what accept(2) failed with.
-    fn failed(&self, error: &io::Error, sorted: AcceptError, journal: &Journal) {
-        let error = error.to_string();
-        journal.log(match sorted {
-            AcceptError::Exhausted => Event::FilesExhausted { error, limit: self.file_limit },
-            _ => Event::AcceptFailed { error },
-        });
+/// Closes up to `most` connections so that others are accepted.
+fn make_room(state: &State, most: usize) {
+    let closed = state.pending.make_room(most);
+    if closed > 0 {
+        state.studio.journal.log(Event::PendingClosed { closed });
     }
 }
 
-/// Accepts connections until the drain begins, and answers the watchdog until everything closes.
+/// Logs what accept(2) failed with.
+fn failed(error: &io::Error, sorted: AcceptError, file_limit: u64, journal: &Journal) {
+    let error = error.to_string();
+    journal.log(match sorted {
+        AcceptError::Exhausted => Event::FilesExhausted { error, limit: file_limit },
+        _ => Event::AcceptFailed { error },
+    });
+}
+
+/// Accepts connections until the drain begins, and answers the watchdog until everything closes. Those of another process
+/// come first. The limit of open files is for the log.
 pub async fn accept<C: Conversation>(
     listener: TcpListener,
     state: Arc<State>,
     mut probe: Probe,
-    admission: Arc<Admission>,
+    carried: Vec<GivenConnection>,
+    file_limit: u64,
 ) {
-    accept_until_drain::<C>(listener, &state, &mut probe, &admission).await;
+    accept_until_drain::<C>(listener, &state, &mut probe, carried, file_limit).await;
     tokio::select! {
         never = probe.answer_always(|| ()) => match never {},
         () = state.shutdown.reached(Phase::Closing) => {}
@@ -82,12 +69,38 @@ async fn accept_until_drain<C: Conversation>(
     listener: TcpListener,
     state: &Arc<State>,
     probe: &mut Probe,
-    admission: &Admission,
+    carried: Vec<GivenConnection>,
+    file_limit: u64,
 ) {
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
-    let tasks = &state.shutdown.tasks;
     let mut draining = pin!(state.shutdown.reached(Phase::Settling));
-    let pending = &admission.pending;
+    let pending = &state.pending;
+    let begin = |place: Place, stream: TcpStream, ip: IpAddr, early: Vec<u8>| {
+        let mut connected = pending.enter(place);
+        let (state, filters) = (Arc::clone(state), filters.clone());
+        let tasks = state.shutdown.tasks.clone();
+        tasks.spawn(async move {
+            // Until it is dropped, what is carried is not all there.
+            let busy = state.collection.work();
+            let (shared, progress) = (Arc::clone(&state), connected.progress());
+            let mut connection = pin!(connection(stream, ip, early, shared, filters, progress));
+            tokio::select! {
+                biased;
+                () = &mut connection => return,
+                () = connected.sent_away() => return,
+                () = state.shutdown.within(Phase::HandingOver) => {}
+            }
+            // It can't be carried.
+            drop(busy);
+            connection.await;
+        });
+    };
+    for GivenConnection { ip, socket, head } in carried {
+        // One that is broken has gone.
+        if let Ok(stream) = TcpStream::from_std(socket) {
+            begin(pending.place().await, stream, ip, head);
+        }
+    }
     loop {
         let accepted = tokio::select! {
             biased;
@@ -100,7 +113,7 @@ async fn accept_until_drain<C: Conversation>(
             () = sleep(TROUBLE_PAUSE), if pending.are_too_many() => {
                 // Who waits for the server is not the one to go.
                 if state.fairness.are_free() {
-                    admission.make_room(ROOM_FOR_MANY, &state.studio.journal);
+                    make_room(state, ROOM_FOR_MANY);
                 }
                 continue;
             }
@@ -108,16 +121,7 @@ async fn accept_until_drain<C: Conversation>(
         };
         let error = match accepted {
             Ok((place, stream, address)) => {
-                let ip = address.ip().to_canonical();
-                let mut connected = pending.enter(place);
-                let (state, filters) = (Arc::clone(state), filters.clone());
-                let connection = connection(stream, ip, state, filters, connected.progress());
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = connection => {}
-                        () = connected.sent_away() => {}
-                    }
-                });
+                begin(place, stream, address.ip().to_canonical(), Vec::new());
                 continue;
             }
             Err(error) => error,
@@ -126,9 +130,9 @@ async fn accept_until_drain<C: Conversation>(
         if sorted == AcceptError::Theirs {
             continue;
         }
-        admission.failed(&error, sorted, &state.studio.journal);
+        failed(&error, sorted, file_limit, &state.studio.journal);
         if sorted == AcceptError::Exhausted {
-            admission.make_room(ROOM_FOR_SOME, &state.studio.journal);
+            make_room(state, ROOM_FOR_SOME);
         }
         sleep(TROUBLE_PAUSE).await;
     }
@@ -195,8 +199,8 @@ mod tests {
     async fn all_listeners_share_one_bound() {
         // Each accept loop holds the place of whoever comes next.
         const MOST: usize = 3;
-        let state = Arc::new(State::without_settings());
-        let admission = Arc::new(Admission { pending: Pending::new(MOST), ..Admission::new(0) });
+        let pending = Pending::new(MOST);
+        let state = Arc::new(State { pending, ..State::without_settings() });
         let mut watchdog = Watchdog::default();
         let mut clients = Vec::new();
         for _ in 0..2 {
@@ -204,8 +208,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             clients.extend((0..MOST).map(|_| std::net::TcpStream::connect(address).unwrap()));
             let probe = watchdog.watch("a test");
-            let admission = Arc::clone(&admission);
-            tokio::spawn(accept::<Signaling>(listener, Arc::clone(&state), probe, admission));
+            tokio::spawn(accept::<Signaling>(listener, Arc::clone(&state), probe, Vec::new(), 0));
         }
         let connections = || state.shutdown.tasks.len();
         let all_places_taken = async {

@@ -54,8 +54,6 @@ pub async fn archive(state: Arc<State>, part: Option<CarriedPart>) {
 }
 
 async fn keep(state: &State, part: Option<CarriedPart>) {
-    // Until then, what is carried is not all there.
-    let _busy = state.collection.work();
     let on_air = &state.studio.on_air;
     let Some(icecast) = on_air.icecast() else { return };
     let Some(settings) = &icecast.archive else { return };
@@ -72,7 +70,16 @@ async fn keep(state: &State, part: Option<CarriedPart>) {
         }
     }
     archive.look_for_unfinished();
+    // Until it is dropped, what is carried is not all there.
+    let mut busy = Some(state.collection.work());
     loop {
+        if state.shutdown.phase() == Phase::HandingOver {
+            // What is recorded and not written crosses, too.
+            if let Some(part) = archive.part {
+                state.collection.give_part(part.carry());
+            }
+            return;
+        }
         let (piece, is_too_slow, is_over) = {
             let mut air = on_air.air();
             let recording = air.recording();
@@ -92,12 +99,7 @@ async fn keep(state: &State, part: Option<CarriedPart>) {
                     () = on_air.recorded() => {}
                     () = state.shutdown.reached(Phase::HandingOver) => {}
                 },
-                Phase::HandingOver => {
-                    if let Some(part) = archive.part {
-                        state.collection.give_part(part.carry());
-                    }
-                    return;
-                }
+                Phase::HandingOver => {}
                 _ => on_air.recorded().await,
             }
             continue;
@@ -106,12 +108,17 @@ async fn keep(state: &State, part: Option<CarriedPart>) {
             let result = archive.write(&piece);
             (archive, result)
         });
+        // A disk that hangs takes its file with it, and nobody else.
+        state.collection.write(true);
+        busy.take();
         let result;
         (archive, result) = match written.await {
             Ok(written) => written,
             // The runtime ends.
             Err(_) => return,
         };
+        busy = Some(state.collection.work());
+        state.collection.write(false);
         if let Err(error) = result {
             on_air.air().recording().fail();
             archive.fail(&error);

@@ -3,6 +3,7 @@
 //! Owns what is spoken on it: TLS, HTTP, or neither. It deliberately does not know how it was accepted, nor what requests
 //! mean.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
@@ -19,21 +20,25 @@ use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
 
 use crate::server::first::{First, first_bytes};
-use crate::server::http::http1::{HEAD_TIME, Limits, closing, serve};
+use crate::server::handover::collection::GivenConnection;
+use crate::server::http::http1::{HEAD_TIME, Limits, Served, closing, serve};
 use crate::server::http::routes::{not_found, tls_only};
 use crate::server::http::stream::Listener;
 use crate::server::http::upgrade::Caller;
 use crate::server::listener::{Hearing, Wanted};
 use crate::server::progress::{Progress, Tracked};
+use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::station::tls::Tls;
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 
-/// Serves a connection until it ends or becomes a session, and notes its progress.
+/// Serves a connection until it ends or becomes a session, and notes its progress. `early` is what another process has read
+/// of it. Where nothing but a head is under way, it is given to the next process.
 pub async fn connection<F>(
     stream: TcpStream,
     ip: IpAddr,
+    early: Vec<u8>,
     state: Arc<State>,
     filters: F,
     progress: Arc<Progress>,
@@ -45,18 +50,36 @@ pub async fn connection<F>(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let first = async {
+        match early.is_empty() {
+            true => first_bytes(&stream, &state.fairness).await,
+            false => Ok(First::of(&early)),
+        }
+    };
     let first = tokio::select! {
-        first = timeout(HEAD_TIME, first_bytes(&stream, &state.fairness)) => first,
+        first = timeout(HEAD_TIME, first) => first,
         () = closing(&state, accepted) => return,
+        () = state.shutdown.within(Phase::HandingOver) => {
+            return give(ip, Box::new(stream), early, &state);
+        }
     };
     let Ok(Ok(first)) = first else { return };
+    let stream = Tracked::new(stream, Arc::clone(&progress), early);
     // In a box of its own: who says nothing does not pay for it.
     Box::pin(speak(stream, first, ip, state, filters, accepted, progress)).await;
 }
 
+/// Gives a connection to the next process, where it can be carried.
+fn give(ip: IpAddr, stream: Box<dyn Any>, head: Vec<u8>, state: &State) {
+    let socket = stream.downcast::<TcpStream>().ok().and_then(|stream| stream.into_std().ok());
+    if let Some(socket) = socket {
+        state.collection.give_connection(GivenConnection { ip, socket, head });
+    }
+}
+
 /// Serves a connection on which the client has begun to speak.
 async fn speak<S, F>(
-    stream: S,
+    stream: Tracked<S>,
     first: First,
     ip: IpAddr,
     state: Arc<State>,
@@ -67,8 +90,8 @@ async fn speak<S, F>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
-    let stream = Tracked::new(stream, Arc::clone(&progress));
-    let limits = Limits { state: &state, ip, accepted, progress: &progress };
+    let is_tls = state.tls.is_some() && first == First::Tls;
+    let limits = Limits { state: &state, ip, accepted, progress: &progress, is_tls };
     let (shared, requests) = (Arc::clone(&state), Arc::clone(&progress));
     let wanted = Arc::<Wanted>::default();
     let wants = Arc::clone(&wanted);
@@ -98,10 +121,16 @@ async fn speak<S, F>(
     });
     match &state.tls {
         None => {
-            if let Some((stream, hearing)) = serve(stream, service, first, limits, &wanted).await {
-                // It is no longer one of those that are no clients yet.
-                let stream = stream.into_inner();
-                state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
+            match serve(stream, service, first, limits, &wanted).await {
+                Served::Over => {}
+                Served::Listens(stream, hearing) => {
+                    // It is no longer one of those that are no clients yet.
+                    let stream = stream.into_inner();
+                    state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
+                }
+                Served::Carried(stream, head) => {
+                    give(ip, Box::new(stream.into_inner()), head, &state);
+                }
             }
         }
         Some(_) if first != First::Tls => {
@@ -118,7 +147,7 @@ async fn speak<S, F>(
         // In a box of its own: without TLS nobody pays for it.
         Some(tls) => {
             let secured = Box::pin(secured(stream, service, tls, limits, &wanted));
-            if let Some((stream, hearing)) = secured.await {
+            if let Served::Listens(stream, hearing) = secured.await {
                 state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
             }
         }
@@ -132,16 +161,17 @@ async fn secured<S, F>(
     tls: &Tls,
     limits: Limits<'_>,
     wanted: &Wanted,
-) -> Option<(TlsStream<Tracked<S>>, Hearing)>
+) -> Served<TlsStream<Tracked<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
-    let Limits { state, ip, accepted, .. } = limits;
+    let Limits { state, ip, accepted, progress, .. } = limits;
+    progress.begin_tls();
     let handshake = state.fairness.handshake(tls.acceptor().accept(stream));
     let agreed = tokio::select! {
         agreed = timeout(HEAD_TIME, handshake) => agreed,
-        () = closing(state, accepted) => return None,
+        () = closing(state, accepted) => return Served::Over,
     };
     match agreed {
         Ok(Ok(stream)) => return serve(stream, service, First::Other, limits, wanted).await,
@@ -157,7 +187,7 @@ where
         }
         Err(_) => state.studio.metrics.turned_away(Refused::TlsHandshake),
     }
-    None
+    Served::Over
 }
 
 #[cfg(test)]
@@ -202,14 +232,15 @@ mod tests {
             async move { Ok(warp::Reply::into_response(vec![b'x'; length])) }
         });
         let (client, server) = duplex(ON_THE_WAY);
+        let progress = Arc::<Progress>::default();
         let connection = tokio::spawn(speak(
-            server,
+            Tracked::new(server, Arc::clone(&progress), Vec::new()),
             first,
             [127, 0, 0, 1].into(),
             state,
             filters,
             Instant::now(),
-            Arc::default(),
+            progress,
         ));
         Connected { client, connection, asked }
     }

@@ -22,6 +22,19 @@ struct Moments {
     /// When the connection, a head or a request began, or bytes of an answer were taken.
     moved: Instant,
     input: Input,
+    /// Whether a head, and nothing else, is being read: what came before it has been answered.
+    awaits_head: bool,
+    /// Whether bytes of an answer may wait for the socket.
+    is_writing: bool,
+    /// Whether TLS has begun.
+    is_tls: bool,
+}
+
+impl Moments {
+    fn new(now: Instant) -> Self {
+        let input = Input::Head(now);
+        Self { moved: now, input, awaits_head: true, is_writing: false, is_tls: false }
+    }
 }
 
 /// What the next bytes from the client are.
@@ -37,22 +50,34 @@ enum Input {
 
 impl Default for Progress {
     fn default() -> Self {
-        let now = Instant::now();
-        Self { moments: Mutex::new(Moments { moved: now, input: Input::Head(now) }) }
+        Self { moments: Mutex::new(Moments::new(Instant::now())) }
     }
 }
 
 impl Progress {
     /// A head is due from now on.
     pub fn await_head(&self) {
-        let now = Instant::now();
-        *self.lock() = Moments { moved: now, input: Input::Head(now) };
+        let mut moments = self.lock();
+        *moments = Moments { is_tls: moments.is_tls, ..Moments::new(Instant::now()) };
+    }
+
+    /// TLS begins: what is agreed upon is in this process only.
+    pub fn begin_tls(&self) {
+        self.lock().is_tls = true;
+    }
+
+    /// Whether nothing is under way but a head, so that another process can go on with the connection.
+    pub fn can_be_carried(&self) -> bool {
+        let moments = self.lock();
+        let is_between = moments.awaits_head && moments.input != Input::Body;
+        is_between && !moments.is_writing && !moments.is_tls
     }
 
     /// A head is complete, and its request begins.
     pub fn begin_request(&self, has_body: bool) {
         let input = if has_body { Input::Body } else { Input::NextHead };
-        *self.lock() = Moments { moved: Instant::now(), input };
+        let mut moments = self.lock();
+        *moments = Moments { moved: Instant::now(), input, awaits_head: false, ..*moments };
     }
 
     /// When the connection, a head or a request began, or bytes of an answer were taken. The bytes of a head and of a
@@ -69,16 +94,31 @@ impl Progress {
         }
     }
 
+    /// The next head is waited for: hyper reads no further before it has answered.
+    fn reads(&self) {
+        self.lock().awaits_head = true;
+    }
+
     fn read(&self) {
         let mut moments = self.lock();
         if moments.input == Input::NextHead {
             let now = Instant::now();
-            *moments = Moments { moved: now, input: Input::Head(now) };
+            *moments = Moments { moved: now, input: Input::Head(now), ..*moments };
         }
+    }
+
+    /// There is something to write.
+    fn writes(&self) {
+        self.lock().is_writing = true;
     }
 
     fn wrote(&self) {
         self.lock().moved = Instant::now();
+    }
+
+    /// All is written: hyper flushes when it holds nothing back.
+    fn flushed(&self) {
+        self.lock().is_writing = false;
     }
 
     /// Each change is whole before anything could panic.
@@ -93,12 +133,14 @@ impl Progress {
 pub struct Tracked<S> {
     stream: S,
     progress: Arc<Progress>,
+    /// What was read from it before, and is read first.
+    early: Vec<u8>,
 }
 
 impl<S> Tracked<S> {
-    /// Notes what passes `stream`.
-    pub fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    /// Notes what passes `stream`, of which this has been read before.
+    pub fn new(stream: S, progress: Arc<Progress>, early: Vec<u8>) -> Self {
+        Self { stream, progress, early }
     }
 
     /// The stream itself: nothing is noted any more.
@@ -120,6 +162,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.progress.reads();
+        if !self.early.is_empty() {
+            let some = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early[..some]);
+            self.early.drain(..some);
+            self.progress.read();
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
@@ -135,6 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.progress.writes();
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(written)
     }
@@ -144,6 +195,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.progress.writes();
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
         self.note(written)
     }
@@ -153,7 +205,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.progress.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,18 +16,19 @@ use crate::config::config::{Config, RoomAccess};
 use crate::config::settings::Settings;
 use crate::config::source::Source;
 use crate::programme::on_air::OnAir;
-use crate::server::accept::{Admission, accept};
+use crate::server::accept::accept;
 use crate::server::archive::archive;
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
 use crate::server::handover::pack::Taken;
-use crate::server::handover::push::{Marks, NAME, push};
+use crate::server::handover::push::{Marks, NAME, push_to_store};
 use crate::server::handover::queue::Receiver;
-use crate::server::handover::take::{go_on, take};
+use crate::server::handover::take::{Left, go_on, take};
 use crate::server::http::static_files;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::limits::listeners::Listeners;
+use crate::server::limits::pending::Pending;
 use crate::server::listen::{clients_for, listeners_beside, prepare, raise_file_limit};
 use crate::server::on_air::feed;
 use crate::server::reload::reload_at_hangup;
@@ -148,6 +149,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         collection: Collection::default(),
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
         listeners: Listeners::new(most_listeners),
+        pending: Pending::default(),
         studio,
         web_root,
         tls: certified.map(Tls::new),
@@ -155,21 +157,23 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         shutdown: shutdown.clone(),
         started: taken.as_ref().map_or_else(std::time::Instant::now, Taken::started),
     });
-    let (icecast, part) = taken.map_or((None, None), |taken| go_on::<C>(&state, taken));
+    let left = taken.map(|taken| go_on::<C>(&state, taken)).unwrap_or_default();
+    let Left { source: icecast, part, mut connections } = left;
     let notifier = Notifier::new(journal.clone());
 
     // The service's own tasks; those of clients are in the shutdown's tracker, which a drain waits for.
     let tasks = TaskTracker::new();
     let mut watchdog = Watchdog::default();
     let mut address = None;
-    let admission = Arc::new(Admission::new(file_limit));
     for listener in listeners {
         let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
         announce(&journal, &state.studio.config, local, passed);
         let probe = watchdog.watch("the accept loop");
-        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, Arc::clone(&admission)));
+        // The first one takes them.
+        let carried = std::mem::take(&mut connections);
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, carried, file_limit));
     }
     tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
     let hub = state.studio.hub.clone();
@@ -216,7 +220,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         memory.save(&state, true).await;
     }
     if is_restart {
-        match push(&state, &notifier).await {
+        match push_to_store(&state, &notifier).await {
             Ok(()) => return Ok(Outcome::Clean),
             Err(error) => journal.log(Event::HandOverFailed { error: error.to_string() }),
         }

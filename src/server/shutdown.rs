@@ -3,6 +3,7 @@
 //! Owns the order of phases and who waits for whom. It deliberately knows neither what a session says
 //! when it ends nor how long that may take.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -104,10 +105,20 @@ impl Shutdown {
         let reached = phases.wait_for(|current| *current >= phase).await;
         assert!(reached.is_ok(), "self holds the sender");
     }
+
+    /// Waits until the process is in `phase`: for ever, where that is skipped.
+    pub async fn within(&self, phase: Phase) {
+        self.reached(phase).await;
+        if self.phase() != phase {
+            pending().await
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -117,6 +128,14 @@ mod tests {
         shutdown.enter(Phase::Draining);
         assert_eq!(shutdown.phase(), Phase::Closing);
         shutdown.reached(Phase::Draining).await;
+    }
+
+    #[tokio::test]
+    async fn a_phase_that_is_skipped_is_not_waited_for() {
+        let shutdown = Shutdown::default();
+        shutdown.enter(Phase::Draining);
+        assert_eq!(shutdown.within(Phase::HandingOver).now_or_never(), None);
+        assert_eq!(shutdown.within(Phase::Draining).now_or_never(), Some(()));
     }
 
     #[tokio::test]

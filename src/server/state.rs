@@ -11,6 +11,7 @@ use crate::server::handover::collection::Collection;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
 use crate::server::limits::listeners::Listeners;
+use crate::server::limits::pending::Pending;
 use crate::server::shutdown::Shutdown;
 use crate::signaling::studio::Studio;
 use crate::station::tls::Tls;
@@ -26,6 +27,8 @@ pub struct State {
     pub collection: Collection,
     /// How many are connected.
     pub clients: ClientLimit,
+    /// Who is no client yet.
+    pub pending: Pending,
     /// How many listen.
     pub listeners: Listeners,
     /// Whose turn it is.
@@ -89,6 +92,7 @@ impl State {
             studio: Arc::new(studio),
             collection: Collection::default(),
             clients: ClientLimit::new(1, None),
+            pending: Pending::default(),
             listeners: Listeners::new(1),
             fairness: Fairness::default(),
             shutdown: Shutdown::default(),

@@ -67,6 +67,12 @@ events! {
     /// It could not be taken.
     TakeOverFailed { clients: usize, reason: String } Error "6a08f3b1d9c74e25973eb5c0d42f81a6"
     "What the process before has left is of no use: {reason}; {clients} clients were asked to reconnect"
+    /// There is no room for all of them.
+    TookOverTooMany { clients: usize, limit: usize } Warn "b7e4a9120c3d4f6e8f5a61d2c90b7e38"
+    "The limit of clients is lower than before ({limit}): the youngest {clients} clients were asked to reconnect"
+    /// The program on the disk could not take the place of this one.
+    ExecuteFailed { reason: String } Error "4f8d2b6ac1e04d7b9350e7f1a86c2d94"
+    "SIGUSR2: the program on the disk can't go on with the clients, and this one does: {reason}"
     /// systemd passed something that is unknown here.
     PassedUnknown { name: String } Warn "c1d58e4a7b3f4f06a92ce70b8d615f3e"
     "systemd passed a descriptor that is unknown here, and it is closed: {name}"

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -19,6 +19,8 @@ pub struct Collection {
     clients: Mutex<Vec<(TcpStream, CarriedClient)>>,
     /// Written by each listener once.
     listeners: Mutex<Vec<GivenListener>>,
+    /// Written by each connection that is no client yet, once.
+    connections: Mutex<Vec<GivenConnection>>,
     /// Written once, by whoever feeds Icecast: the connection, and what that has not taken.
     source: Mutex<Option<(OwnedFd, Vec<u8>)>>,
     /// Written once, by the archive: the file that is not complete.
@@ -26,8 +28,21 @@ pub struct Collection {
     /// Of connections, and of all that gives something back.
     talking: AtomicUsize,
     busy: AtomicUsize,
+    /// Whether the disk has something to write. Written by the archive, read before everything is given back.
+    is_writing: AtomicBool,
     /// Told when nobody talks any longer.
     quiet: Notify,
+}
+
+/// A connection on which nobody has asked for anything yet, or not again.
+#[derive(Debug)]
+pub struct GivenConnection {
+    /// The address at its other end.
+    pub ip: IpAddr,
+    /// The connection.
+    pub socket: TcpStream,
+    /// What has come of the head of a request.
+    pub head: Vec<u8>,
 }
 
 /// A listener that was given back.
@@ -64,6 +79,16 @@ impl Collection {
         Talking { collection: self, is_connection: false }
     }
 
+    /// The disk has something to write, or no longer. What waits for it gives nothing back.
+    pub fn write(&self, is_writing: bool) {
+        self.is_writing.store(is_writing, Ordering::Release);
+    }
+
+    /// Whether the disk has something to write.
+    pub fn is_writing(&self) -> bool {
+        self.is_writing.load(Ordering::Acquire)
+    }
+
     /// How many sessions and listeners there are.
     pub fn talking(&self) -> usize {
         self.talking.load(Ordering::Acquire)
@@ -77,6 +102,16 @@ impl Collection {
     /// A listener is given back.
     pub fn give_listener(&self, listener: GivenListener) {
         lock(&self.listeners).push(listener);
+    }
+
+    /// A connection is given back on which a head is waited for.
+    pub fn give_connection(&self, connection: GivenConnection) {
+        lock(&self.connections).push(connection);
+    }
+
+    /// Takes those connections.
+    pub fn take_connections(&self) -> Vec<GivenConnection> {
+        std::mem::take(&mut *lock(&self.connections))
     }
 
     /// The connection to Icecast is given back, with what that has not taken.

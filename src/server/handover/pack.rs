@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::programme::carried::CarriedAir;
-use crate::server::handover::collection::GivenListener;
+use crate::server::handover::collection::{GivenConnection, GivenListener};
 use crate::server::handover::queue::Contents;
 use crate::server::session::carried::CarriedClient;
 use crate::server::state::State;
@@ -53,6 +53,17 @@ pub struct Carried {
     programme: Option<CarriedProgramme>,
     #[serde(default)]
     listeners: Vec<CarriedListener>,
+    #[serde(default)]
+    connections: Vec<CarriedConnection>,
+}
+
+/// A connection on which a head is waited for.
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedConnection {
+    ip: IpAddr,
+    /// The cookie of its socket.
+    socket: u64,
+    head: Bytes,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,10 +114,14 @@ pub struct Taken {
     pub addresses: Vec<CarriedAddress>,
     /// Each with its socket.
     pub clients: Vec<(TcpStream, CarriedClient)>,
+    /// How many clients have no socket: the process before ended while it gave them away.
+    pub missing: usize,
     /// The programme, if there is an Icecast.
     pub programme: Option<TakenProgramme>,
     /// Who listens.
     pub listeners: Vec<GivenListener>,
+    /// Who is no client yet.
+    pub connections: Vec<GivenConnection>,
 }
 
 impl Taken {
@@ -127,25 +142,36 @@ fn monotonic_us() -> u64 {
 /// # Errors
 ///
 /// When it can't be written.
-pub fn pack(state: &State, now: Instant) -> serde_json::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut sockets = Vec::new();
+pub fn pack(state: &State, now: Instant) -> serde_json::Result<Contents> {
     // One without a cookie has gone.
-    let mut put = |socket: OwnedFd| {
+    fn put(sockets: &mut Vec<OwnedFd>, socket: OwnedFd) -> Option<u64> {
         let cookie = socket_cookie(&socket).ok()?;
         sockets.push(socket);
         Some(cookie)
-    };
+    }
+    let (mut of_clients, mut others) = (Vec::new(), Vec::new());
     let collection = &state.collection;
     let clients = collection.take().into_iter();
-    let clients = clients.filter_map(|(socket, client)| Some((put(socket.into())?, client)));
+    let clients =
+        clients.filter_map(|(socket, client)| Some((put(&mut of_clients, socket.into())?, client)));
     let clients = clients.collect();
+    let mut put = |socket| put(&mut others, socket);
     let listeners = collection.take_listeners().into_iter();
     let listeners = listeners.filter_map(|GivenListener { ip, socket, icecast, unsent }| {
         let sockets = (put(socket.into())?, put(icecast)?);
         Some(CarriedListener { ip, sockets, unsent: Bytes(unsent) })
     });
     let listeners = listeners.collect();
+    let connections = collection.take_connections().into_iter();
+    let connections = connections.filter_map(|GivenConnection { ip, socket, head }| {
+        Some(CarriedConnection { ip, socket: put(socket.into())?, head: Bytes(head) })
+    });
+    let connections = connections.collect();
     let on_air = &state.studio.on_air;
+    if collection.is_writing() {
+        // The disk hangs, and the end of its file can't be carried.
+        on_air.air().recording().fail();
+    }
     let programme = on_air.icecast().map(|icecast| CarriedProgramme {
         air: on_air.air().carry(),
         url: icecast.url.to_string(),
@@ -164,9 +190,10 @@ pub fn pack(state: &State, now: Instant) -> serde_json::Result<(Vec<u8>, Vec<Own
         clients,
         programme,
         listeners,
+        connections,
     };
-    let text = relative_to(now, || serde_json::to_vec(&carried))?;
-    Ok((text, sockets))
+    let state = relative_to(now, || serde_json::to_vec(&carried))?;
+    Ok(Contents { state, clients: of_clients, others })
 }
 
 /// Reads a state without its sockets.
@@ -191,7 +218,8 @@ impl Carried {
     /// How many sockets belong to it.
     pub fn sockets(&self) -> usize {
         let programme = self.programme.as_ref().filter(|found| found.connection.is_some());
-        self.clients.len() + 2 * self.listeners.len() + usize::from(programme.is_some())
+        let waiting = self.connections.len() + usize::from(programme.is_some());
+        self.clients.len() + 2 * self.listeners.len() + waiting
     }
 
     /// How long ago it was packed.
@@ -202,21 +230,29 @@ impl Carried {
     /// Puts each socket into its place. Those that are nobody's are closed.
     pub fn with(self, contents: Contents, now: Instant) -> Taken {
         let cookie = |socket: &BorrowedFd<'_>| socket_cookie(socket).ok();
-        let known = contents.sockets.into_iter();
+        let known = contents.clients.into_iter().chain(contents.others);
         let mut sockets: HashMap<u64, _> =
             known.filter_map(|socket| Some((cookie(&socket.as_fd())?, socket))).collect();
         let age = self.age();
+        let all = self.clients.len();
         let clients = self.clients.into_iter();
         let clients = clients.filter_map(|(cookie, client)| {
             Some((TcpStream::from(sockets.remove(&cookie)?), client))
         });
-        let clients = clients.collect();
+        let clients: Vec<_> = clients.collect();
+        let missing = all - clients.len();
         let listeners = self.listeners.into_iter().filter_map(|listener| {
             let CarriedListener { ip, sockets: (own, icecast), unsent } = listener;
             let (own, icecast) = (sockets.remove(&own)?, sockets.remove(&icecast)?);
             Some(GivenListener { ip, socket: own.into(), icecast, unsent: unsent.0 })
         });
         let listeners = listeners.collect();
+        let connections = self.connections.into_iter();
+        let connections = connections.filter_map(|CarriedConnection { ip, socket, head }| {
+            let socket = sockets.remove(&socket)?.into();
+            Some(GivenConnection { ip, socket, head: head.0 })
+        });
+        let connections = connections.collect();
         let programme = self.programme.map(|CarriedProgramme { air, url, connection, part }| {
             let connection =
                 connection.and_then(|(cookie, unsent)| Some((sockets.remove(&cookie)?, unsent.0)));
@@ -230,8 +266,10 @@ impl Carried {
             registry: self.registry,
             addresses: self.addresses,
             clients,
+            missing,
             programme,
             listeners,
+            connections,
         }
     }
 }

@@ -4,10 +4,9 @@
 //! know who takes it out again.
 
 use std::convert::Infallible;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,14 +15,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::server::handover::farewell::{leavers, say_goodbye};
 use crate::server::handover::pack::pack;
-use crate::server::handover::queue::{Receiver, queue};
+use crate::server::handover::queue::{Receiver, Sender, queue};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::server::systemd::Notifier;
 use crate::telemetry::events::Event;
 use crate::wire::codes::CloseCode;
-use crate::wire::frame::encode_close;
 use crate::wire::text::is_printable;
 
 /// The name of the queue in the store.
@@ -40,8 +39,9 @@ const MOST_SAID: usize = 300;
 /// How much may wait for clients, in bytes: in the state it takes four times as much, for a moment.
 const MOST_WAITING: usize = 128 * 1024 * 1024;
 
-/// How long requests and handshakes that are under way have to come to their end.
-const REQUESTS: Duration = Duration::from_millis(200);
+/// How long requests and handshakes that are under way have to come to their end, and the disk of the archive. Clients
+/// are served meanwhile.
+const REQUESTS: Duration = Duration::from_secs(3);
 
 /// How often it is looked for a mark that comes together with the end.
 const LOOKS: usize = 10;
@@ -122,12 +122,12 @@ async fn would_start() -> Result<(), String> {
     }
 }
 
-/// Gives everything to the store. On success there is nothing left to be done but to exit.
+/// Whether the next process may be given everything now.
 ///
 /// # Errors
 ///
-/// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
-pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
+/// Why not.
+pub async fn may_push(state: &State) -> io::Result<()> {
     would_start().await.map_err(io::Error::other)?;
     let waiting = state.studio.hub.count().outbox_bytes;
     if waiting > MOST_WAITING {
@@ -137,10 +137,42 @@ pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
     if state.shutdown.phase() != Phase::Serving {
         return Err(io::Error::other("it ends for another reason"));
     }
-    // New connections wait in the listening socket; those that have just come are answered first.
+    Ok(())
+}
+
+/// Gives everything to systemd's store. On success there is nothing left to be done but to exit.
+///
+/// # Errors
+///
+/// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
+pub async fn push_to_store(state: &State, notifier: &Notifier) -> io::Result<()> {
+    may_push(state).await?;
+    // While everybody is still served: where it is refused, nothing has happened yet.
+    let stored = store(notifier).await;
+    let pushed = match stored {
+        Ok(sender) => push(state, &sender).await,
+        Err(error) => Err(error),
+    };
+    if pushed.is_err() {
+        notifier.forget(NAME);
+    }
+    pushed
+}
+
+/// Puts everything into a queue that the next process has, or will have.
+///
+/// # Errors
+///
+/// As those of [`push_to_store`].
+pub async fn push(state: &State, sender: &Sender) -> io::Result<()> {
+    // New connections wait in the listening socket; those that have come are answered first.
     state.shutdown.enter(Phase::Settling);
+    let is_settled = || {
+        let carried = state.collection.talking() + state.pending.can_be_carried();
+        state.shutdown.tasks.len() <= carried && !state.collection.is_writing()
+    };
     let settled = async {
-        while state.shutdown.tasks.len() > state.collection.talking() {
+        while !is_settled() {
             sleep(LOOK).await;
         }
     };
@@ -148,38 +180,36 @@ pub async fn push(state: &Arc<State>, notifier: &Notifier) -> io::Result<()> {
     let start = Instant::now();
     state.shutdown.enter(Phase::HandingOver);
     let given = timeout(SESSIONS, state.collection.quiet()).await;
-    if given.is_err() || state.shutdown.phase() != Phase::HandingOver {
-        part_given(state);
-        return Err(io::Error::other("not all sessions have given their clients back"));
-    }
+    let is_ended = state.shutdown.phase() != Phase::HandingOver;
     let (carried, rooms) = (state.collection.given(), state.studio.hub.count().rooms);
     state.studio.metrics.handed_over(carried);
     // Those who could not be carried.
     let told = state.clients.taken();
-    let (text, mut sockets) = pack(state, Instant::now()).map_err(io::Error::other)?;
-    let stored = store(notifier, &text, &sockets).await;
-    // Whoever has come meanwhile comes too late.
-    part_given(state);
-    if let Err(error) = stored {
-        notifier.forget(NAME);
-        // Those of clients come first.
-        sockets.truncate(carried);
-        part(sockets);
+    let contents = pack(state, Instant::now()).map_err(io::Error::other)?;
+    let put = match given {
+        Err(_) => Err(io::Error::other("not all sessions have given their clients back")),
+        Ok(()) if is_ended => Err(io::Error::other("it ends for another reason")),
+        Ok(()) => sender.put(&contents),
+    };
+    let put = put.and_then(|()| match sender.is_held() {
+        true => Ok(()),
+        false => Err(io::Error::other("systemd has let go of it: another job has taken its place")),
+    });
+    if let Err(error) = put {
+        // Whoever has not been given back yet is drained.
+        state.shutdown.enter(Phase::Draining);
+        let leavers = leavers(contents, CloseCode::GOING_AWAY);
+        let _ = spawn_blocking(move || say_goodbye(leavers)).await;
         return Err(error);
     }
-    state.studio.journal.log(Event::HandedOver {
-        clients: carried,
-        rooms,
-        told,
-        milliseconds: start.elapsed().as_millis() as u64,
-    });
+    let milliseconds = start.elapsed().as_millis() as u64;
+    state.studio.journal.log(Event::HandedOver { clients: carried, rooms, told, milliseconds });
     Ok(())
 }
 
-async fn store(notifier: &Notifier, text: &[u8], sockets: &[OwnedFd]) -> io::Result<()> {
+/// A queue that systemd has.
+async fn store(notifier: &Notifier) -> io::Result<Sender> {
     let (sender, receiver): (_, Receiver) = queue()?;
-    let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-    sender.put(text, &borrowed)?;
     notifier.store(NAME, receiver.as_fd())?;
     drop(receiver);
     // systemd closes its copy of the pipe when it has handled all that was sent before (sd_notify(3), BARRIER=1).
@@ -195,23 +225,5 @@ async fn store(notifier: &Notifier, text: &[u8], sockets: &[OwnedFd]) -> io::Res
             "systemd has not taken it: the unit has no FileDescriptorStoreMax=",
         ));
     }
-    Ok(())
-}
-
-/// Says goodbye to clients that were given back and are not packed.
-fn part_given(state: &State) {
-    let given = state.collection.take().into_iter().map(|(socket, _)| socket.into());
-    part(given.collect());
-}
-
-/// Says goodbye to clients that nobody goes on with.
-fn part(sockets: Vec<OwnedFd>) {
-    let mut close = Vec::new();
-    encode_close(&mut close, Some(CloseCode::GOING_AWAY.0), CloseCode::GOING_AWAY.reason(), None);
-    for socket in sockets {
-        let mut socket = std::net::TcpStream::from(socket);
-        // Who does not take it has gone, or reads too slowly.
-        let _ = socket.write(&close);
-        let _ = socket.shutdown(std::net::Shutdown::Write);
-    }
+    Ok(sender)
 }

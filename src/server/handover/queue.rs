@@ -12,9 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    sockopt,
 };
 
 /// The most descriptors in a message (unix(7), `SCM_MAX_FD`).
@@ -23,9 +23,14 @@ const MOST: usize = 253;
 /// What the sending end may hold, in bytes: by default 278 messages, with 70,334 descriptors.
 const BUFFER: usize = 1024 * 1024;
 
-/// What a message of the state says, and what one of sockets does.
+/// What a message of the state says, and how it begins in each version.
 const STATE: &[u8] = b"openstudio-signaling 1\n";
-const SOCKETS: &[u8] = b"sockets\n";
+const ANY_STATE: &[u8] = b"openstudio-signaling ";
+
+/// What a message with the sockets of clients says, and what one with others does, in each version: nobody but a client
+/// is told goodbye.
+const CLIENTS: &[u8] = b"clients\n";
+const OTHERS: &[u8] = b"others\n";
 
 /// The largest state that is read, in bytes: 4 KiB for each of 200,000 clients.
 const MOST_STATE: u64 = 1024 * 1024 * 1024;
@@ -42,8 +47,6 @@ pub struct Receiver(OwnedFd);
 struct Message {
     text: Vec<u8>,
     descriptors: Vec<OwnedFd>,
-    /// Whether descriptors are missing.
-    is_cut: bool,
 }
 
 /// What lies in the queue.
@@ -51,8 +54,10 @@ struct Message {
 pub struct Contents {
     /// The state.
     pub state: Vec<u8>,
-    /// The sockets, in the order in which they were sent.
-    pub sockets: Vec<OwnedFd>,
+    /// The sockets of clients, in the order in which they were sent.
+    pub clients: Vec<OwnedFd>,
+    /// All others.
+    pub others: Vec<OwnedFd>,
 }
 
 /// An empty queue.
@@ -74,12 +79,15 @@ impl Sender {
     /// # Errors
     ///
     /// What memfd_create(2) and sendmsg(2) say.
-    pub fn put(&self, state: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn put(&self, contents: &Contents) -> io::Result<()> {
         let mut file = File::from(memfd_create("openstudio-signaling", MemfdFlags::CLOEXEC)?);
-        file.write_all(state)?;
+        file.write_all(&contents.state)?;
         self.send(STATE, &[file.as_fd()])?;
-        for some in sockets.chunks(MOST) {
-            self.send(SOCKETS, some)?;
+        for (text, sockets) in [(OTHERS, &contents.others), (CLIENTS, &contents.clients)] {
+            for some in sockets.chunks(MOST) {
+                let some: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+                self.send(text, &some)?;
+            }
         }
         Ok(())
     }
@@ -120,57 +128,32 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// What recvmsg(2) says, or that it is no state.
+    /// What recvmsg(2) says, or that it is no state that can be read here.
     pub fn peek(&self) -> io::Result<Option<Vec<u8>>> {
         match self.receive(RecvFlags::PEEK)? {
             None => Ok(None),
-            Some((true, descriptors)) => read(descriptors).map(Some),
-            Some((false, _)) => Err(io::Error::other("it does not begin with a state")),
+            Some(Message { text, descriptors, .. }) if text == STATE => read(descriptors).map(Some),
+            Some(_) => Err(io::Error::other("it is of another version")),
         }
     }
 
-    /// Takes everything out.
-    ///
-    /// # Errors
-    ///
-    /// What recvmsg(2) says, or that sockets are missing: those that were received are closed.
-    pub fn take(&self) -> io::Result<Contents> {
+    /// Takes everything out, whatever its version.
+    pub fn take(&self) -> Contents {
         let mut contents = Contents::default();
-        while let Some((is_state, descriptors)) = self.receive(RecvFlags::empty())? {
-            match is_state {
-                true => contents.state = read(descriptors)?,
-                false => contents.sockets.extend(descriptors),
+        while let Ok(Some(Message { text, descriptors, .. })) = self.receive(RecvFlags::empty()) {
+            match &text[..] {
+                CLIENTS => contents.clients.extend(descriptors),
+                text if text.starts_with(ANY_STATE) => {
+                    contents.state = read(descriptors).unwrap_or_default();
+                }
+                _ => contents.others.extend(descriptors),
             }
         }
-        Ok(contents)
+        contents
     }
 
-    /// Takes all sockets out, whatever lies beside them: for a goodbye.
-    pub fn drain(&self) -> Vec<OwnedFd> {
-        let mut all = Vec::new();
-        while let Ok(Some(message)) = self.receive_any(RecvFlags::empty()) {
-            let is_socket = |found: &OwnedFd| sockopt::socket_cookie(found).is_ok();
-            all.extend(message.descriptors.into_iter().filter(is_socket));
-        }
-        all
-    }
-
-    /// The next message: whether it has the state, and its descriptors.
-    fn receive(&self, flags: RecvFlags) -> io::Result<Option<(bool, Vec<OwnedFd>)>> {
-        let Some(message) = self.receive_any(flags)? else { return Ok(None) };
-        let Message { text, descriptors, is_cut } = message;
-        if is_cut {
-            return Err(io::Error::other("the limit of open files is too low for all sockets"));
-        }
-        match &text[..] {
-            STATE => Ok(Some((true, descriptors))),
-            SOCKETS => Ok(Some((false, descriptors))),
-            _ => Err(io::Error::other("it is of another version")),
-        }
-    }
-
-    /// The next message: its text, its descriptors, and whether some of these are missing.
-    fn receive_any(&self, flags: RecvFlags) -> io::Result<Option<Message>> {
+    /// The next message. Where there are not enough descriptors in this process, some of its own are missing.
+    fn receive(&self, flags: RecvFlags) -> io::Result<Option<Message>> {
         let mut text = [0; 64];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -190,9 +173,7 @@ impl Receiver {
             // The sending end is closed, and all has been taken.
             return Ok(None);
         }
-        let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
-        let text = text[..received.bytes].to_vec();
-        Ok(Some(Message { text, descriptors, is_cut }))
+        Ok(Some(Message { text: text[..received.bytes].to_vec(), descriptors }))
     }
 }
 
@@ -213,50 +194,58 @@ mod tests {
 
     use super::*;
 
+    fn cookies(sockets: &[OwnedFd]) -> Vec<u64> {
+        sockets.iter().map(|socket| sockopt::socket_cookie(socket).unwrap()).collect()
+    }
+
+    fn sockets(count: usize) -> Vec<OwnedFd> {
+        (0..count).map(|_| UnixStream::pair().unwrap().0.into()).collect()
+    }
+
     #[test]
     fn a_state_and_sockets_come_out_as_they_went_in() {
-        let pair = |_| UnixStream::pair().unwrap().0;
-        let sockets: Vec<_> = (0..2 * MOST + 1).map(pair).collect();
-        let cookies = |sockets: &[BorrowedFd<'_>]| -> Vec<_> {
-            sockets.iter().map(|socket| sockopt::socket_cookie(socket).unwrap()).collect()
-        };
-        let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        let before = cookies(&borrowed);
+        let (clients, others) = (sockets(2 * MOST + 1), sockets(2));
+        let contents = Contents { state: vec![7; 100_000], clients, others };
+        let before = (cookies(&contents.clients), cookies(&contents.others));
         let (sender, receiver) = queue().unwrap();
         assert_eq!(receiver.peek().unwrap(), None);
-        sender.put(&vec![7; 100_000], &borrowed).unwrap();
-        drop((sender, sockets));
+        sender.put(&contents).unwrap();
+        drop((sender, contents));
         // However often it is looked at.
         for _ in 0..2 {
             assert_eq!(receiver.peek().unwrap().unwrap().len(), 100_000);
         }
-        let Contents { state, sockets } = receiver.take().unwrap();
+        let Contents { state, clients, others } = receiver.take();
         assert_eq!(state, vec![7; 100_000]);
-        let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        assert_eq!(cookies(&borrowed), before);
+        assert_eq!((cookies(&clients), cookies(&others)), before);
         assert_eq!(receiver.peek().unwrap(), None);
-        assert!(receiver.take().unwrap().sockets.is_empty());
+        assert!(receiver.take().clients.is_empty());
     }
 
     #[test]
     fn whether_it_is_stored_is_known() {
         let (sender, receiver) = queue().unwrap();
-        sender.put(b"x", &[]).unwrap();
+        sender.put(&Contents::default()).unwrap();
         assert!(sender.is_held());
         drop(receiver);
         assert!(!sender.is_held());
     }
 
     #[test]
-    fn what_is_no_state_is_refused() {
+    fn what_is_of_another_version_is_taken_all_the_same() {
         let (sender, receiver) = queue().unwrap();
-        sender.send(SOCKETS, &[]).unwrap();
-        assert!(receiver.peek().is_err());
-        let (sender, receiver) = queue().unwrap();
-        sender.send(b"openstudio-signaling 2\n", &[]).unwrap();
-        sender.send(SOCKETS, &[UnixStream::pair().unwrap().0.as_fd()]).unwrap();
+        let file = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
+        (&file).write_all(b"{}").unwrap();
+        sender.send(b"openstudio-signaling 2\n", &[file.as_fd()]).unwrap();
+        sender.send(b"a new kind\n", &[sockets(1)[0].as_fd()]).unwrap();
+        sender.send(CLIENTS, &[sockets(1)[0].as_fd()]).unwrap();
         assert!(receiver.peek().unwrap_err().to_string().contains("another version"));
-        assert_eq!(receiver.drain().len(), 1, "its clients hear a goodbye all the same");
+        let Contents { state, clients, others } = receiver.take();
+        assert_eq!((&state[..], clients.len(), others.len()), (&b"{}"[..], 1, 1));
+    }
+
+    #[test]
+    fn a_state_without_a_file_is_refused() {
         let (sender, receiver) = queue().unwrap();
         sender.send(STATE, &[]).unwrap();
         assert!(receiver.peek().is_err());

@@ -4,20 +4,22 @@
 //! there.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream as StdStream};
+use std::io;
+use std::net::TcpStream as StdStream;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::server::handover::collection::GivenListener;
+use crate::server::handover::collection::{GivenConnection, GivenListener};
+use crate::server::handover::farewell::{Leaver, leavers, say_goodbye};
 use crate::server::handover::pack::{Taken, TakenProgramme, read};
 use crate::server::handover::queue::Receiver;
-use crate::server::limits::clients::Slot;
+use crate::server::limits::clients::Full;
 use crate::server::listener::Hearing;
 use crate::server::on_air::Source;
-use crate::server::session::carried::CarriedClient;
+use crate::server::session::carried::{CarriedClient, NoWayOn};
 use crate::server::session::exchange::Exchange;
 use crate::server::session::session::Session;
 use crate::server::state::State;
@@ -28,13 +30,12 @@ use crate::station::archive::CarriedPart;
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 use crate::wire::codes::CloseCode;
-use crate::wire::frame::encode_close;
 
 /// Takes what lies in the queue, if it is of use and there is room for so many descriptors.
 pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
-    let look = || -> Result<Option<Taken>, String> {
-        let words = |error: io::Error| error.to_string();
-        let Some(state) = queue.peek().map_err(words)? else { return Ok(None) };
+    let look = || -> Result<Taken, String> {
+        let state = queue.peek().map_err(|error| error.to_string())?;
+        let state = state.ok_or("it is empty, because that process ended before its time")?;
         let carried = read(&state)?;
         let sockets = carried.sockets();
         if sockets > room {
@@ -42,62 +43,60 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
                 "it has {sockets} sockets, and the limit of open files leaves room for {room}"
             ));
         }
-        let contents = queue.take().map_err(words)?;
-        Ok(Some(carried.with(contents, Instant::now())))
+        Ok(carried.with(queue.take(), Instant::now()))
     };
-    match look() {
-        Ok(taken) => taken,
-        Err(reason) => {
-            let clients = part(queue);
-            journal.log(Event::TakeOverFailed { clients, reason });
-            None
-        }
+    let taken = look();
+    if let Err(reason) = &taken {
+        let leavers = leavers(queue.take(), CloseCode::RESTARTED);
+        let (clients, reason) = (leavers.len(), reason.clone());
+        journal.log(Event::TakeOverFailed { clients, reason });
+        spawn_blocking(move || say_goodbye(leavers));
     }
+    taken.ok()
 }
 
-/// Says goodbye to all clients in the queue: how many there were.
-pub fn part(queue: &Receiver) -> usize {
-    let sockets = queue.drain();
-    let all = sockets.len();
-    for socket in sockets {
-        send_away(&mut StdStream::from(socket), CloseCode::RESTARTED);
-    }
-    all
+/// What is left to others, of what was taken.
+#[derive(Default)]
+pub struct Left {
+    /// To whoever feeds Icecast.
+    pub source: Option<Source>,
+    /// To the archive.
+    pub part: Option<CarriedPart>,
+    /// To whoever accepts connections.
+    pub connections: Vec<GivenConnection>,
 }
 
-fn send_away(socket: &mut StdStream, code: CloseCode) {
-    let mut close = Vec::new();
-    encode_close(&mut close, Some(code.0), code.reason(), None);
-    // Who does not take it has gone, or reads too slowly.
-    let _ = socket.write(&close);
-    let _ = socket.shutdown(Shutdown::Write);
-}
-
-/// Everything goes on as it was. Returns what is left to whoever feeds Icecast, and to the archive.
-pub fn go_on<C: Conversation>(
-    state: &Arc<State>,
-    taken: Taken,
-) -> (Option<Source>, Option<CarriedPart>) {
-    let Taken { packed, counters, registry, addresses, clients, next_client, .. } = taken;
+/// Everything goes on as it was.
+pub fn go_on<C: Conversation>(state: &Arc<State>, taken: Taken) -> Left {
+    let Taken { packed, counters, registry, addresses, mut clients, next_client, .. } = taken;
     let (programme, listeners) = (taken.programme, taken.listeners);
     let studio = &state.studio;
     let config = &studio.config;
     studio.metrics.go_on(&counters);
     studio.budgets.go_on(&addresses, packed);
     studio.hub.go_on(registry, config.max_outbox_bytes, config.rate_limit, packed);
-    let air = programme.map_or((None, None), |programme| on_air(state, programme));
+    let (source, part) = programme.map_or((None, None), |programme| on_air(state, programme));
     for listener in listeners {
         // One that can't go on hears the end, as where Icecast ends.
         let _ = listen(state, listener);
     }
-    let all = clients.len();
-    let mut seated = HashSet::new();
+    let all = clients.len() + taken.missing;
+    // Where there is no room for all of them, the youngest go, and never who is on air.
+    let on_air = studio.on_air.air().on_air().map(|(owner, _)| owner.client);
+    clients.sort_by_key(|(_, client)| (Some(client.client) != on_air, client.client));
+    let (mut seated, mut leavers) = (HashSet::new(), Vec::new());
     for (socket, client) in clients {
         let number = client.client;
-        if seat::<C>(state, socket, client, packed).is_some() {
-            seated.insert(number);
+        match seat::<C>(state, socket, client, packed) {
+            Ok(()) => drop(seated.insert(number)),
+            Err(leaver) => leavers.extend(leaver),
         }
     }
+    if state.clients.taken() == state.clients.limit() && !leavers.is_empty() {
+        let (clients, limit) = (leavers.len(), state.clients.limit());
+        studio.journal.log(Event::TookOverTooMany { clients, limit });
+    }
+    spawn_blocking(move || say_goodbye(leavers));
     let lost = all - seated.len();
     // Whoever can't go on leaves as one whose connection broke: nobody stays as a ghost.
     for (peer, client) in studio.hub.peers() {
@@ -116,7 +115,7 @@ pub fn go_on<C: Conversation>(
         lost,
         milliseconds: packed.elapsed().as_millis() as u64,
     });
-    air
+    Left { source, part, connections: taken.connections }
 }
 
 /// The programme goes on.
@@ -144,26 +143,26 @@ fn listen(state: &Arc<State>, listener: GivenListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a client its session back.
+/// Gives a client its session back. Where there is no place for it, or it makes no sense, it has to leave; unless it has
+/// gone.
 fn seat<C: Conversation>(
     state: &Arc<State>,
-    mut socket: StdStream,
+    socket: StdStream,
     client: CarriedClient,
     packed: Instant,
-) -> Option<()> {
-    let slot: Slot = match state.clients.admit_again(client.ip, client.client) {
+) -> Result<(), Option<Leaver>> {
+    let leave = |socket, unsent| Some(Leaver::new(socket, unsent, CloseCode::RESTARTED));
+    let slot = match state.clients.admit_again(client.ip, client.client) {
         Ok(slot) => slot,
-        Err(_) => {
-            send_away(&mut socket, CloseCode::RESTARTED);
-            return None;
-        }
+        Err(Full) => return Err(leave(socket, client.into_unsent())),
     };
-    socket.set_nonblocking(true).ok()?;
-    let socket = TcpStream::from_std(socket).ok()?;
+    let stream = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+    let stream = stream.map_err(|_| None)?;
     let shared = Arc::clone(state);
-    let (exchange, owed) = Exchange::<C>::go_on(shared, socket, client, packed).ok()?;
+    let (exchange, owed) = Exchange::<C>::go_on(shared, stream, client, packed)
+        .map_err(|NoWayOn { tcp, unsent }| leave(tcp?.into_std().ok()?, unsent))?;
     state.shutdown.tasks.spawn(async move {
         Session::carried(exchange, slot).go_on(owed).await;
     });
-    Some(())
+    Ok(())
 }

@@ -5,12 +5,12 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -61,6 +61,8 @@ pub struct Limits<'c> {
     pub accepted: Instant,
     /// What has moved on it.
     pub progress: &'c Progress,
+    /// Whether there is TLS on it.
+    pub is_tls: bool,
 }
 
 impl Limits<'_> {
@@ -110,49 +112,70 @@ where
         .with_upgrades()
 }
 
-/// Serves HTTP until the connection ends or is upgraded.
-///
-/// Returns whom the connection is for from now on, if it is for a listener.
+/// What becomes of a connection on which HTTP was served.
+pub enum Served<S> {
+    /// It has ended, or is a WebSocket's.
+    Over,
+    /// It is a listener's from now on.
+    Listens(S, Hearing),
+    /// Another process goes on with it; this much of a head has come.
+    Carried(S, Vec<u8>),
+}
+
+/// Serves HTTP until the connection ends, is upgraded, or is given away.
 pub async fn serve<S, F>(
     stream: S,
     service: F,
     first: First,
     limits: Limits<'_>,
     wanted: &Wanted,
-) -> Option<(S, Hearing)>
+) -> Served<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
 {
     let (lent, back) = lend(stream);
     // In a box: a listener's task does not carry what served its request.
-    let mut connection = Box::pin(http(lent, service));
+    let mut connection = Box::new(http(lent, service));
     limits.progress.await_head();
+    let (state, mut patience) = (limits.state, LAST_REQUEST);
     tokio::select! {
         // What has come in time goes before the end of that time.
         biased;
-        served = connection.as_mut() => {
+        served = &mut connection => {
             // hyper has told the client.
             if let Some(why) = served.err().and_then(|error| misread(&error, first)) {
-                limits.state.turn_away(limits.ip, why);
+                state.turn_away(limits.ip, why);
             }
-            return None;
+            return Served::Over;
         }
         hearing = wanted.wanted() => {
             // What was asked before it has been answered and sent: hyper takes one request after the other.
             drop(connection);
-            return Some((back.await.ok()?, hearing));
+            return back.await.map_or(Served::Over, |stream| Served::Listens(stream, hearing));
         }
-        () = limits.stalled() => {
-            if limits.progress.head_since().is_some() {
-                return None;
+        () = state.shutdown.within(Phase::HandingOver) => {
+            if limits.progress.can_be_carried() {
+                return match connection.into_parts() {
+                    Some(Parts { io, read_buf, .. }) => {
+                        Served::Carried(io.into_inner().into_inner(), read_buf.to_vec())
+                    }
+                    None => Served::Over,
+                };
             }
         }
-        () = closing(limits.state, limits.accepted) => {}
+        // Through TLS, it can't be carried: who has been answered goes, and who has not is answered.
+        () = state.shutdown.within(Phase::Settling), if limits.is_tls => patience = HEAD_TIME,
+        () = limits.stalled() => {
+            if limits.progress.head_since().is_some() {
+                return Served::Over;
+            }
+        }
+        () = closing(state, limits.accepted) => {}
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = timeout(LAST_REQUEST, connection).await;
-    None
+    Pin::new(&mut *connection).graceful_shutdown();
+    let _ = timeout(patience, connection).await;
+    Served::Over
 }
 
 /// What was there instead of HTTP, where that is what ended a connection.

@@ -73,6 +73,12 @@ impl Pending {
         self.places.available_permits() == 0
     }
 
+    /// How many of them another process can go on with.
+    pub fn can_be_carried(&self) -> usize {
+        let here = lock(&self.here);
+        here.all.values().filter(|(progress, _)| progress.can_be_carried()).count()
+    }
+
     /// One that has come.
     pub fn enter(&self, place: Place) -> PendingConnection {
         let (send_away, sent_away) = oneshot::channel();

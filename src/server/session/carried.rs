@@ -19,7 +19,6 @@ use crate::server::state::State;
 use crate::signaling::carried::{CarriedConversation, Owed};
 use crate::signaling::conversation::{ClientInfo, Conversation};
 use crate::wire::carried::{Bytes, Moment};
-use crate::wire::codes::CloseCode;
 use crate::wire::decoder::{Bound, Decoder};
 use crate::wire::head::Endpoint;
 use crate::wire::ids::ClientId;
@@ -51,6 +50,22 @@ pub struct CarriedLink {
     bytes_out: u64,
 }
 
+/// A client that can't go on.
+#[derive(Debug)]
+pub struct NoWayOn {
+    /// Its socket.
+    pub tcp: Option<TcpStream>,
+    /// What it has not taken.
+    pub unsent: Vec<u8>,
+}
+
+impl CarriedClient {
+    /// What it has not taken.
+    pub fn into_unsent(self) -> Vec<u8> {
+        self.link.pending.0
+    }
+}
+
 impl Link {
     /// The socket and what waits on it, where it can be carried: not with TLS, whose state is in this process.
     pub fn carry(self) -> Option<(TcpStream, CarriedLink)> {
@@ -66,8 +81,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// The close code, where what was carried makes no sense.
-    pub fn go_on(socket: Socket, carried: CarriedLink, bound: Bound) -> Result<Self, CloseCode> {
+    /// Where what was carried makes no sense: what the client has not taken.
+    fn go_on(socket: Socket, carried: CarriedLink, bound: Bound) -> Result<Self, NoWayOn> {
         let CarriedLink { begun, is_skipping, unread, pending, cut, bytes_in, bytes_out } = carried;
         let mut decoder = Decoder::new(Endpoint::Server, usize::MAX);
         if is_skipping {
@@ -75,7 +90,9 @@ impl Link {
         }
         let mut begun = begun.0;
         // It is the beginning of something, and nothing whole.
-        decoder.next(&mut &mut begun[..])?;
+        if decoder.next(&mut &mut begun[..]).is_err() {
+            return Err(NoWayOn { tcp: socket.into_plain(), unsent: pending.0 });
+        }
         decoder.bound_messages(bound);
         let cut = cut.min(pending.0.len());
         let (pending, unread) = (pending.0, unread.0);
@@ -100,20 +117,21 @@ impl<C: Conversation> Exchange<C> {
     ///
     /// # Errors
     ///
-    /// The close code, where it can't go on.
+    /// Where it can't go on.
     pub fn go_on(
         state: Arc<State>,
         tcp: TcpStream,
         carried: CarriedClient,
         now: Instant,
-    ) -> Result<(Self, Option<Owed>), CloseCode> {
+    ) -> Result<(Self, Option<Owed>), NoWayOn> {
         let CarriedClient { client, ip, since, messages_in, messages_out, link, conversation } =
             carried;
         let (identity, is_check) = conversation.identified();
         let info = ClientInfo { client, ip, identity, is_check };
         let studio = Arc::clone(&state.studio);
-        let (conversation, owed) =
-            C::go_on(studio, info, conversation, now).ok_or(CloseCode::RESTARTED)?;
+        let Some((conversation, owed)) = C::go_on(studio, info, conversation, now) else {
+            return Err(NoWayOn { tcp: Some(tcp), unsent: link.pending.0 });
+        };
         let bound = conversation.bound(state.studio.config.max_message_bytes);
         let link = Link::go_on(Socket::plain(tcp), link, bound)?;
         let tally = Tally { since: since.at(now), messages_in, messages_out };
