@@ -22,7 +22,7 @@ use openstudio_signaling::config::settings::Settings;
 use openstudio_signaling::config::source::Source;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::listen::bind;
-use openstudio_signaling::server::serve::{Service, serve};
+use openstudio_signaling::server::serve::{Ended, Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::load_files;
 use openstudio_signaling::signaling::broadcast::News;
@@ -135,7 +135,10 @@ fn echo(
     let runtime = runtime.map_err(|error| error.to_string())?;
     let outcome = runtime.block_on(serve::<Echo>(service));
     writer.finish(LOG_TIME);
-    outcome.map_err(|error| error.to_string())
+    match outcome.map_err(|error| error.to_string())? {
+        Ended::Over(outcome) => Ok(outcome),
+        Ended::Executes(_) => Err("SIGUSR2 is for the service".to_owned()),
+    }
 }
 
 #[cfg(test)]

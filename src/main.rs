@@ -18,11 +18,12 @@ use openstudio_signaling::config::source::Source;
 use openstudio_signaling::config::table::{SETTINGS_FILE, Setting};
 use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
+use openstudio_signaling::server::handover::execute::{execute, executed, received};
 use openstudio_signaling::server::handover::farewell::{leavers, say_goodbye};
-use openstudio_signaling::server::listen::bind;
+use openstudio_signaling::server::listen::{bind, listens_as_set};
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
-use openstudio_signaling::server::serve::{Service, serve};
+use openstudio_signaling::server::serve::{Ended, Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::{LoadedFiles, load_files, warn_unknown, warnings};
 use openstudio_signaling::server::systemd::{self, Passed};
@@ -160,7 +161,7 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     // A core dump would have the secrets in it. Where the system refuses, the unit's LimitCORE= is left.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Before there is another thread: taking them changes the environment, which wants to be alone.
-    let passed = systemd::passed();
+    let mut passed = executed().unwrap_or_else(systemd::passed);
     let (journal, writer) = match Journal::start(Level::Info) {
         Ok(started) => started,
         Err(error) => {
@@ -168,17 +169,34 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
             return FAILURE.into();
         }
     };
+    let code = loop {
+        let queue = match start(matches, passed, &journal) {
+            Ok(Ended::Over(outcome)) => break code(outcome),
+            Ok(Ended::Executes(queue)) => queue,
+            Err(code) => break code.into(),
+        };
+        journal.flush(LOG_TIME);
+        // Where that succeeds, nothing follows here.
+        let reason = execute(&queue).to_string();
+        journal.log(Event::ExecuteFailed { reason });
+        passed = received(queue);
+    };
+    writer.finish(LOG_TIME);
+    code
+}
+
+/// Serves with the settings as they are now, to the end; or gives the exit code, where that can't be done.
+fn start(matches: &ArgMatches, passed: io::Result<Passed>, journal: &Journal) -> Result<Ended, u8> {
     let source = Source { flags: matches.clone(), file: settings_file(matches) };
     let (config, settings, files) = match load(&source).and_then(with_credentials) {
         Ok(loaded) => loaded,
         Err(errors) => {
-            refuse(errors, &journal, passed.unwrap_or_default());
-            writer.finish(LOG_TIME);
-            return CONFIG.into();
+            refuse(errors, journal, passed.unwrap_or_default());
+            return Err(CONFIG);
         }
     };
     journal.set_level(config.log_level);
-    warn_unknown(&journal, &settings);
+    warn_unknown(journal, &settings);
     let service = Service {
         config,
         settings,
@@ -191,31 +209,29 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         journal: journal.clone(),
         shutdown: Shutdown::default(),
     };
-    let code = match start(service, passed) {
-        Ok(outcome) => code(outcome),
-        Err(reason) => {
-            journal.log(Event::StartFailed { reason });
-            FAILURE.into()
-        }
-    };
-    writer.finish(LOG_TIME);
-    code
+    serve_on(service, passed).map_err(|reason| {
+        journal.log(Event::StartFailed { reason });
+        FAILURE
+    })
 }
 
 /// Serves on the passed sockets, or on one of its own, to the end, or says why it could not start.
-fn start(mut service: Service, passed: io::Result<Passed>) -> Result<Outcome, String> {
-    let passed = passed.map_err(|error| {
+fn serve_on(mut service: Service, passed: io::Result<Passed>) -> Result<Ended, String> {
+    let Passed { mut listeners, is_own, queue, unknown } = passed.map_err(|error| {
         format!(
             "Cannot use the socket that systemd passed: {error}; \
              ListenStream= in the socket unit must be a TCP port"
         )
     })?;
-    for name in passed.unknown {
+    for name in unknown {
         service.journal.log(Event::PassedUnknown { name });
     }
-    (service.listeners, service.queue) = (passed.listeners, passed.queue);
-    service.passed = !service.listeners.is_empty();
-    if !service.passed {
+    if is_own {
+        // The settings may want another one now.
+        listeners.retain(|listener| listens_as_set(listener, &service.config));
+    }
+    service.passed = !listeners.is_empty() && !is_own;
+    if listeners.is_empty() {
         let bound = bind(&service.config).map_err(|error| {
             // Under systemd the socket unit listens, and the sandbox forbids to.
             if std::env::var_os("NOTIFY_SOCKET").is_some()
@@ -226,8 +242,9 @@ fn start(mut service: Service, passed: io::Result<Passed>) -> Result<Outcome, St
                 cannot_bind(&service.config, &error)
             }
         })?;
-        service.listeners.push(bound);
+        listeners.push(bound);
     }
+    (service.listeners, service.queue) = (listeners, queue);
     install_panic_hook(service.journal.clone(), service.shutdown.clone());
     // One thread carries more than 100,000 messages a second. In an older run (docs/decisions/one-runtime-thread.md), two
     // cost a tenth more CPU for each message, because they wake each other up. Files are read on threads of their own.
@@ -236,16 +253,20 @@ fn start(mut service: Service, passed: io::Result<Passed>) -> Result<Outcome, St
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.block_on(serve::<Signaling>(service))
     }));
-    // Connections that are left are cut off here.
-    runtime.shutdown_timeout(LOG_TIME);
-    match outcome {
-        Ok(Ok(outcome)) => Ok(outcome),
+    match ended {
+        // Nobody waits for what is left.
+        Ok(Ok(Ended::Executes(_))) => runtime.shutdown_background(),
+        // Connections that are left are cut off here.
+        _ => runtime.shutdown_timeout(LOG_TIME),
+    }
+    match ended {
+        Ok(Ok(ended)) => Ok(ended),
         Ok(Err(error)) => Err(format!("Cannot serve: {error}")),
         // The panic hook has said it.
-        Err(_) => Ok(Outcome::Failed),
+        Err(_) => Ok(Ended::Over(Outcome::Failed)),
     }
 }
 

@@ -34,6 +34,13 @@ pub fn bind(config: &Config) -> io::Result<StdListener> {
     }
 }
 
+/// Whether a socket that was bound before listens where the configuration says.
+pub fn listens_as_set(listener: &StdListener, config: &Config) -> bool {
+    let host = |ip: IpAddr| config.host.map_or(ip.is_unspecified(), |host| host == ip);
+    let port = |port: u16| config.port == 0 || config.port == port;
+    listener.local_addr().is_ok_and(|address| host(address.ip()) && port(address.port()))
+}
+
 fn bind_to(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {

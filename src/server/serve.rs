@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,8 +21,9 @@ use crate::server::accept::accept;
 use crate::server::archive::archive;
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
+use crate::server::handover::execute::release_signals;
 use crate::server::handover::pack::Taken;
-use crate::server::handover::push::{Marks, NAME, push_to_store};
+use crate::server::handover::push::{Marks, NAME, may_push, push_to_itself, push_to_store};
 use crate::server::handover::queue::Receiver;
 use crate::server::handover::take::{Left, go_on, take};
 use crate::server::http::static_files;
@@ -54,6 +56,9 @@ use crate::telemetry::metrics::Metrics;
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
+/// The signal by which the program on the disk takes the place of the one that runs.
+const EXECUTE: &str = "SIGUSR2";
+
 /// What [`serve`] runs on.
 #[derive(Debug)]
 pub struct Service {
@@ -79,18 +84,29 @@ pub struct Service {
     pub shutdown: Shutdown,
 }
 
-/// Serves until a signal or a failure, then drains. What is said on the WebSockets is `C`'s business.
+/// How serving ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Nobody is left, or everything is in systemd's store.
+    Over(Outcome),
+    /// The program on the disk is to go on with what is in the queue.
+    Executes(Receiver),
+}
+
+/// Serves until a signal or a failure, then drains or hands over. What is said on the WebSockets is `C`'s business.
 ///
 /// # Errors
 ///
 /// When the system gives no signal handler, no thread, or does not take the sockets.
-pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
+pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     let Service { config, settings, source, listeners, passed, journal, shutdown, .. } = service;
     let LoadedFiles { station, web_root, certified } = service.files;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
+    let mut execute = signal(SignalKind::user_defined2())?;
     let mut mark = Marks::listen()?;
+    release_signals()?;
     let file_limit = raise_file_limit();
     let serves = config.icecast.as_ref().filter(|icecast| icecast.public_url.is_none());
     let (most_listeners, carries) = match serves {
@@ -111,7 +127,13 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     if let Some(index) = web_root.as_deref().and_then(static_files::missing_index) {
         journal.log(Event::WebRootEmpty { path: index.display().to_string() });
     }
-    let secret = signing_secret(&config, &settings, service.state_directory.as_deref(), &journal);
+    // What is in it is taken, or has heard a goodbye.
+    let had_queue = service.queue.is_some();
+    let mut taken = service.queue.and_then(|queue| take(&queue, clients_for(file_limit), &journal));
+    let carried = taken.as_mut().and_then(|taken| taken.secret.take());
+    let place = service.state_directory.as_deref();
+    let signing = signing_secret(&config, &settings, place, carried, &journal);
+    let secret = signing.secret;
     let (tokens, proofs) = (Tokens::new(&secret), Proofs::new(&secret));
     // Without what it was, a token from before may say who had which role.
     let memory = service.state_directory.as_deref().map(|path| Arc::new(RoleMemory::new(path)));
@@ -139,9 +161,6 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         journal: journal.clone(),
         config,
     });
-    // What is in it is taken, or has heard a goodbye.
-    let had_queue = service.queue.is_some();
-    let taken = service.queue.and_then(|queue| take(&queue, clients_for(file_limit), &journal));
     if taken.is_none() {
         studio.hub.remember(remembered.unwrap_or_default());
     }
@@ -155,6 +174,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         tls: certified.map(Tls::new),
         fairness: Fairness::default(),
         shutdown: shutdown.clone(),
+        secret: signing.is_only_here.then_some(secret),
         started: taken.as_ref().map_or_else(std::time::Instant::now, Taken::started),
     });
     let left = taken.map(|taken| go_on::<C>(&state, taken)).unwrap_or_default();
@@ -165,7 +185,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     let tasks = TaskTracker::new();
     let mut watchdog = Watchdog::default();
     let mut address = None;
+    // The queue of those who wait to be accepted lives as long as these.
+    let mut kept = Vec::new();
     for listener in listeners {
+        kept.push(OwnedFd::from(listener.try_clone()?));
         let listener = prepare(listener)?;
         let local = listener.local_addr()?;
         address.get_or_insert(local);
@@ -205,26 +228,47 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
         reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
     tasks.spawn(reloading);
 
-    let signal = tokio::select! {
-        _ = terminate.recv() => Some("SIGTERM"),
-        _ = interrupt.recv() => Some("SIGINT"),
-        never = mark.note() => match never {},
-        () = shutdown.reached(Phase::Draining) => None,
+    let signal = loop {
+        break tokio::select! {
+            _ = terminate.recv() => Some("SIGTERM"),
+            _ = interrupt.recv() => Some("SIGINT"),
+            never = mark.note() => match never {},
+            () = shutdown.reached(Phase::Draining) => None,
+            _ = execute.recv() => match may_push(&state).await {
+                Ok(()) => Some(EXECUTE),
+                Err(error) => {
+                    let reason = error.to_string();
+                    journal.log(Event::ExecuteFailed { reason });
+                    continue;
+                }
+            }
+        };
     };
     if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
     }
-    let is_restart = signal.is_some() && mark.counts().await && !shutdown.has_failed();
+    let is_restart = signal.is_some()
+        && signal != Some(EXECUTE)
+        && mark.counts().await
+        && !shutdown.has_failed();
     // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
     if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;
     }
-    if is_restart {
-        match push_to_store(&state, &notifier).await {
-            Ok(()) => return Ok(Outcome::Clean),
-            Err(error) => journal.log(Event::HandOverFailed { error: error.to_string() }),
+    let pushed = match signal {
+        Some(EXECUTE) => Some(push_to_itself(&state, &kept, passed).await.map(Ended::Executes)),
+        _ if is_restart => {
+            let pushed = push_to_store(&state, &notifier).await;
+            Some(pushed.map(|()| Ended::Over(Outcome::Clean)))
         }
+        _ => None,
+    };
+    match pushed {
+        Some(Ok(ended)) => return Ok(ended),
+        Some(Err(error)) => journal.log(Event::HandOverFailed { error: error.to_string() }),
+        None => {}
     }
+    drop(kept);
     shutdown.enter(Phase::Draining);
     notifier.stopping(&status("Draining", state.clients.taken()));
     let again = async {
@@ -246,7 +290,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Outcome> {
     if let Some(watching) = watching {
         watching.finish();
     }
-    Ok(outcome)
+    Ok(Ended::Over(outcome))
 }
 
 /// Logs where a socket listens, and a setting that it makes void.

@@ -88,22 +88,34 @@ fn is_hidden(path: &Path) -> bool {
     ["/home", "/root", "/run/user", "/tmp", "/var/tmp"].iter().any(|place| path.starts_with(place))
 }
 
-/// What signs tokens: the secret that somebody set, or one that is made and kept, with a line that says so.
+/// What signs tokens.
+#[derive(Debug)]
+pub struct Signing {
+    /// It.
+    pub secret: Secret,
+    /// Whether no file and no setting has it: it ends with the process, unless it is carried.
+    pub is_only_here: bool,
+}
+
+/// What signs tokens: the secret that somebody set, or one that is made and kept, with a line that says so. Where it can't
+/// be kept, that of the process before goes on.
 pub fn signing_secret(
     config: &Config,
     settings: &Settings,
     state_directory: Option<&Path>,
+    carried: Option<Secret>,
     journal: &Journal,
-) -> Secret {
+) -> Signing {
     if let Some(secret) = &config.jwt_secret {
         let bytes = secret.bytes().len();
         if bytes < SECRET_BYTES {
             let origin = settings.origin("JWT_SECRET").to_string();
             journal.log(Event::SecretShort { bytes, origin });
         }
-        return secret.clone();
+        return Signing { secret: secret.clone(), is_only_here: false };
     }
     let (secret, kept) = keyfile::secret(state_directory);
+    let is_only_here = matches!(kept, Kept::Not(_));
     match kept {
         Kept::Found => {}
         Kept::Exposed(path) => {
@@ -112,7 +124,8 @@ pub fn signing_secret(
         Kept::Made(path) => journal.log(Event::SecretMade { path: path.display().to_string() }),
         Kept::Not(reason) => journal.log(Event::SecretRandom { reason }),
     }
-    secret
+    let secret = carried.filter(|_| is_only_here).unwrap_or(secret);
+    Signing { secret, is_only_here }
 }
 
 /// Logs which station this is, and what has no effect in its manifest.

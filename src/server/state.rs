@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::config::Secret;
 use crate::server::handover::collection::Collection;
 use crate::server::limits::clients::ClientLimit;
 use crate::server::limits::fairness::Fairness;
@@ -39,6 +40,8 @@ pub struct State {
     pub web_root: Option<PathBuf>,
     /// TLS, where the port speaks it.
     pub tls: Option<Tls>,
+    /// What signs tokens, where it is known to this process only.
+    pub secret: Option<Secret>,
     /// When the service started, for `uptime`.
     pub started: Instant,
 }
@@ -98,6 +101,7 @@ impl State {
             shutdown: Shutdown::default(),
             web_root: None,
             tls: None,
+            secret: None,
             started: Instant::now(),
         }
     }

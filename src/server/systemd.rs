@@ -114,6 +114,8 @@ impl Notifier {
 pub struct Passed {
     /// Where to listen.
     pub listeners: Vec<TcpListener>,
+    /// Whether this process has made these sockets itself, before it executed the program that runs now.
+    pub is_own: bool,
     /// What a process before this one has left.
     pub queue: Option<Receiver>,
     /// The names of what nobody here knows; it is closed.

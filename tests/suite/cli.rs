@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openstudio_signaling::config::table::SETTINGS;
 use openstudio_signaling::server::drain::Outcome;
-use openstudio_signaling::server::serve::serve;
+use openstudio_signaling::server::serve::{Ended, serve};
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::telemetry::journal::Journal;
 use openstudio_signaling::telemetry::level::Level;
@@ -347,10 +347,10 @@ fn serve_with(trouble: impl FnOnce() + Send + 'static) -> ! {
         go.await.unwrap();
         trouble();
     });
-    let outcome = runtime.block_on(serve::<Signaling>(service)).unwrap();
+    let ended = runtime.block_on(serve::<Signaling>(service)).unwrap();
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));
-    std::process::exit(i32::from(outcome != Outcome::Clean));
+    std::process::exit(i32::from(!matches!(ended, Ended::Over(Outcome::Clean))));
 }
 
 /// Starts a test of this file as a process with its log; a line on its standard input makes the trouble.

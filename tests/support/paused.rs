@@ -13,7 +13,7 @@ use openstudio_signaling::config::source::Source;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::listen::bind;
 use openstudio_signaling::server::panic::install_panic_hook;
-use openstudio_signaling::server::serve::{Service, serve};
+use openstudio_signaling::server::serve::{Ended, Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
 use openstudio_signaling::server::startup::load_files;
 use openstudio_signaling::signaling::handler::Signaling;
@@ -118,11 +118,11 @@ fn server_on_a_paused_clock() {
     // As long as this runs, the runtime does not move the clock by itself when it has nothing to do.
     let (end, ended) = std::sync::mpsc::channel::<()>();
     runtime.spawn_blocking(move || ended.recv());
-    let outcome = runtime.block_on(serve::<Signaling>(service)).unwrap();
+    let ended = runtime.block_on(serve::<Signaling>(service)).unwrap();
     drop(end);
     runtime.shutdown_timeout(Duration::from_secs(1));
     writer.finish(Duration::from_secs(1));
-    std::process::exit(i32::from(outcome != Outcome::Clean));
+    std::process::exit(i32::from(!matches!(ended, Ended::Over(Outcome::Clean))));
 }
 
 /// Lets everything happen that can happen now: each time that this gives way, sockets and timers are looked at, and

@@ -4,6 +4,7 @@
 //! is up to `serve`.
 
 pub mod collection;
+pub mod execute;
 pub mod farewell;
 pub mod pack;
 pub mod push;

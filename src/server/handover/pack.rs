@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::config::config::Secret;
 use crate::programme::carried::CarriedAir;
 use crate::server::handover::collection::{GivenConnection, GivenListener};
 use crate::server::handover::queue::Contents;
@@ -41,6 +42,9 @@ pub struct Carried {
     uptime_ms: u64,
     /// The number of the next client.
     next_client: u64,
+    /// What signs tokens, where no file and no setting has it.
+    #[serde(default)]
+    secret: Option<Bytes>,
     /// By the names of their series.
     #[serde(default)]
     counters: HashMap<String, u64>,
@@ -106,6 +110,8 @@ pub struct Taken {
     uptime: Duration,
     /// See [`Carried`].
     pub next_client: u64,
+    /// See [`Carried`].
+    pub secret: Option<Secret>,
     /// See [`Carried`].
     pub counters: HashMap<String, u64>,
     /// See [`Carried`].
@@ -184,6 +190,7 @@ pub fn pack(state: &State, now: Instant) -> serde_json::Result<Contents> {
         packed: monotonic_us(),
         uptime_ms: state.started.elapsed().as_millis() as u64,
         next_client: state.clients.next(),
+        secret: state.secret.as_ref().map(|secret| Bytes(secret.bytes().to_vec())),
         counters: state.studio.metrics.carry(),
         registry: state.studio.hub.carry(now),
         addresses: state.studio.budgets.carry(now),
@@ -262,6 +269,10 @@ impl Carried {
             packed: now.checked_sub(age).unwrap_or(now),
             uptime: Duration::from_millis(self.uptime_ms) + age,
             next_client: self.next_client,
+            secret: self
+                .secret
+                .and_then(|secret| String::from_utf8(secret.0).ok())
+                .map(|secret| Secret::new(&secret)),
             counters: self.counters,
             registry: self.registry,
             addresses: self.addresses,

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::server::handover::execute::put_listeners;
 use crate::server::handover::farewell::{leavers, say_goodbye};
 use crate::server::handover::pack::pack;
 use crate::server::handover::queue::{Receiver, Sender, queue};
@@ -159,12 +160,29 @@ pub async fn push_to_store(state: &State, notifier: &Notifier) -> io::Result<()>
     pushed
 }
 
+/// Gives everything to this process itself, so that another program goes on with it: the queue. `listeners` are what it
+/// listens on.
+///
+/// # Errors
+///
+/// As those of [`push_to_store`].
+pub async fn push_to_itself(
+    state: &State,
+    listeners: &[OwnedFd],
+    passed: bool,
+) -> io::Result<Receiver> {
+    let (sender, receiver) = queue()?;
+    put_listeners(&sender, listeners, passed)?;
+    push(state, &sender).await?;
+    Ok(receiver)
+}
+
 /// Puts everything into a queue that the next process has, or will have.
 ///
 /// # Errors
 ///
 /// As those of [`push_to_store`].
-pub async fn push(state: &State, sender: &Sender) -> io::Result<()> {
+async fn push(state: &State, sender: &Sender) -> io::Result<()> {
     // New connections wait in the listening socket; those that have come are answered first.
     state.shutdown.enter(Phase::Settling);
     let is_settled = || {

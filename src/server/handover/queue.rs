@@ -92,7 +92,12 @@ impl Sender {
         Ok(())
     }
 
-    fn send(&self, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    /// Puts one message into it, of 64 bytes and 253 descriptors at most.
+    ///
+    /// # Errors
+    ///
+    /// What sendmsg(2) says.
+    pub fn send(&self, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -124,6 +129,17 @@ impl From<OwnedFd> for Receiver {
 }
 
 impl Receiver {
+    /// Takes the first message out: what it says, and its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// What recvmsg(2) says, or that there is none.
+    pub fn first(&self) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let message = self.receive(RecvFlags::empty())?;
+        let Message { text, descriptors } = message.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((text, descriptors))
+    }
+
     /// The state, which stays in the queue; `None` where that is empty.
     ///
     /// # Errors

@@ -1,0 +1,103 @@
+//! The same process, with the program that is on the disk now: without systemd, nobody else is there to start it.
+//!
+//! Owns how the program is executed (execve(2)), and what it finds then. All goes through the queue, which is its standard
+//! input for a moment. It deliberately does not know when that is done.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio, id};
+
+use nix::sys::signal::{SigSet, Signal};
+use rustix::stdio::{dup2_stdin, stdin};
+
+use crate::server::handover::queue::{Receiver, Sender};
+use crate::server::systemd::Passed;
+
+/// By this variable the program knows that its standard input is the queue. It has the number of the process, which no child
+/// of it has.
+const MARK: &str = "OPENSTUDIO_SIGNALING_HANDOVER_PID";
+
+/// The signals that [`serve`](crate::server::serve::serve) handles: a program that does not do so yet would end.
+const SIGNALS: [Signal; 5] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGWINCH];
+
+/// What the first message says of the sockets in it.
+const PASSED: &str = "passed by systemd";
+const BOUND: &str = "bound by this process";
+
+/// Where the next program finds what the process listens on.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn put_listeners(sender: &Sender, listeners: &[OwnedFd], passed: bool) -> io::Result<()> {
+    let own = stdin().as_fd().try_clone_to_owned()?;
+    let all = [&own].into_iter().chain(listeners).map(AsFd::as_fd);
+    let text = if passed { PASSED } else { BOUND };
+    sender.send(text.as_bytes(), &all.collect::<Vec<_>>())
+}
+
+/// Executes the program that is on the disk now. Where that can't be done, it comes back with the reason.
+pub fn execute(queue: &Receiver) -> io::Error {
+    let mut arguments = std::env::args_os();
+    let Some(program) = arguments.next() else {
+        return io::Error::other("nobody knows the program's name");
+    };
+    let saved = (stdin().as_fd().try_clone_to_owned(), queue.as_fd().try_clone_to_owned());
+    let (own, input) = match saved {
+        (Ok(own), Ok(input)) => (own, input),
+        (Err(error), _) | (_, Err(error)) => return error,
+    };
+    let error = hold_signals().err().unwrap_or_else(|| {
+        let mut command = Command::new(program);
+        command.args(arguments).env(MARK, id().to_string()).stdin(Stdio::from(input)).exec()
+    });
+    // It may be the queue now.
+    let _ = dup2_stdin(own);
+    error
+}
+
+/// What there is where this program has taken the place of another in its process.
+pub fn executed() -> Option<io::Result<Passed>> {
+    let mark = std::env::var(MARK).ok()?;
+    if mark != id().to_string() {
+        return None;
+    }
+    let queue = stdin().as_fd().try_clone_to_owned();
+    Some(queue.map_err(io::Error::from).and_then(|queue| received(queue.into())))
+}
+
+/// What lies in the queue for this process.
+///
+/// # Errors
+///
+/// When it is no such queue.
+pub fn received(queue: Receiver) -> io::Result<Passed> {
+    let (text, descriptors) = queue.first()?;
+    let mut descriptors = descriptors.into_iter();
+    if let Some(own) = descriptors.next() {
+        dup2_stdin(own)?;
+    }
+    let listeners = descriptors.map(Into::into).collect();
+    let is_own = text != PASSED.as_bytes();
+    Ok(Passed { listeners, is_own, queue: Some(queue), unknown: Vec::new() })
+}
+
+fn signals() -> SigSet {
+    SIGNALS.into_iter().collect()
+}
+
+/// Signals wait until the next program handles them.
+fn hold_signals() -> io::Result<()> {
+    Ok(signals().thread_block()?)
+}
+
+/// Signals are handled from now on.
+///
+/// # Errors
+///
+/// What sigprocmask(2) says.
+pub fn release_signals() -> io::Result<()> {
+    Ok(signals().thread_unblock()?)
+}
