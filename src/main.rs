@@ -18,7 +18,7 @@ use openstudio_signaling::config::source::Source;
 use openstudio_signaling::config::table::{SETTINGS_FILE, Setting};
 use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
-use openstudio_signaling::server::handover::execute::{execute, executed, received};
+use openstudio_signaling::server::handover::execute::{execute, executed, hold_signals, received};
 use openstudio_signaling::server::handover::farewell::{leavers, say_goodbye};
 use openstudio_signaling::server::listen::{bind, listens_as_set};
 use openstudio_signaling::server::panic::install_panic_hook;
@@ -162,6 +162,8 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Before there is another thread: taking them changes the environment, which wants to be alone.
     let mut passed = executed().unwrap_or_else(systemd::passed);
+    // Only the thread that serves handles them, so that none is lost where another program takes the place of this one.
+    hold_signals();
     let (journal, writer) = match Journal::start(Level::Info) {
         Ok(started) => started,
         Err(error) => {
@@ -251,6 +253,7 @@ fn serve_on(mut service: Service, passed: io::Result<Passed>) -> Result<Ended, S
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        .on_thread_start(hold_signals)
         .build()
         .map_err(|error| format!("Cannot start the runtime: {error}"))?;
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

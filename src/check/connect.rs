@@ -97,6 +97,17 @@ impl Client {
         Ok((status, body(answer).await))
     }
 
+    /// When the server's process began, in ms since 1970, where it says so.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Client::get`].
+    pub async fn began(&self) -> Result<Option<u64>, Problem> {
+        let answer = self.request(self.connect().await?, "/health", &[]).await?;
+        let began = answer.headers().get("process-began");
+        Ok(began.and_then(|began| began.to_str().ok()?.parse().ok()))
+    }
+
     /// Makes a WebSocket (RFC 6455 section 4.1).
     ///
     /// # Errors

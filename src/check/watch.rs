@@ -15,6 +15,10 @@ use crate::check::report::{Problem, Report};
 use crate::check::roundtrip::{self, RoundTrips};
 use crate::check::websocket::WebSocket;
 
+/// What is said where another process goes on with the connection.
+const HANDED_OVER: &str =
+    "the server was restarted, and this connection lives on: another process goes on with it";
+
 /// How to watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
@@ -75,6 +79,8 @@ async fn pings(
     let mut next = Instant::now();
     // Why the last ping was lost, if it was.
     let mut cause = None;
+    // When the process began that answered last.
+    let mut began = None;
     while options.count.is_none_or(|count| tally.sent < u64::from(count)) {
         let result = tokio::select! {
             biased;
@@ -93,8 +99,17 @@ async fn pings(
                 cause = None;
                 tally.trips.add(took);
                 show(report, tally, took)?;
+                let now = report.bounded("answer", client.began()).await.unwrap_or_default();
+                if let (Some(before), Some(now)) = (began, now) {
+                    if before != now {
+                        report.found("handover", &Ok(HANDED_OVER.into()))?;
+                    }
+                }
+                began = now.or(began);
             }
             Err(problem) => {
+                // Another connection may well lead to another process.
+                began = None;
                 *held = None;
                 show_lost(report, tally, &problem, cause.as_ref() == Some(&problem.what))?;
                 cause = Some(problem.what);

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +23,7 @@ use crate::server::accept::accept;
 use crate::server::archive::archive;
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
-use crate::server::handover::execute::release_signals;
+use crate::server::handover::execute::{hold_signals, keep_signal, release_signals};
 use crate::server::handover::pack::Taken;
 use crate::server::handover::push::{Marks, NAME, may_push, push_to_itself, push_to_store};
 use crate::server::handover::queue::Receiver;
@@ -106,7 +108,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     let hangup = signal(SignalKind::hangup())?;
     let mut execute = signal(SignalKind::user_defined2())?;
     let mut mark = Marks::listen()?;
-    release_signals()?;
+    release_signals();
     let file_limit = raise_file_limit();
     let serves = config.icecast.as_ref().filter(|icecast| icecast.public_url.is_none());
     let (most_listeners, carries) = match serves {
@@ -174,6 +176,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         tls: certified.map(Tls::new),
         fairness: Fairness::default(),
         shutdown: shutdown.clone(),
+        began_unix: UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64),
         secret: signing.is_only_here.then_some(secret),
         started: taken.as_ref().map_or_else(std::time::Instant::now, Taken::started),
     });
@@ -264,6 +267,20 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         _ => None,
     };
     match pushed {
+        Some(Ok(Ended::Executes(queue))) => {
+            hold_signals();
+            // What came meanwhile is for the next program.
+            yield_now().await;
+            for (signals, kind) in [
+                (&mut terminate, SignalKind::terminate()),
+                (&mut interrupt, SignalKind::interrupt()),
+            ] {
+                if signals.recv().now_or_never().is_some() {
+                    keep_signal(kind);
+                }
+            }
+            return Ok(Ended::Executes(queue));
+        }
         Some(Ok(ended)) => return Ok(ended),
         Some(Err(error)) => journal.log(Event::HandOverFailed { error: error.to_string() }),
         None => {}

@@ -171,7 +171,10 @@ fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) ->
     let is_anybodys = config.icecast.is_some() && config.on_air_access == OnAirAccess::Open;
     let on_air = is_anybodys
         .then(|| Event::OnAirForEverybody { origin: settings.origin("ON_AIR_ACCESS").to_string() });
-    misspelt.chain(unused).chain(open).chain(on_air).collect()
+    let has_tls = config.icecast.as_ref().is_some_and(|icecast| icecast.url.is_tls);
+    let by_tls =
+        has_tls.then(|| Event::IcecastByTls { origin: settings.origin("ICECAST_URL").to_string() });
+    misspelt.chain(unused).chain(open).chain(on_air).chain(by_tls).collect()
 }
 
 /// What `config` warns of: all that can be told from the settings and the files that they lead to. Whether a secret

@@ -42,6 +42,8 @@ pub struct State {
     pub tls: Option<Tls>,
     /// What signs tokens, where it is known to this process only.
     pub secret: Option<Secret>,
+    /// When this process started, in ms since 1970: with a handover, that is another process than the service began with.
+    pub began_unix: u64,
     /// When the service started, for `uptime`.
     pub started: Instant,
 }
@@ -102,6 +104,7 @@ impl State {
             web_root: None,
             tls: None,
             secret: None,
+            began_unix: 0,
             started: Instant::now(),
         }
     }

@@ -18,6 +18,7 @@ use rustix::net::sockopt::socket_acceptconn;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 
+use crate::server::handover::execute::hold_signals;
 use crate::server::handover::push as handover;
 use crate::server::handover::queue::Receiver;
 use crate::telemetry::events::Event;
@@ -262,9 +263,10 @@ impl Watchdog {
         let (stop, stopped) = channel();
         let interval = allowed / LOOKS;
         let wait = move || stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout);
-        let thread = std::thread::Builder::new()
-            .name("watchdog".into())
-            .spawn(move || self.run(wait, &journal, ping))?;
+        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+            hold_signals();
+            self.run(wait, &journal, ping);
+        })?;
         Ok(Running { stop, thread })
     }
 

@@ -73,6 +73,9 @@ events! {
     /// The program on the disk could not take the place of this one.
     ExecuteFailed { reason: String } Error "4f8d2b6ac1e04d7b9350e7f1a86c2d94"
     "SIGUSR2: the program on the disk can't go on with the clients, and this one does: {reason}"
+    /// A restart interrupts the programme.
+    IcecastByTls { origin: String } Warn "a9c03d7e52b84f1d86e4f70b1d35c2e8"
+    "ICECAST_URL (from {origin}) is https://: TLS can't pass to the next process, so a restart interrupts the programme for a moment; http:// to an Icecast on this machine or in a trusted network does not"
     /// systemd passed something that is unknown here.
     PassedUnknown { name: String } Warn "c1d58e4a7b3f4f06a92ce70b8d615f3e"
     "systemd passed a descriptor that is unknown here, and it is closed: {name}"

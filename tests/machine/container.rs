@@ -123,6 +123,10 @@ fn a_container_serves_is_healthy_keeps_its_secret_and_drains() {
     let mut client = Client::open(3000);
     assert_eq!(client.text(), support::WELCOME);
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    // Another program in the place of the first, and nobody notices: in a container, process 1 is the server.
+    ok(&["kill", "--signal", "USR2", NAME]);
+    log.wait_for("Took over 1 clients");
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     let leaving = std::thread::spawn(move || {
         assert_eq!(client.close_code(), Some(1001));
         client.leave(1001);

@@ -1,13 +1,7 @@
 //! A restart that clients do not notice, with a stand-in for systemd's descriptor store.
 
-use std::io::{IoSliceMut, Write};
-use std::mem::MaybeUninit;
-use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::io::Write;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 
 use crate::fetch::get;
@@ -18,98 +12,16 @@ use crate::on_air::{STARTED, chunk, decoded, host, recording, validated};
 use crate::peers::{A, peer};
 use crate::rooms::{B, C};
 use crate::secure;
-use crate::support::{Answer, Client, PATIENCE, Server, UPGRADE, head};
+use crate::store::Systemd;
+use crate::support::{Answer, Client, Server, UPGRADE, head};
 
 type Socket = tungstenite::WebSocket<secure::Stream>;
 
-/// What systemd does for a unit with a descriptor store.
-struct Systemd {
-    notifications: UnixDatagram,
-    directory: tempfile::TempDir,
-    listener: TcpListener,
-    stored: Option<OwnedFd>,
-    stores: bool,
-}
-
-impl Systemd {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let notifications = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
-        Self { notifications, directory, listener, stored: None, stores: true }
-    }
-
-    /// Starts the service with the listening socket, and with what was stored.
-    fn start(&mut self, environment: &[(&str, &str)]) -> Server {
-        // By numbers that nobody has: 3 and 4 may be the ones that are to be passed.
-        let mut script = format!("exec 100<&{}", self.listener.as_raw_fd());
-        let (mut count, mut names) = (1, "openstudio-signaling.socket".to_owned());
-        let stored = self.stored.take();
-        if let Some(stored) = &stored {
-            rustix::io::fcntl_setfd(stored, rustix::io::FdFlags::empty()).unwrap();
-            script += &format!(" 101<&{} 4<&101 101<&-", stored.as_raw_fd());
-            (count, names) = (2, names + ":handover");
-        }
-        script += &format!(
-            r#" 3<&100 100<&-; LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names} exec "$0""#
-        );
-        let mut command = Command::new("bash");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_openstudio-signaling")]).env_clear();
-        command.env("NOTIFY_SOCKET", self.directory.path().join("notify"));
-        let server = Server::spawn(command.envs(environment.iter().copied()));
-        self.wait_for("READY=1");
-        server
-    }
-
-    /// The next notification, and its descriptor.
-    fn next(&self) -> (String, Option<OwnedFd>) {
-        let mut text = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut pieces = [IoSliceMut::new(&mut text)];
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let bytes = recvmsg(&self.notifications, &mut pieces, &mut ancillary, flags).unwrap().bytes;
-        let descriptor = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut all) => all.next(),
-            _ => None,
-        });
-        (String::from_utf8(text[..bytes].to_vec()).unwrap(), descriptor)
-    }
-
-    fn wait_for(&self, text: &str) {
-        while !self.next().0.contains(text) {}
-    }
-
-    /// Ends the process as a restart does, and keeps what it stores.
-    fn stop(&mut self, server: &mut Server) {
-        server.signal(Signal::WINCH);
-        server.signal(Signal::TERM);
-        loop {
-            let (text, descriptor) = self.next();
-            if text.contains("FDSTORE=1") {
-                assert!(text.contains("FDNAME=handover") && text.contains("FDPOLL=0"), "{text}");
-                self.stored = descriptor.filter(|_| self.stores);
-            } else if text.contains("BARRIER=1") {
-                break;
-            }
-        }
-    }
-
-    fn restart(&mut self, mut server: Server, environment: &[(&str, &str)]) -> Server {
-        self.stop(&mut server);
-        assert_eq!(server.wait().code(), Some(0));
-        server.log.wait_for("Handed over ");
-        self.start(environment)
-    }
-}
-
-fn offer(from: &str, to: &str, sdp: &str) -> String {
+pub fn offer(from: &str, to: &str, sdp: &str) -> String {
     format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"{sdp}"}}"#)
 }
 
-fn enter(client: &mut Client, role: &str) -> String {
+pub fn enter(client: &mut Client, role: &str) -> String {
     client.ask(&format!(r#"{{"type":"create-or-join-room","roomId":"show","role":"{role}"}}"#))
 }
 
@@ -280,16 +192,7 @@ fn settings_that_are_invalid_end_all_connections_with_a_word() {
     let mut client = peer(&server, A);
     systemd.stop(&mut server);
     assert_eq!(server.wait().code(), Some(0));
-    let stored = systemd.stored.take().unwrap();
-    rustix::io::fcntl_setfd(&stored, rustix::io::FdFlags::empty()).unwrap();
-    let script = format!(
-        r#"exec 100<&{} 101<&{} 3<&100 4<&101 100<&- 101<&-; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=x.socket:handover exec "$0""#,
-        systemd.listener.as_raw_fd(),
-        stored.as_raw_fd()
-    );
-    let mut command = Command::new("bash");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_openstudio-signaling")]).env_clear();
-    let output = command.env("PORT", "nonsense").output().unwrap();
+    let output = systemd.command(&[("PORT", "nonsense")]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(client.close_code(), Some(1012));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -26,6 +26,7 @@ fn health_and_readiness() {
     let health = get(server.port, "/health");
     assert_eq!(health.status, 200);
     assert!(health.has("content-type: application/json") && has_security_headers(&health));
+    assert!(health.head.contains("process-began: 1"), "in ms since 1970: {health:?}");
     let uptime = health.body.strip_prefix(r#"{"status":"ok","uptime":"#).unwrap();
     let uptime: u64 = uptime.strip_suffix('}').unwrap().parse().unwrap();
     assert!(uptime < 60);

@@ -9,9 +9,12 @@ mod check;
 mod cli;
 mod closing;
 mod dashboard;
+mod execute;
 mod forwarder;
 mod frames;
 mod handover;
+mod handover_limits;
+mod handover_steps;
 mod handshake;
 mod http;
 mod identity;
@@ -65,6 +68,8 @@ mod secure;
 mod settle;
 #[path = "../support/shown.rs"]
 mod shown;
+#[path = "../support/store.rs"]
+mod store;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/system.rs"]

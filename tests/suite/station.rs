@@ -186,6 +186,15 @@ fn warned(environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn an_icecast_that_a_restart_interrupts_is_warned_of() {
+    let password = ("ICECAST_PASSWORD", "hackme");
+    let by_tls = warned(&[("ICECAST_URL", "https://icecast.example.org/live.ogg"), password]);
+    assert!(by_tls.contains("ICECAST_URL (from environment) is https://"), "{by_tls}");
+    assert!(by_tls.contains("a restart interrupts the programme for a moment"), "{by_tls}");
+    assert_eq!(warned(&[("ICECAST_URL", "http://icecast.example.org/live.ogg"), password]), "");
+}
+
+#[test]
 fn a_key_that_is_a_letter_off_is_warned_of() {
     let manifest = Manifest::new(&MANIFEST.replace(r#""turn":"#, r#""turns":"#));
     let path = manifest.path.to_str().unwrap();

@@ -110,6 +110,22 @@ fn a_watch_outlives_the_server_and_counts_what_is_lost() {
 }
 
 #[test]
+fn a_watch_names_a_handover_and_loses_nothing() {
+    let server = Server::start(&[]);
+    let mut watching = Watching::start(server.port);
+    watching.said.wait_for("pong 2");
+    server.signal(Signal::USR2);
+    watching.said.wait_for("✓ handover   the server was restarted, and this connection lives on");
+    let pongs = watching.said.count("pong");
+    wait_until(|| watching.said.count("pong") > pongs + 2, || "it pings no more".into());
+    watching.signal(Signal::INT);
+    watching.said.wait_for(" 0 % lost, in ");
+    assert_eq!(exit_code(&mut watching.child), Some(0));
+    assert_eq!(watching.said.count("✓ handover"), 1);
+    assert_eq!(watching.said.count("connected again"), 0);
+}
+
+#[test]
 fn a_watch_that_loses_nothing_ends_well_by_a_signal() {
     let server = Server::start(&[]);
     for signal in [Signal::INT, Signal::TERM] {

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, id};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use rustix::stdio::{dup2_stdin, stdin};
+use tokio::signal::unix::SignalKind;
 
 use crate::server::handover::queue::{Receiver, Sender};
 use crate::server::systemd::Passed;
@@ -49,10 +50,9 @@ pub fn execute(queue: &Receiver) -> io::Error {
         (Ok(own), Ok(input)) => (own, input),
         (Err(error), _) | (_, Err(error)) => return error,
     };
-    let error = hold_signals().err().unwrap_or_else(|| {
-        let mut command = Command::new(program);
-        command.args(arguments).env(MARK, id().to_string()).stdin(Stdio::from(input)).exec()
-    });
+    let mut command = Command::new(program);
+    command.args(arguments).env(MARK, id().to_string()).stdin(Stdio::from(input));
+    let error = command.exec();
     // It may be the queue now.
     let _ = dup2_stdin(own);
     error
@@ -65,7 +65,7 @@ pub fn executed() -> Option<io::Result<Passed>> {
         return None;
     }
     let queue = stdin().as_fd().try_clone_to_owned();
-    Some(queue.map_err(io::Error::from).and_then(|queue| received(queue.into())))
+    Some(queue.and_then(|queue| received(queue.into())))
 }
 
 /// What lies in the queue for this process.
@@ -88,16 +88,20 @@ fn signals() -> SigSet {
     SIGNALS.into_iter().collect()
 }
 
-/// Signals wait until the next program handles them.
-fn hold_signals() -> io::Result<()> {
-    Ok(signals().thread_block()?)
+/// No signal comes to this thread, nor to those that it starts. What comes waits until [`release_signals`], also of another
+/// program in this process (execve(2)).
+pub fn hold_signals() {
+    // An error means that the set is none.
+    let _ = signals().thread_block();
 }
 
-/// Signals are handled from now on.
-///
-/// # Errors
-///
-/// What sigprocmask(2) says.
-pub fn release_signals() -> io::Result<()> {
-    Ok(signals().thread_unblock()?)
+/// Signals are handled from now on, and by this thread.
+pub fn release_signals() {
+    let _ = signals().thread_unblock();
+}
+
+/// This signal has come, and is for the program that follows.
+pub fn keep_signal(signal: SignalKind) {
+    let signal = Signal::try_from(signal.as_raw_value());
+    let _ = signal.and_then(raise);
 }

@@ -50,7 +50,8 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
         let leavers = leavers(queue.take(), CloseCode::RESTARTED);
         let (clients, reason) = (leavers.len(), reason.clone());
         journal.log(Event::TakeOverFailed { clients, reason });
-        spawn_blocking(move || say_goodbye(leavers));
+        // Their descriptors are wanted, and nobody else is served yet.
+        say_goodbye(leavers);
     }
     taken.ok()
 }

@@ -170,13 +170,19 @@ fn exactly(path: impl Into<String>) -> impl Filter<Extract = (), Error = Rejecti
         .untuple_one()
 }
 
+/// When the process began, in ms since 1970: `uptime` goes on in the next one.
+pub const BEGAN: HeaderName = HeaderName::from_static("process-began");
+
 fn health(state: &State) -> Reply {
     #[derive(Serialize)]
     struct Health {
         status: &'static str,
         uptime: u64,
     }
-    json(StatusCode::OK, &Health { status: "ok", uptime: state.started.elapsed().as_secs() })
+    let uptime = state.started.elapsed().as_secs();
+    let mut reply = json(StatusCode::OK, &Health { status: "ok", uptime });
+    reply.headers_mut().insert(BEGAN, state.began_unix.into());
+    reply
 }
 
 fn ready(state: &State) -> Reply {
