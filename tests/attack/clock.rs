@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::fetch::get;
+use crate::libfaketime::libfaketime;
 use crate::paused;
 use crate::peers::A;
 use crate::settle::is_silent;
 use crate::support::{Client, Server};
-use crate::system::libfaketime;
 use crate::target::Target;
 
 const DAY: i128 = 24 * 60 * 60 * 1_000;

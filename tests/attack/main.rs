@@ -24,6 +24,10 @@ mod target;
 mod count;
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/file_limit.rs"]
+mod file_limit;
+#[path = "../support/libfaketime.rs"]
+mod libfaketime;
 #[path = "../support/paused.rs"]
 mod paused;
 #[path = "../support/peers.rs"]
@@ -36,7 +40,5 @@ mod secure;
 mod settle;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/system.rs"]
-mod system;
 #[path = "../support/talk.rs"]
 mod talk;

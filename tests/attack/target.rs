@@ -7,9 +7,9 @@ use std::io::ErrorKind;
 use std::process::Command;
 
 use crate::fetch::get;
+use crate::file_limit::raise_file_limit;
 use crate::paused::{self, Clock};
 use crate::support::{Server, wait_until};
-use crate::system::raise_file_limit;
 
 /// A server, and what it held before anybody came.
 pub struct Target {

@@ -9,6 +9,7 @@ mod booted;
 mod browser;
 mod call;
 mod container;
+mod crowd;
 mod docs;
 mod forwarder;
 mod load;
@@ -26,6 +27,8 @@ mod tls;
 mod count;
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/file_limit.rs"]
+mod file_limit;
 #[path = "../support/listener.rs"]
 mod listener;
 #[path = "../support/running.rs"]
@@ -43,6 +46,7 @@ mod webdriver;
 
 use browser::a_browser_gets_its_pong;
 use call::two_browsers_call_and_one_comes_back;
+use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
@@ -80,6 +84,7 @@ macro_rules! on_both_releases {
 on_both_releases! {
     a_programme_goes_out_of_the_sandbox
     clients_notice_no_restart
+    a_crowd_notices_no_restart
     install_starts_a_service_that_explains_itself
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings

@@ -7,21 +7,24 @@ use std::thread::JoinHandle;
 use crate::booted::{Machine, SERVICE};
 use crate::support::Client;
 
-const SETTINGS: &str = "/etc/default/openstudio-signaling";
+pub const SETTINGS: &str = "/etc/default/openstudio-signaling";
 
 fn id(number: usize) -> String {
     format!("f47ac10b-58cc-4372-a567-0e02b2c3{number:04x}")
 }
 
-fn offer(from: usize, to: usize, number: usize) -> String {
+pub fn offer(from: usize, to: usize, number: usize) -> String {
     let (from, to) = (id(from), id(to));
     format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":"{number}"}}"#)
 }
 
+pub fn register(number: usize) -> String {
+    format!(r#"{{"type":"register","peerId":"{}"}}"#, id(number))
+}
+
 fn peer(machine: &Machine, number: usize) -> Client {
     let mut client = machine.client();
-    let register = format!(r#"{{"type":"register","peerId":"{}"}}"#, id(number));
-    assert!(client.ask(&register).contains("registered"));
+    assert!(client.ask(&register(number)).contains("registered"));
     client
 }
 

@@ -50,8 +50,12 @@ mod coturn;
 mod count;
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/file_limit.rs"]
+mod file_limit;
 #[path = "../support/icecast.rs"]
 mod icecast;
+#[path = "../support/libfaketime.rs"]
+mod libfaketime;
 #[path = "../support/listener.rs"]
 mod listener;
 #[path = "../support/paused.rs"]
@@ -72,7 +76,5 @@ mod shown;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/system.rs"]
-mod system;
 #[path = "../support/talk.rs"]
 mod talk;

@@ -28,7 +28,7 @@ fn an_idle_server_stops_at_once() {
 
 #[test]
 fn two_thousand_clients_get_their_close_frame() {
-    crate::system::raise_file_limit();
+    crate::file_limit::raise_file_limit();
     // However long it takes all of them to answer, the grace period is not over.
     let (mut server, _clock) = paused::start(&[("MAX_CONNECTIONS_PER_IP", "0")]);
     let mut clients: Vec<_> = (0..2_000).map(|_| server.client()).collect();

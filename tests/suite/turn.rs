@@ -13,11 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::coturn::Coturn;
+use crate::libfaketime::libfaketime;
 use crate::peers::peer;
 use crate::process::binary;
 use crate::running::Running;
 use crate::support::{Server, wait_until};
-use crate::system::libfaketime;
 
 const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";

@@ -1,14 +1,6 @@
-//! What a test asks of this machine.
+//! Another time of day for a program.
 
 use std::path::PathBuf;
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Lets this process have as many descriptors as the system allows.
-pub fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-}
 
 /// Where Debian's libfaketime is: between a program and the C library, where the time of day is asked for.
 pub fn libfaketime() -> PathBuf {
