@@ -163,7 +163,9 @@ fn process_1_ms(machine: &Machine) -> u64 {
 pub fn a_crowd_notices_no_restart(suite: &str) {
     raise_file_limit();
     let machine = Machine::with_package(suite);
-    machine.ok(&["sh", "-c", &format!("echo RATE_LIMIT=0 >> {SETTINGS}")]);
+    // All of them are at one address.
+    let limits = format!("printf 'RATE_LIMIT=0\\nMAX_CONNECTIONS_PER_IP=0\\n' >> {SETTINGS}");
+    machine.ok(&["sh", "-c", &limits]);
     machine.ok(&["systemctl", "restart", SERVICE]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut pairs = Vec::new();
