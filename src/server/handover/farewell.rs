@@ -40,11 +40,13 @@ struct AnyState {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct AnyClient {
     link: AnyLink,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct AnyLink {
     pending: Bytes,
 }
@@ -79,7 +81,7 @@ impl Leaver {
 /// All clients in there, who go for this reason. What else is in there ends here.
 pub fn leavers(contents: Contents, code: CloseCode) -> Vec<Leaver> {
     // Where not even that can be read, a frame may be cut.
-    let known = serde_json::from_slice(&contents.state);
+    let known = rmp_serde::from_slice(&contents.state);
     let known = known.map_or_else(|_| Vec::new(), |AnyState { clients }| clients).into_iter();
     let mut pending: HashMap<_, _> =
         known.map(|(cookie, client)| (cookie, client.link.pending.0)).collect();
@@ -110,6 +112,12 @@ mod tests {
 
     use super::*;
 
+    #[derive(serde::Serialize)]
+    struct OtherState {
+        new: &'static str,
+        clients: Vec<(u64, AnyClient)>,
+    }
+
     fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -129,15 +137,14 @@ mod tests {
         // It has said something that nobody reads any longer.
         (&client).write_all(b"hello").unwrap();
         let unsent = vec![b'x'; 3_000_000];
-        let state = format!(
-            r#"{{"new":"of another version","clients":[[{},{{"link":{{"pending":{},"new":1}}}}]]}}"#,
-            socket_cookie(&server).unwrap(),
-            serde_json::to_string(&Bytes(unsent.clone())).unwrap()
-        );
+        let cookie = socket_cookie(&server).unwrap();
+        let link = AnyLink { pending: Bytes(unsent.clone()) };
+        let state = OtherState { new: "of another version", clients: vec![(cookie, AnyClient { link })] };
+        let state = rmp_serde::to_vec_named(&state).unwrap();
         let reader = std::thread::spawn(move || heard(client));
         let stranger = std::thread::spawn(move || heard(stranger));
         let clients = vec![server.into(), unknown.into()];
-        let contents = Contents { state: state.into(), clients, others: Vec::new() };
+        let contents = Contents { state, clients, others: Vec::new() };
         say_goodbye(leavers(contents, CloseCode::RESTARTED));
         let (heard, stranger) = (reader.join().unwrap(), stranger.join().unwrap());
         let (before, close) = heard.split_at(unsent.len());

@@ -1,4 +1,4 @@
-//! All that crosses, in one piece of JSON: a field that one side does not know is left out.
+//! All that crosses, in one piece of MessagePack with the names of its fields: one that one side does not know is left out.
 //!
 //! Owns what the state has, how old it may be, and which socket belongs to whom. It deliberately does not know what the
 //! parts mean.
@@ -148,7 +148,7 @@ fn monotonic_us() -> u64 {
 /// # Errors
 ///
 /// When it can't be written.
-pub fn pack(state: &State, now: Instant) -> serde_json::Result<Contents> {
+pub fn pack(state: &State, now: Instant) -> Result<Contents, rmp_serde::encode::Error> {
     // One without a cookie has gone.
     fn put(sockets: &mut Vec<OwnedFd>, socket: OwnedFd) -> Option<u64> {
         let cookie = socket_cookie(&socket).ok()?;
@@ -199,7 +199,7 @@ pub fn pack(state: &State, now: Instant) -> serde_json::Result<Contents> {
         listeners,
         connections,
     };
-    let state = relative_to(now, || serde_json::to_vec(&carried))?;
+    let state = relative_to(now, || rmp_serde::to_vec_named(&carried))?;
     Ok(Contents { state, clients: of_clients, others })
 }
 
@@ -209,15 +209,15 @@ pub fn pack(state: &State, now: Instant) -> serde_json::Result<Contents> {
 ///
 /// Why it is of no use.
 pub fn read(state: &[u8]) -> Result<Carried, String> {
-    let bad = |error: serde_json::Error| format!("it can't be read ({error})");
-    let Packed { packed } = serde_json::from_slice(state).map_err(bad)?;
+    let bad = |error: rmp_serde::decode::Error| format!("it can't be read ({error})");
+    let Packed { packed } = rmp_serde::from_slice(state).map_err(bad)?;
     let age = Duration::from_micros(monotonic_us().saturating_sub(packed));
     if age > OLDEST {
         return Err(format!("it is {} s old", age.as_secs()));
     }
     let now = Instant::now();
     let then = now.checked_sub(age).unwrap_or(now);
-    let carried = relative_to(then, || serde_json::from_slice(state)).map_err(bad)?;
+    let carried = relative_to(then, || rmp_serde::from_slice(state)).map_err(bad)?;
     Ok(carried)
 }
 
