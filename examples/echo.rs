@@ -137,7 +137,7 @@ fn echo(
     writer.finish(LOG_TIME);
     match outcome.map_err(|error| error.to_string())? {
         Ended::Over(outcome) => Ok(outcome),
-        Ended::Executes(_) => Err("SIGUSR2 is for the service".to_owned()),
+        Ended::HandedOver(_) | Ended::Executes(..) => Err("that is for the service".to_owned()),
     }
 }
 

@@ -172,15 +172,21 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
         }
     };
     let code = loop {
-        let queue = match start(matches, passed, &journal) {
+        let (queue, given) = match start(matches, passed, &journal) {
             Ok(Ended::Over(outcome)) => break code(outcome),
-            Ok(Ended::Executes(queue)) => queue,
+            Ok(Ended::HandedOver(given)) => {
+                // The end of the process is faster, and the next one waits for it.
+                std::mem::forget(given);
+                break ExitCode::SUCCESS;
+            }
+            Ok(Ended::Executes(queue, given)) => (queue, given),
             Err(code) => break code.into(),
         };
         journal.flush(LOG_TIME);
         // Where that succeeds, nothing follows here.
         let reason = execute(&queue).to_string();
         journal.log(Event::ExecuteFailed { reason });
+        drop(given);
         passed = received(queue);
     };
     writer.finish(LOG_TIME);
@@ -261,7 +267,8 @@ fn serve_on(mut service: Service, passed: io::Result<Passed>) -> Result<Ended, S
     }));
     match ended {
         // Nobody waits for what is left.
-        Ok(Ok(Ended::Executes(_))) => runtime.shutdown_background(),
+        Ok(Ok(Ended::HandedOver(_))) => std::mem::forget(runtime),
+        Ok(Ok(Ended::Executes(..))) => runtime.shutdown_background(),
         // Connections that are left are cut off here.
         _ => runtime.shutdown_timeout(LOG_TIME),
     }

@@ -25,7 +25,7 @@ use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
 use crate::server::handover::execute::{hold_signals, keep_signal, release_signals};
 use crate::server::handover::pack::Taken;
-use crate::server::handover::push::{Marks, NAME, may_push, push_to_itself, push_to_store};
+use crate::server::handover::push::{Given, Marks, NAME, may_push, push_to_itself, push_to_store};
 use crate::server::handover::queue::Receiver;
 use crate::server::handover::take::{Left, go_on, take};
 use crate::server::http::static_files;
@@ -89,10 +89,12 @@ pub struct Service {
 /// How serving ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// Nobody is left, or everything is in systemd's store.
+    /// Nobody is left.
     Over(Outcome),
+    /// Everything is in systemd's store.
+    HandedOver(Given),
     /// The program on the disk is to go on with what is in the queue.
-    Executes(Receiver),
+    Executes(Receiver, Given),
 }
 
 /// Serves until a signal or a failure, then drains or hands over. What is said on the WebSockets is `C`'s business.
@@ -259,15 +261,15 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         memory.save(&state, true).await;
     }
     let pushed = match signal {
-        Some(EXECUTE) => Some(push_to_itself(&state, &kept, passed).await.map(Ended::Executes)),
-        _ if is_restart => {
-            let pushed = push_to_store(&state, &notifier).await;
-            Some(pushed.map(|()| Ended::Over(Outcome::Clean)))
+        Some(EXECUTE) => {
+            let pushed = push_to_itself(&state, &kept, passed).await;
+            Some(pushed.map(|(queue, given)| Ended::Executes(queue, given)))
         }
+        _ if is_restart => Some(push_to_store(&state, &notifier).await.map(Ended::HandedOver)),
         _ => None,
     };
     match pushed {
-        Some(Ok(Ended::Executes(queue))) => {
+        Some(Ok(ended @ Ended::Executes(..))) => {
             hold_signals();
             // What came meanwhile is for the next program.
             yield_now().await;
@@ -279,7 +281,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
                     keep_signal(kind);
                 }
             }
-            return Ok(Ended::Executes(queue));
+            return Ok(ended);
         }
         Some(Ok(ended)) => return Ok(ended),
         Some(Err(error)) => journal.log(Event::HandOverFailed { error: error.to_string() }),

@@ -7,16 +7,18 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::net::TcpStream as Socket;
 use tokio::sync::Notify;
 
+use crate::server::handover::records::Records;
 use crate::server::session::carried::CarriedClient;
 use crate::station::archive::CarriedPart;
 
 /// Clients that were given back, and how many sessions have still to decide.
 #[derive(Debug, Default)]
 pub struct Collection {
-    /// Written by each session once.
-    clients: Mutex<Vec<(TcpStream, CarriedClient)>>,
+    /// Written by each session once: its socket, and at the same place in the other list what it knows.
+    clients: Mutex<(Vec<Socket>, Records)>,
     /// Written by each listener once.
     listeners: Mutex<Vec<GivenListener>>,
     /// Written by each connection that is no client yet, once.
@@ -94,9 +96,13 @@ impl Collection {
         self.talking.load(Ordering::Acquire)
     }
 
-    /// A session gives its client back.
-    pub fn give(&self, socket: TcpStream, client: CarriedClient) {
-        lock(&self.clients).push((socket, client));
+    /// A session gives its client back. The socket stays with the runtime: to take it away costs time, and the process ends.
+    pub fn give(&self, socket: Socket, client: &CarriedClient) {
+        let (sockets, records) = &mut *lock(&self.clients);
+        // One that can't be written ends here.
+        if records.push(client).is_ok() {
+            sockets.push(socket);
+        }
     }
 
     /// A listener is given back.
@@ -148,14 +154,12 @@ impl Collection {
 
     /// How many clients were given back.
     pub fn given(&self) -> usize {
-        lock(&self.clients).len()
+        lock(&self.clients).0.len()
     }
 
-    /// Takes what was given back, in order of arrival.
-    pub fn take(&self) -> Vec<(TcpStream, CarriedClient)> {
-        let mut clients = std::mem::take(&mut *lock(&self.clients));
-        clients.sort_by_key(|(_, client)| client.client);
-        clients
+    /// Takes what was given back.
+    pub fn take(&self) -> (Vec<Socket>, Records) {
+        std::mem::take(&mut *lock(&self.clients))
     }
 }
 

@@ -3,18 +3,14 @@
 //! Owns what they still get: what they had not taken, a close frame, and time to take both. It deliberately does not know why
 //! they have to go.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_cookie;
-use serde::Deserialize;
-
-use crate::server::handover::queue::Contents;
-use crate::wire::carried::Bytes;
+use crate::server::handover::pack::records_of;
+use crate::server::handover::queue::Received;
+use crate::server::handover::records::Record;
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::encode_close;
 
@@ -31,24 +27,6 @@ pub struct Leaver {
     socket: TcpStream,
     /// What it has not taken, up to its close frame; none where that has been sent.
     unsent: Option<Vec<u8>>,
-}
-
-/// The little of a state that every version has.
-#[derive(Deserialize)]
-struct AnyState {
-    clients: Vec<(u64, AnyClient)>,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
-struct AnyClient {
-    link: AnyLink,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
-struct AnyLink {
-    pending: Bytes,
 }
 
 impl Leaver {
@@ -79,17 +57,13 @@ impl Leaver {
 }
 
 /// All clients in there, who go for this reason. What else is in there ends here.
-pub fn leavers(contents: Contents, code: CloseCode) -> Vec<Leaver> {
+pub fn leavers(received: Received, code: CloseCode) -> Vec<Leaver> {
     // Where not even that can be read, a frame may be cut.
-    let known = rmp_serde::from_slice(&contents.state);
-    let known = known.map_or_else(|_| Vec::new(), |AnyState { clients }| clients).into_iter();
-    let mut pending: HashMap<_, _> =
-        known.map(|(cookie, client)| (cookie, client.link.pending.0)).collect();
-    let mut unsent = |socket: &OwnedFd| pending.remove(&socket_cookie(socket).ok()?);
-    let clients = contents.clients.into_iter().map(|socket| {
-        let unsent = unsent(&socket).unwrap_or_default();
-        Leaver::new(socket.into(), unsent, code)
-    });
+    let records = records_of(&received.state);
+    let unsent = |place: usize| records.get(place).map_or_else(Vec::new, Record::unsent);
+    let clients = received.clients.into_iter().enumerate();
+    let clients = clients
+        .filter_map(|(place, socket)| Some(Leaver::new(socket?.into(), unsent(place), code)));
     clients.collect()
 }
 
@@ -111,12 +85,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    #[derive(serde::Serialize)]
-    struct OtherState {
-        new: &'static str,
-        clients: Vec<(u64, AnyClient)>,
-    }
+    use crate::server::handover::records::tests::of_another_version;
 
     fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -137,15 +106,13 @@ mod tests {
         // It has said something that nobody reads any longer.
         (&client).write_all(b"hello").unwrap();
         let unsent = vec![b'x'; 3_000_000];
-        let cookie = socket_cookie(&server).unwrap();
-        let link = AnyLink { pending: Bytes(unsent.clone()) };
-        let state = OtherState { new: "of another version", clients: vec![(cookie, AnyClient { link })] };
-        let state = rmp_serde::to_vec_named(&state).unwrap();
+        // A header that nobody can read, and one client.
+        let state = [&3_u32.to_le_bytes()[..], b"???", &of_another_version(7, &unsent)].concat();
         let reader = std::thread::spawn(move || heard(client));
         let stranger = std::thread::spawn(move || heard(stranger));
-        let clients = vec![server.into(), unknown.into()];
-        let contents = Contents { state, clients, others: Vec::new() };
-        say_goodbye(leavers(contents, CloseCode::RESTARTED));
+        let clients = vec![Some(server.into()), None, Some(unknown.into())];
+        let received = Received { state, clients, others: Vec::new() };
+        say_goodbye(leavers(received, CloseCode::RESTARTED));
         let (heard, stranger) = (reader.join().unwrap(), stranger.join().unwrap());
         let (before, close) = heard.split_at(unsent.len());
         assert!(before == unsent);

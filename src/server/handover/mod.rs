@@ -9,4 +9,5 @@ pub mod farewell;
 pub mod pack;
 pub mod push;
 pub mod queue;
+pub mod records;
 pub mod take;

@@ -4,20 +4,21 @@
 //! parts mean.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt::socket_cookie;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::config::Secret;
 use crate::programme::carried::CarriedAir;
 use crate::server::handover::collection::{GivenConnection, GivenListener};
-use crate::server::handover::queue::Contents;
-use crate::server::session::carried::CarriedClient;
+use crate::server::handover::queue::{Contents, Received};
+use crate::server::handover::records::{Record, records};
 use crate::server::state::State;
 use crate::signaling::budget::CarriedAddress;
 use crate::signaling::registry::carried::CarriedRegistry;
@@ -51,8 +52,6 @@ pub struct Carried {
     registry: CarriedRegistry,
     #[serde(default)]
     addresses: Vec<CarriedAddress>,
-    /// Each with the cookie of its socket (socket(7), `SO_COOKIE`).
-    clients: Vec<(u64, CarriedClient)>,
     #[serde(default)]
     programme: Option<CarriedProgramme>,
     #[serde(default)]
@@ -118,10 +117,10 @@ pub struct Taken {
     pub registry: CarriedRegistry,
     /// See [`Carried`].
     pub addresses: Vec<CarriedAddress>,
-    /// Each with its socket.
-    pub clients: Vec<(TcpStream, CarriedClient)>,
-    /// How many clients have no socket: the process before ended while it gave them away.
-    pub missing: usize,
+    /// All that was written, for [`records_of`].
+    pub state: Vec<u8>,
+    /// The sockets of clients, in the order of their records.
+    pub sockets: Vec<Option<OwnedFd>>,
     /// The programme, if there is an Icecast.
     pub programme: Option<TakenProgramme>,
     /// Who listens.
@@ -148,20 +147,16 @@ fn monotonic_us() -> u64 {
 /// # Errors
 ///
 /// When it can't be written.
-pub fn pack(state: &State, now: Instant) -> Result<Contents, rmp_serde::encode::Error> {
+pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, rmp_serde::encode::Error> {
+    let mut others = Vec::new();
     // One without a cookie has gone.
-    fn put(sockets: &mut Vec<OwnedFd>, socket: OwnedFd) -> Option<u64> {
+    let mut put = |socket: OwnedFd| {
         let cookie = socket_cookie(&socket).ok()?;
-        sockets.push(socket);
+        others.push(socket);
         Some(cookie)
-    }
-    let (mut of_clients, mut others) = (Vec::new(), Vec::new());
+    };
     let collection = &state.collection;
-    let clients = collection.take().into_iter();
-    let clients =
-        clients.filter_map(|(socket, client)| Some((put(&mut of_clients, socket.into())?, client)));
-    let clients = clients.collect();
-    let mut put = |socket| put(&mut others, socket);
+    let (clients, records) = collection.take();
     let listeners = collection.take_listeners().into_iter();
     let listeners = listeners.filter_map(|GivenListener { ip, socket, icecast, unsent }| {
         let sockets = (put(socket.into())?, put(icecast)?);
@@ -194,13 +189,25 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents, rmp_serde::encode::
         counters: state.studio.metrics.carry(),
         registry: state.studio.hub.carry(now),
         addresses: state.studio.budgets.carry(now),
-        clients,
         programme,
         listeners,
         connections,
     };
-    let state = relative_to(now, || rmp_serde::to_vec_named(&carried))?;
-    Ok(Contents { state, clients: of_clients, others })
+    let carried = relative_to(now, || rmp_serde::to_vec_named(&carried))?;
+    let length = (carried.len() as u32).to_le_bytes();
+    let state = [&length[..], &carried, &records.into_bytes()].concat();
+    Ok(Contents { state, clients, others })
+}
+
+/// What stands before the clients, and the bytes of these; `None` where it is cut.
+fn split(state: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, state) = state.split_first_chunk()?;
+    state.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// The clients in a state, whatever its version.
+pub fn records_of(state: &[u8]) -> Vec<Record<'_>> {
+    split(state).map_or_else(Vec::new, |(_, clients)| records(clients))
 }
 
 /// Reads a state without its sockets.
@@ -210,6 +217,7 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents, rmp_serde::encode::
 /// Why it is of no use.
 pub fn read(state: &[u8]) -> Result<Carried, String> {
     let bad = |error: rmp_serde::decode::Error| format!("it can't be read ({error})");
+    let (state, _) = split(state).ok_or("it can't be read (it is cut)")?;
     let Packed { packed } = rmp_serde::from_slice(state).map_err(bad)?;
     let age = Duration::from_micros(monotonic_us().saturating_sub(packed));
     if age > OLDEST {
@@ -222,11 +230,11 @@ pub fn read(state: &[u8]) -> Result<Carried, String> {
 }
 
 impl Carried {
-    /// How many sockets belong to it.
+    /// How many sockets belong to it, beside those of clients.
     pub fn sockets(&self) -> usize {
         let programme = self.programme.as_ref().filter(|found| found.connection.is_some());
         let waiting = self.connections.len() + usize::from(programme.is_some());
-        self.clients.len() + 2 * self.listeners.len() + waiting
+        2 * self.listeners.len() + waiting
     }
 
     /// How long ago it was packed.
@@ -235,19 +243,12 @@ impl Carried {
     }
 
     /// Puts each socket into its place. Those that are nobody's are closed.
-    pub fn with(self, contents: Contents, now: Instant) -> Taken {
+    pub fn with(self, received: Received, now: Instant) -> Taken {
         let cookie = |socket: &BorrowedFd<'_>| socket_cookie(socket).ok();
-        let known = contents.clients.into_iter().chain(contents.others);
+        let known = received.others.into_iter();
         let mut sockets: HashMap<u64, _> =
             known.filter_map(|socket| Some((cookie(&socket.as_fd())?, socket))).collect();
         let age = self.age();
-        let all = self.clients.len();
-        let clients = self.clients.into_iter();
-        let clients = clients.filter_map(|(cookie, client)| {
-            Some((TcpStream::from(sockets.remove(&cookie)?), client))
-        });
-        let clients: Vec<_> = clients.collect();
-        let missing = all - clients.len();
         let listeners = self.listeners.into_iter().filter_map(|listener| {
             let CarriedListener { ip, sockets: (own, icecast), unsent } = listener;
             let (own, icecast) = (sockets.remove(&own)?, sockets.remove(&icecast)?);
@@ -276,8 +277,8 @@ impl Carried {
             counters: self.counters,
             registry: self.registry,
             addresses: self.addresses,
-            clients,
-            missing,
+            state: received.state,
+            sockets: received.clients,
             programme,
             listeners,
             connections,

@@ -7,10 +7,12 @@ use std::convert::Infallible;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep, timeout};
@@ -18,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::server::handover::execute::put_listeners;
 use crate::server::handover::farewell::{leavers, say_goodbye};
 use crate::server::handover::pack::pack;
-use crate::server::handover::queue::{Receiver, Sender, queue};
+use crate::server::handover::queue::{Contents, Received, Receiver, Sender, queue};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::server::systemd::Notifier;
@@ -55,6 +57,13 @@ const SESSIONS: Duration = Duration::from_secs(2);
 
 /// How long systemd has to take the queue.
 const STORE: Duration = Duration::from_secs(5);
+
+/// What the next process has now, and this one still has. To let go of it takes time, and a process that ends need not.
+#[derive(Debug)]
+pub struct Given {
+    _contents: Contents<TcpStream>,
+    _state: Arc<State>,
+}
 
 /// Whether the stop that comes is half of a restart.
 #[derive(Debug)]
@@ -146,7 +155,7 @@ pub async fn may_push(state: &State) -> io::Result<()> {
 /// # Errors
 ///
 /// Why it could not be done. Whoever was given back meanwhile has heard a goodbye; the others are to be drained.
-pub async fn push_to_store(state: &State, notifier: &Notifier) -> io::Result<()> {
+pub async fn push_to_store(state: &Arc<State>, notifier: &Notifier) -> io::Result<Given> {
     may_push(state).await?;
     // While everybody is still served: where it is refused, nothing has happened yet.
     let stored = store(notifier).await;
@@ -160,21 +169,21 @@ pub async fn push_to_store(state: &State, notifier: &Notifier) -> io::Result<()>
     pushed
 }
 
-/// Gives everything to this process itself, so that another program goes on with it: the queue. `listeners` are what it
+/// Gives everything to this process itself, so that another program goes on with the queue. `listeners` are what it
 /// listens on.
 ///
 /// # Errors
 ///
 /// As those of [`push_to_store`].
 pub async fn push_to_itself(
-    state: &State,
+    state: &Arc<State>,
     listeners: &[OwnedFd],
     passed: bool,
-) -> io::Result<Receiver> {
+) -> io::Result<(Receiver, Given)> {
     let (sender, receiver) = queue()?;
     put_listeners(&sender, listeners, passed)?;
-    push(state, &sender).await?;
-    Ok(receiver)
+    let given = push(state, &sender).await?;
+    Ok((receiver, given))
 }
 
 /// Puts everything into a queue that the next process has, or will have.
@@ -182,7 +191,7 @@ pub async fn push_to_itself(
 /// # Errors
 ///
 /// As those of [`push_to_store`].
-async fn push(state: &State, sender: &Sender) -> io::Result<()> {
+async fn push(state: &Arc<State>, sender: &Sender) -> io::Result<Given> {
     // New connections wait in the listening socket; those that have come are answered first.
     state.shutdown.enter(Phase::Settling);
     let is_settled = || {
@@ -216,13 +225,16 @@ async fn push(state: &State, sender: &Sender) -> io::Result<()> {
     if let Err(error) = put {
         // Whoever has not been given back yet is drained.
         state.shutdown.enter(Phase::Draining);
-        let leavers = leavers(contents, CloseCode::GOING_AWAY);
+        let Contents { state, clients, others } = contents;
+        let clients = clients.into_iter().map(|socket| Some(socket.into_std().ok()?.into()));
+        let received = Received { state, clients: clients.collect(), others };
+        let leavers = leavers(received, CloseCode::GOING_AWAY);
         let _ = spawn_blocking(move || say_goodbye(leavers)).await;
         return Err(error);
     }
     let milliseconds = start.elapsed().as_millis() as u64;
     state.studio.journal.log(Event::HandedOver { clients: carried, rooms, told, milliseconds });
-    Ok(())
+    Ok(Given { _contents: contents, _state: Arc::clone(state) })
 }
 
 /// A queue that systemd has.

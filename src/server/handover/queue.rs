@@ -27,13 +27,16 @@ const BUFFER: usize = 1024 * 1024;
 const STATE: &[u8] = b"openstudio-signaling 1\n";
 const ANY_STATE: &[u8] = b"openstudio-signaling ";
 
-/// What a message with the sockets of clients says, and what one with others does, in each version: nobody but a client
-/// is told goodbye.
-const CLIENTS: &[u8] = b"clients\n";
+/// How a message with the sockets of clients begins, which then has the place of the first one; and what one with others
+/// says. It is so in each version: nobody but a client is told goodbye.
+const CLIENTS: &str = "clients ";
 const OTHERS: &[u8] = b"others\n";
 
 /// The largest state that is read, in bytes: 4 KiB for each of 200,000 clients.
 const MOST_STATE: u64 = 1024 * 1024 * 1024;
+
+/// The most clients that there may be: a place beyond them is none.
+const MOST_CLIENTS: usize = 1_000_000;
 
 /// The sending end.
 #[derive(Debug)]
@@ -49,13 +52,24 @@ struct Message {
     descriptors: Vec<OwnedFd>,
 }
 
-/// What lies in the queue.
-#[derive(Debug, Default)]
-pub struct Contents {
+/// What is put into the queue.
+#[derive(Debug)]
+pub struct Contents<S> {
     /// The state.
     pub state: Vec<u8>,
-    /// The sockets of clients, in the order in which they were sent.
-    pub clients: Vec<OwnedFd>,
+    /// The sockets of clients, in the order in which the state has them.
+    pub clients: Vec<S>,
+    /// All others.
+    pub others: Vec<OwnedFd>,
+}
+
+/// What lies in the queue.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// The state.
+    pub state: Vec<u8>,
+    /// The sockets of clients, each at its place: one that did not come is missing.
+    pub clients: Vec<Option<OwnedFd>>,
     /// All others.
     pub others: Vec<OwnedFd>,
 }
@@ -79,15 +93,16 @@ impl Sender {
     /// # Errors
     ///
     /// What memfd_create(2) and sendmsg(2) say.
-    pub fn put(&self, contents: &Contents) -> io::Result<()> {
+    pub fn put(&self, contents: &Contents<impl AsFd>) -> io::Result<()> {
         let mut file = File::from(memfd_create("openstudio-signaling", MemfdFlags::CLOEXEC)?);
         file.write_all(&contents.state)?;
         self.send(STATE, &[file.as_fd()])?;
-        for (text, sockets) in [(OTHERS, &contents.others), (CLIENTS, &contents.clients)] {
-            for some in sockets.chunks(MOST) {
-                let some: Vec<_> = some.iter().map(AsFd::as_fd).collect();
-                self.send(text, &some)?;
-            }
+        for some in contents.others.chunks(MOST) {
+            self.send(OTHERS, &some.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+        }
+        for (number, some) in contents.clients.chunks(MOST).enumerate() {
+            let text = format!("{CLIENTS}{}\n", number * MOST);
+            self.send(text.as_bytes(), &some.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -154,18 +169,22 @@ impl Receiver {
     }
 
     /// Takes everything out, whatever its version.
-    pub fn take(&self) -> Contents {
-        let mut contents = Contents::default();
+    pub fn take(&self) -> Received {
+        let mut received = Received::default();
         while let Ok(Some(Message { text, descriptors, .. })) = self.receive(RecvFlags::empty()) {
-            match &text[..] {
-                CLIENTS => contents.clients.extend(descriptors),
-                text if text.starts_with(ANY_STATE) => {
-                    contents.state = read(descriptors).unwrap_or_default();
+            if let Some(first) = first_client(&text) {
+                let clients = &mut received.clients;
+                clients.resize_with(clients.len().max(first + descriptors.len()), || None);
+                for (place, descriptor) in clients[first..].iter_mut().zip(descriptors) {
+                    *place = Some(descriptor);
                 }
-                _ => contents.others.extend(descriptors),
+            } else if text.starts_with(ANY_STATE) {
+                received.state = read(descriptors).unwrap_or_default();
+            } else {
+                received.others.extend(descriptors);
             }
         }
-        contents
+        received
     }
 
     /// The next message. Where there are not enough descriptors in this process, some of its own are missing.
@@ -193,6 +212,12 @@ impl Receiver {
     }
 }
 
+/// The place of the first client in a message.
+fn first_client(text: &[u8]) -> Option<usize> {
+    let place = std::str::from_utf8(text).ok()?.strip_prefix(CLIENTS)?.strip_suffix('\n')?;
+    place.parse().ok().filter(|place| *place < MOST_CLIENTS)
+}
+
 /// The state that a message carries.
 fn read(descriptors: Vec<OwnedFd>) -> io::Result<Vec<u8>> {
     let first = descriptors.into_iter().next();
@@ -210,8 +235,8 @@ mod tests {
 
     use super::*;
 
-    fn cookies(sockets: &[OwnedFd]) -> Vec<u64> {
-        sockets.iter().map(|socket| sockopt::socket_cookie(socket).unwrap()).collect()
+    fn cookies<'s>(sockets: impl IntoIterator<Item = &'s OwnedFd>) -> Vec<u64> {
+        sockets.into_iter().map(|socket| sockopt::socket_cookie(socket).unwrap()).collect()
     }
 
     fn sockets(count: usize) -> Vec<OwnedFd> {
@@ -231,17 +256,32 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(receiver.peek().unwrap().unwrap().len(), 100_000);
         }
-        let Contents { state, clients, others } = receiver.take();
+        let Received { state, clients, others } = receiver.take();
         assert_eq!(state, vec![7; 100_000]);
-        assert_eq!((cookies(&clients), cookies(&others)), before);
+        assert_eq!((cookies(clients.iter().flatten()), cookies(&others)), before);
         assert_eq!(receiver.peek().unwrap(), None);
         assert!(receiver.take().clients.is_empty());
     }
 
     #[test]
+    fn where_some_are_missing_the_others_have_their_places() {
+        let (sender, receiver) = queue().unwrap();
+        let [first, second] = [sockets(1), sockets(1)];
+        for (text, sockets) in [("clients 3\n", &first), ("clients 253\n", &second)] {
+            sender.send(text.as_bytes(), &[sockets[0].as_fd()]).unwrap();
+        }
+        sender.send(b"clients 1000000\n", &[first[0].as_fd()]).unwrap();
+        let Received { clients, others, .. } = receiver.take();
+        let places: Vec<_> = (0..clients.len()).filter(|place| clients[*place].is_some()).collect();
+        assert_eq!((places, others.len()), (vec![3, 253], 1));
+    }
+
+    #[test]
     fn whether_it_is_stored_is_known() {
         let (sender, receiver) = queue().unwrap();
-        sender.put(&Contents::default()).unwrap();
+        let nothing =
+            Contents::<OwnedFd> { state: Vec::new(), clients: Vec::new(), others: Vec::new() };
+        sender.put(&nothing).unwrap();
         assert!(sender.is_held());
         drop(receiver);
         assert!(!sender.is_held());
@@ -254,9 +294,9 @@ mod tests {
         (&file).write_all(b"{}").unwrap();
         sender.send(b"openstudio-signaling 2\n", &[file.as_fd()]).unwrap();
         sender.send(b"a new kind\n", &[sockets(1)[0].as_fd()]).unwrap();
-        sender.send(CLIENTS, &[sockets(1)[0].as_fd()]).unwrap();
+        sender.send(b"clients 0\n", &[sockets(1)[0].as_fd()]).unwrap();
         assert!(receiver.peek().unwrap_err().to_string().contains("another version"));
-        let Contents { state, clients, others } = receiver.take();
+        let Received { state, clients, others } = receiver.take();
         assert_eq!((&state[..], clients.len(), others.len()), (&b"{}"[..], 1, 1));
     }
 

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use crate::server::handover::collection::{GivenConnection, GivenListener};
 use crate::server::handover::farewell::{Leaver, leavers, say_goodbye};
-use crate::server::handover::pack::{Taken, TakenProgramme, read};
+use crate::server::handover::pack::{Taken, TakenProgramme, read, records_of};
 use crate::server::handover::queue::Receiver;
+use crate::server::handover::records::Record;
 use crate::server::limits::clients::Full;
 use crate::server::listener::Hearing;
 use crate::server::on_air::Source;
-use crate::server::session::carried::{CarriedClient, NoWayOn};
+use crate::server::session::carried::NoWayOn;
 use crate::server::session::exchange::Exchange;
 use crate::server::session::session::Session;
 use crate::server::state::State;
@@ -37,7 +38,7 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
         let state = queue.peek().map_err(|error| error.to_string())?;
         let state = state.ok_or("it is empty, because that process ended before its time")?;
         let carried = read(&state)?;
-        let sockets = carried.sockets();
+        let sockets = carried.sockets() + records_of(&state).len();
         if sockets > room {
             return Err(format!(
                 "it has {sockets} sockets, and the limit of open files leaves room for {room}"
@@ -69,7 +70,7 @@ pub struct Left {
 
 /// Everything goes on as it was.
 pub fn go_on<C: Conversation>(state: &Arc<State>, taken: Taken) -> Left {
-    let Taken { packed, counters, registry, addresses, mut clients, next_client, .. } = taken;
+    let Taken { packed, counters, registry, addresses, mut sockets, next_client, .. } = taken;
     let (programme, listeners) = (taken.programme, taken.listeners);
     let studio = &state.studio;
     let config = &studio.config;
@@ -81,15 +82,18 @@ pub fn go_on<C: Conversation>(state: &Arc<State>, taken: Taken) -> Left {
         // One that can't go on hears the end, as where Icecast ends.
         let _ = listen(state, listener);
     }
-    let all = clients.len() + taken.missing;
     // Where there is no room for all of them, the youngest go, and never who is on air.
     let on_air = studio.on_air.air().on_air().map(|(owner, _)| owner.client);
-    clients.sort_by_key(|(_, client)| (Some(client.client) != on_air, client.client));
-    let (mut seated, mut leavers) = (HashSet::new(), Vec::new());
-    for (socket, client) in clients {
-        let number = client.client;
-        match seat::<C>(state, socket, client, packed) {
-            Ok(()) => drop(seated.insert(number)),
+    let records = records_of(&taken.state);
+    let mut clients: Vec<_> = records.iter().enumerate().collect();
+    clients.sort_unstable_by_key(|(_, record)| (Some(record.client) != on_air, record.client));
+    let all = clients.len();
+    let (mut seated, mut leavers) = (HashSet::with_capacity(all), Vec::new());
+    for (place, record) in clients {
+        // One without a socket was still the other process' when that ended.
+        let Some(socket) = sockets.get_mut(place).and_then(Option::take) else { continue };
+        match seat::<C>(state, socket.into(), record, packed) {
+            Ok(()) => drop(seated.insert(record.client)),
             Err(leaver) => leavers.extend(leaver),
         }
     }
@@ -149,16 +153,17 @@ fn listen(state: &Arc<State>, listener: GivenListener) -> io::Result<()> {
 fn seat<C: Conversation>(
     state: &Arc<State>,
     socket: StdStream,
-    client: CarriedClient,
+    record: &Record<'_>,
     packed: Instant,
 ) -> Result<(), Option<Leaver>> {
     let leave = |socket, unsent| Some(Leaver::new(socket, unsent, CloseCode::RESTARTED));
+    let Some(client) = record.read() else { return Err(leave(socket, record.unsent())) };
     let slot = match state.clients.admit_again(client.ip, client.client) {
         Ok(slot) => slot,
         Err(Full) => return Err(leave(socket, client.into_unsent())),
     };
-    let stream = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
-    let stream = stream.map_err(|_| None)?;
+    // It does not block: that goes along with it (open(2), on file status flags).
+    let stream = TcpStream::from_std(socket).map_err(|_| None)?;
     let shared = Arc::clone(state);
     let (exchange, owed) = Exchange::<C>::go_on(shared, stream, client, packed)
         .map_err(|NoWayOn { tcp, unsent }| leave(tcp?.into_std().ok()?, unsent))?;

@@ -128,10 +128,7 @@ impl<C: Conversation> Session<C> {
         };
         let state = Arc::clone(&exchange.state);
         if let Some((tcp, carried)) = exchange.carry(Instant::now()) {
-            // An error means that the runtime is at its end.
-            if let Ok(tcp) = tcp.into_std() {
-                state.collection.give(tcp, carried);
-            }
+            state.collection.give(tcp, &carried);
         }
         self.slot = None;
         true
