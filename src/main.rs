@@ -319,7 +319,7 @@ fn refuse(errors: Vec<String>, journal: &Journal, passed: Passed) {
         journal.log(Event::ConfigInvalid { reason });
     }
     if let Some(queue) = &passed.queue {
-        let leavers = leavers(queue.take(), CloseCode::RESTARTED);
+        let leavers = leavers(queue.take(None), CloseCode::RESTARTED);
         let (clients, reason) = (leavers.len(), "the settings are invalid".to_owned());
         journal.log(Event::TakeOverFailed { clients, reason });
         say_goodbye(leavers);

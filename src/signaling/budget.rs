@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::telemetry::subnet::subnet;
-use crate::wire::carried::Moment;
+use crate::wire::carried::{Moment, is_default};
 
 /// The window of messages and relays.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -119,8 +119,11 @@ impl ClientBudget {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct CarriedBudget {
     start: Moment,
+    #[serde(default, skip_serializing_if = "is_default")]
     counted: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
     relays: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
     chunks: u32,
 }
 

@@ -16,7 +16,7 @@ use crate::signaling::hub::Hub;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::carried::CarriedRegistry;
 use crate::signaling::studio::Studio;
-use crate::wire::carried::Moment;
+use crate::wire::carried::{Moment, is_default};
 use crate::wire::ids::{ClientId, Identity, PeerId};
 
 /// What a client and the server have said.
@@ -24,7 +24,9 @@ use crate::wire::ids::{ClientId, Identity, PeerId};
 pub struct CarriedConversation {
     pub(super) client: CarriedClient,
     pub(super) budget: CarriedBudget,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) seen_types: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) seen_errors: u32,
 }
 
@@ -32,12 +34,18 @@ pub struct CarriedConversation {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CarriedClient {
     identity: Identity,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_check: bool,
     since: Moment,
+    #[serde(default, skip_serializing_if = "is_default")]
     id: Option<PeerId>,
+    #[serde(default, skip_serializing_if = "is_default")]
     rival_lives: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_streaming: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_told_off_air: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     owed: Option<Owed>,
 }
 

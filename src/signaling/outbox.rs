@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::config::table::OUTBOX_PLACE;
 use crate::signaling::budget::ClientBudget;
-use crate::wire::carried::Bytes;
+use crate::wire::carried::{Bytes, is_default};
 use crate::wire::codes::CloseCode;
 
 /// A frame that is ready for the socket. One buffer is shared by all who get the same.
@@ -65,10 +65,13 @@ struct Queue {
 }
 
 /// What waits for a client, on its way to the process that follows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CarriedOutbox {
+    #[serde(default, skip_serializing_if = "is_default")]
     frames: Vec<(Bytes, Option<RoomNumber>)>,
+    #[serde(default, skip_serializing_if = "is_default")]
     room: Option<RoomNumber>,
+    #[serde(default, skip_serializing_if = "is_default")]
     closed: Option<u16>,
 }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::carried::is_default;
 use crate::wire::ids::PeerId;
 use crate::wire::role::{Authority, Participant, Role};
 
@@ -26,6 +27,7 @@ struct Occupant {
 pub struct CarriedOccupant {
     peer: PeerId,
     role: Role,
+    #[serde(default, skip_serializing_if = "is_default")]
     muted: bool,
 }
 

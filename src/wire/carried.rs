@@ -30,6 +30,11 @@ impl Moment {
     }
 }
 
+/// Whether a field is what it is where it is not there: so it is left out.
+pub fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+    *field == T::default()
+}
+
 thread_local! {
     /// The moment to which those of this thread are relative, while something is carried.
     static BASE: Cell<Option<Instant>> = const { Cell::new(None) };

@@ -66,7 +66,7 @@ pub struct Contents<S> {
 /// What lies in the queue.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// The state.
+    /// The state, where it was not read before.
     pub state: Vec<u8>,
     /// The sockets of clients, each at its place: one that did not come is missing.
     pub clients: Vec<Option<OwnedFd>>,
@@ -168,9 +168,10 @@ impl Receiver {
         }
     }
 
-    /// Takes everything out, whatever its version.
-    pub fn take(&self) -> Received {
-        let mut received = Received::default();
+    /// Takes everything out, whatever its version; the state as well, unless it was read before.
+    pub fn take(&self, state: Option<Vec<u8>>) -> Received {
+        let is_read = state.is_some();
+        let mut received = Received { state: state.unwrap_or_default(), ..Received::default() };
         while let Ok(Some(Message { text, descriptors, .. })) = self.receive(RecvFlags::empty()) {
             if let Some(first) = first_client(&text) {
                 let clients = &mut received.clients;
@@ -179,7 +180,9 @@ impl Receiver {
                     *place = Some(descriptor);
                 }
             } else if text.starts_with(ANY_STATE) {
-                received.state = read(descriptors).unwrap_or_default();
+                if !is_read {
+                    received.state = read(descriptors).unwrap_or_default();
+                }
             } else {
                 received.others.extend(descriptors);
             }
@@ -224,7 +227,8 @@ fn read(descriptors: Vec<OwnedFd>) -> io::Result<Vec<u8>> {
     let first = first.ok_or_else(|| io::Error::other("it has no state"))?;
     let mut file = File::from(first);
     file.rewind()?;
-    let mut state = Vec::new();
+    let length = file.metadata()?.len().min(MOST_STATE);
+    let mut state = Vec::with_capacity(length as usize + 1);
     file.take(MOST_STATE).read_to_end(&mut state)?;
     Ok(state)
 }
@@ -256,11 +260,11 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(receiver.peek().unwrap().unwrap().len(), 100_000);
         }
-        let Received { state, clients, others } = receiver.take();
+        let Received { state, clients, others } = receiver.take(None);
         assert_eq!(state, vec![7; 100_000]);
         assert_eq!((cookies(clients.iter().flatten()), cookies(&others)), before);
         assert_eq!(receiver.peek().unwrap(), None);
-        assert!(receiver.take().clients.is_empty());
+        assert!(receiver.take(None).clients.is_empty());
     }
 
     #[test]
@@ -271,7 +275,7 @@ mod tests {
             sender.send(text.as_bytes(), &[sockets[0].as_fd()]).unwrap();
         }
         sender.send(b"clients 1000000\n", &[first[0].as_fd()]).unwrap();
-        let Received { clients, others, .. } = receiver.take();
+        let Received { clients, others, .. } = receiver.take(None);
         let places: Vec<_> = (0..clients.len()).filter(|place| clients[*place].is_some()).collect();
         assert_eq!((places, others.len()), (vec![3, 253], 1));
     }
@@ -296,7 +300,7 @@ mod tests {
         sender.send(b"a new kind\n", &[sockets(1)[0].as_fd()]).unwrap();
         sender.send(b"clients 0\n", &[sockets(1)[0].as_fd()]).unwrap();
         assert!(receiver.peek().unwrap_err().to_string().contains("another version"));
-        let Received { state, clients, others } = receiver.take();
+        let Received { state, clients, others } = receiver.take(None);
         assert_eq!((&state[..], clients.len(), others.len()), (&b"{}"[..], 1, 1));
     }
 

@@ -33,6 +33,7 @@ struct AnyClient {
 
 #[derive(Deserialize)]
 struct AnyLink {
+    #[serde(default)]
     pending: Bytes,
 }
 

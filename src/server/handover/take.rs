@@ -44,11 +44,11 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
                 "it has {sockets} sockets, and the limit of open files leaves room for {room}"
             ));
         }
-        Ok(carried.with(queue.take(), Instant::now()))
+        Ok(carried.with(queue.take(Some(state)), Instant::now()))
     };
     let taken = look();
     if let Err(reason) = &taken {
-        let leavers = leavers(queue.take(), CloseCode::RESTARTED);
+        let leavers = leavers(queue.take(None), CloseCode::RESTARTED);
         let (clients, reason) = (leavers.len(), reason.clone());
         journal.log(Event::TakeOverFailed { clients, reason });
         // Their descriptors are wanted, and nobody else is served yet.

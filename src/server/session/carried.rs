@@ -18,7 +18,7 @@ use crate::server::session::socket::Socket;
 use crate::server::state::State;
 use crate::signaling::carried::{CarriedConversation, Owed};
 use crate::signaling::conversation::{ClientInfo, Conversation};
-use crate::wire::carried::{Bytes, Moment};
+use crate::wire::carried::{Bytes, Moment, is_default};
 use crate::wire::decoder::{Bound, Decoder};
 use crate::wire::head::Endpoint;
 use crate::wire::ids::ClientId;
@@ -31,7 +31,9 @@ pub struct CarriedClient {
     /// Its address.
     pub ip: IpAddr,
     since: Moment,
+    #[serde(default, skip_serializing_if = "is_default")]
     messages_in: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
     messages_out: u64,
     link: CarriedLink,
     conversation: CarriedConversation,
@@ -41,12 +43,19 @@ pub struct CarriedClient {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CarriedLink {
     /// Of the frame and message that are under way.
+    #[serde(default, skip_serializing_if = "is_default")]
     begun: Bytes,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_skipping: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     unread: Bytes,
+    #[serde(default, skip_serializing_if = "is_default")]
     pending: Bytes,
+    #[serde(default, skip_serializing_if = "is_default")]
     cut: usize,
+    #[serde(default, skip_serializing_if = "is_default")]
     bytes_in: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
     bytes_out: u64,
 }
 

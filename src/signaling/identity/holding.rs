@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::wire::carried::Moment;
+use crate::wire::carried::{Moment, is_default};
 use crate::wire::ids::Identity;
 
 /// How often an id changes to another connection of its own identity while the one before lives, and in which time: two
@@ -39,6 +39,7 @@ pub struct Holding {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct CarriedHolding {
     identity: Identity,
+    #[serde(default, skip_serializing_if = "is_default")]
     taken: Option<(Moment, u32)>,
 }
 

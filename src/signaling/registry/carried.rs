@@ -16,7 +16,7 @@ use crate::signaling::identity::identities::Identities;
 use crate::signaling::outbox::{CarriedOutbox, Outbox, RoomNumber};
 use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
 use crate::signaling::rooms::CarriedRoom;
-use crate::wire::carried::Moment;
+use crate::wire::carried::{Moment, is_default};
 use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
 
 /// What is carried.
@@ -36,6 +36,7 @@ struct CarriedPeer {
     id: PeerId,
     arrival: CarriedArrival,
     holding: CarriedHolding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     seat: Option<CarriedSeat>,
 }
 
@@ -44,6 +45,7 @@ struct CarriedKept {
     id: PeerId,
     arrival: CarriedArrival,
     seat: CarriedSeat,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     budget: Option<CarriedBudget>,
 }
 
@@ -52,13 +54,16 @@ struct CarriedArrival {
     client: ClientId,
     identity: Identity,
     ip: IpAddr,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_check: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     outbox: CarriedOutbox,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct CarriedSeat {
     room: RoomId,
+    #[serde(default, skip_serializing_if = "is_default")]
     invite_end: Option<u64>,
 }
 
@@ -106,10 +111,13 @@ impl Registry {
             seat: (&kept.seat).into(),
             budget: kept.budget.map(|budget| budget.carry(now)),
         });
+        let mut peers: Vec<_> = peers.collect();
+        // As the clients are: what belongs together is near to each other in the memory of the next process.
+        peers.sort_unstable_by_key(|peer| peer.arrival.client);
         CarriedRegistry {
             rooms,
             room_numbers,
-            peers: peers.collect(),
+            peers,
             kept: kept.collect(),
             identities: self.identities.carry(now),
             absences: self.absences.iter().map(|absence| absence.carry(now)).collect(),
