@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::booted::{Machine, SERVICE};
 use crate::forwarder::Forwarder;
@@ -27,11 +28,31 @@ const GUEST_HEARS: &[&str] = &["welcome", "registered", "room-joined", "offer", 
 const HOST_HEARS_AGAIN: &[&str] = &["welcome", "registered", "answer", "ice-candidate"];
 const GUEST_HEARS_AGAIN: &[&str] = &["offer", "ice-candidate"];
 
+/// `WebSocket.OPEN` of a page.
+const OPEN: u32 = 1;
+
 /// Who comes last, to see who is there.
 const THIRD: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
 
+/// What both hear when the service was restarted twice below them: of a mute, of an agreement anew, and of the end of the
+/// mute. Of the restarts they hear nothing.
+const HOST_HEARS_MORE: &[&str] = &["mute", "answer", "ice-candidate", "mute"];
+const GUEST_HEARS_MORE: &[&str] = &["mute", "offer", "ice-candidate", "mute"];
+
 /// Two pages meet and talk; then the connection of one to the server is cut, and it takes its place back.
 pub fn two_browsers_call_and_one_comes_back(suite: &str) {
+    let (machine, runtime, driver) = prepare(suite);
+    runtime.block_on(call(suite, &machine, &driver));
+}
+
+/// Two pages talk while the service below them is restarted, and see nothing of it.
+pub fn two_browsers_notice_no_restart(suite: &str) {
+    let (machine, runtime, driver) = prepare(suite);
+    runtime.block_on(call_over_restarts(suite, &machine, &driver));
+}
+
+/// A machine, a runtime in its network, and a browser there.
+fn prepare(suite: &str) -> (Machine, Runtime, Driver) {
     let machine = Machine::with_package(suite);
     // The page passes its ICE servers on as they are, and a browser takes no TURN server without credentials:
     // this one gets them from the service.
@@ -44,20 +65,60 @@ pub fn two_browsers_call_and_one_comes_back(suite: &str) {
     // The runtime's thread is in the machine's network, as the thread that makes it is.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let driver = Driver::start();
-    runtime.block_on(call(suite, &machine, &driver));
+    (machine, runtime, Driver::start())
 }
 
-async fn call(suite: &str, machine: &Machine, driver: &Driver) {
-    let start = Instant::now();
+/// Two pages that have not met.
+async fn open(machine: &Machine, driver: &Driver) -> (Page, Page) {
     let url = serve(include_str!("call.html")).await;
     // The page is another server's, which has to be named so that its browser has a cookie.
     let origin = url.trim_end_matches('/');
     let name = format!("echo ALLOWED_ORIGINS={origin} >> /etc/default/openstudio-signaling");
     machine.ok(&["sh", "-ec", &name]);
     machine.ok(&["systemctl", "restart", SERVICE]);
-    let (host, guest) =
-        tokio::join!(Page::open(driver, "host", &url), Page::open(driver, "guest", &url));
+    tokio::join!(Page::open(driver, "host", &url), Page::open(driver, "guest", &url))
+}
+
+async fn call_over_restarts(suite: &str, machine: &Machine, driver: &Driver) {
+    let (host, guest) = open(machine, driver).await;
+    for (page, role) in [(&host, "host"), (&guest, "guest")] {
+        page.call("enter", &["ws://localhost:3000/", "call", role]).await;
+    }
+    let before = [host.call("connected", &[]).await, guest.call("connected", &[]).await];
+    host.call("count", &[]).await;
+    guest.call("counts", &["10"]).await;
+    host.call("mute", &["true"]).await;
+    for page in [&host, &guest] {
+        page.call("hears", &["mute", "1"]).await;
+    }
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    talk(suite, &host, &guest, "Do you hear me still?").await;
+    // In the middle of an agreement.
+    host.call("restart", &[]).await;
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    for (page, before) in [&host, &guest].into_iter().zip(&before) {
+        page.call("connected", &[before["theirs"].as_str().unwrap()]).await;
+    }
+    host.call("mute", &["false"]).await;
+    for page in [&host, &guest] {
+        page.call("hears", &["mute", "2"]).await;
+    }
+    talk(suite, &host, &guest, "As if nothing had been.").await;
+    guest.call("counts", &["50"]).await;
+    let hears = [&[HOST_HEARS, HOST_HEARS_MORE], &[GUEST_HEARS, GUEST_HEARS_MORE]];
+    ids(&host, &guest, hears[0], hears[1]).await;
+    for page in [&host, &guest] {
+        assert_eq!(page.call("state", &[]).await["socket"], json!(OPEN), "the first one");
+    }
+    let log = machine.log();
+    assert_eq!(log.matches("Took over 2 clients in 1 rooms").count(), 2, "{log}");
+    host.close().await;
+    guest.close().await;
+}
+
+async fn call(suite: &str, machine: &Machine, driver: &Driver) {
+    let start = Instant::now();
+    let (host, guest) = open(machine, driver).await;
     let network = Forwarder::to(3000).await;
     let by_network = format!("ws://localhost:{}/", network.port);
     host.call("enter", &[&by_network, "call", "host"]).await;

@@ -45,7 +45,7 @@ mod talk;
 mod webdriver;
 
 use browser::a_browser_gets_its_pong;
-use call::two_browsers_call_and_one_comes_back;
+use call::{two_browsers_call_and_one_comes_back, two_browsers_notice_no_restart};
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use on_air::a_programme_goes_out_of_the_sandbox;
@@ -109,4 +109,5 @@ on_both_releases! {
     ten_minutes_lead_on_air
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
+    two_browsers_notice_no_restart
 }

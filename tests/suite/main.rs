@@ -11,6 +11,7 @@ mod closing;
 mod dashboard;
 mod execute;
 mod forwarder;
+mod fragments;
 mod frames;
 mod handover;
 mod handover_limits;
