@@ -20,7 +20,7 @@ use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::handover::execute::{execute, executed, hold_signals, received};
 use openstudio_signaling::server::handover::farewell::{leavers, say_goodbye};
-use openstudio_signaling::server::listen::{bind, listens_as_set};
+use openstudio_signaling::server::listen::{bind, listens_as_set, make_room_for_descriptors};
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
 use openstudio_signaling::server::serve::{Ended, Service, serve};
@@ -162,6 +162,9 @@ fn run_server(matches: &ArgMatches) -> ExitCode {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // Before there is another thread: taking them changes the environment, which wants to be alone.
     let mut passed = executed().unwrap_or_else(systemd::passed);
+    if let Ok(Passed { queue: Some(queue), .. }) = &passed {
+        make_room_for_descriptors(queue);
+    }
     // Only the thread that serves handles them, so that none is lost where another program takes the place of this one.
     hold_signals();
     let (journal, writer) = match Journal::start(Level::Info) {
