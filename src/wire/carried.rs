@@ -1,12 +1,12 @@
 //! Values on their way to the process that follows this one.
 //!
-//! Owns how moments and bytes are written. It deliberately does not know what they are of.
+//! Owns how moments and bytes are written in JSON. It deliberately does not know what they are of.
 
 use std::cell::Cell;
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Error, Visitor};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
@@ -114,7 +114,7 @@ pub mod buffer {
     ///
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
+        serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
     /// Reads it.
@@ -127,7 +127,7 @@ pub mod buffer {
     }
 }
 
-/// Bytes, and not a list of numbers.
+/// Bytes, in Base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -140,31 +140,15 @@ impl Bytes {
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        serializer.serialize_str(&STANDARD.encode(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_byte_buf(BytesVisitor)
-    }
-}
-
-struct BytesVisitor;
-
-impl Visitor<'_> for BytesVisitor {
-    type Value = Bytes;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("bytes")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-        Ok(Bytes(bytes.to_vec()))
-    }
-
-    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
-        Ok(Bytes(bytes))
+        // In Base64 nothing is escaped.
+        let text = <&str>::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -186,9 +170,8 @@ mod tests {
     #[test]
     fn bytes_are_what_they_were() {
         let bytes = Bytes((0..=255).collect());
-        let written = rmp_serde::to_vec(&bytes).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Bytes>(&written).unwrap(), bytes);
-        assert!(written.len() < 260, "{} bytes", written.len());
-        assert!(rmp_serde::from_slice::<Bytes>(&rmp_serde::to_vec(&7).unwrap()).is_err());
+        let text = serde_json::to_string(&bytes).unwrap();
+        assert_eq!(serde_json::from_str::<Bytes>(&text).unwrap(), bytes);
+        assert!(serde_json::from_str::<Bytes>(r#""!""#).is_err());
     }
 }

@@ -51,22 +51,15 @@ impl Identity {
 
 impl Serialize for Identity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let uuid = Uuid::from_bytes(self.0);
-        if serializer.is_human_readable() {
-            return serializer.collect_str(&uuid.simple());
-        }
-        uuid.as_u64_pair().serialize(serializer)
+        serializer.collect_str(&Uuid::from_bytes(self.0).simple())
     }
 }
 
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !deserializer.is_human_readable() {
-            let (high, low) = Deserialize::deserialize(deserializer)?;
-            return Ok(Self(Uuid::from_u64_pair(high, low).into_bytes()));
-        }
-        let text = Cow::<str>::deserialize(deserializer)?;
-        let read = Uuid::try_parse(&text).map_err(serde::de::Error::custom)?;
+        // Nothing in it is escaped.
+        let text = <&str>::deserialize(deserializer)?;
+        let read = Uuid::try_parse(text).map_err(serde::de::Error::custom)?;
         Ok(Self(read.into_bytes()))
     }
 }
@@ -106,21 +99,15 @@ impl fmt::Display for PeerId {
 
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            return serializer.collect_str(self);
-        }
-        self.0.as_u64_pair().serialize(serializer)
+        serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !deserializer.is_human_readable() {
-            let (high, low) = Deserialize::deserialize(deserializer)?;
-            return Ok(Self(Uuid::from_u64_pair(high, low)));
-        }
-        let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no peer id"))
+        // Nothing in it is escaped.
+        let text = <&str>::deserialize(deserializer)?;
+        Self::parse(text).ok_or_else(|| serde::de::Error::custom("no peer id"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! All that crosses, in one piece of MessagePack with the names of its fields: one that one side does not know is left out.
+//! All that crosses, in JSON: a field that one side does not know is left out.
 //!
 //! Owns what the state has, how old it may be, and which socket belongs to whom. It deliberately does not know what the
 //! parts mean.
@@ -147,7 +147,7 @@ fn monotonic_us() -> u64 {
 /// # Errors
 ///
 /// When it can't be written.
-pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, rmp_serde::encode::Error> {
+pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_json::Error> {
     let mut others = Vec::new();
     // One without a cookie has gone.
     let mut put = |socket: OwnedFd| {
@@ -193,7 +193,7 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, rmp_serd
         listeners,
         connections,
     };
-    let carried = relative_to(now, || rmp_serde::to_vec_named(&carried))?;
+    let carried = relative_to(now, || serde_json::to_vec(&carried))?;
     let length = (carried.len() as u32).to_le_bytes();
     let state = [&length[..], &carried, &records.into_bytes()].concat();
     Ok(Contents { state, clients, others })
@@ -216,16 +216,16 @@ pub fn records_of(state: &[u8]) -> Vec<Record<'_>> {
 ///
 /// Why it is of no use.
 pub fn read(state: &[u8]) -> Result<Carried, String> {
-    let bad = |error: rmp_serde::decode::Error| format!("it can't be read ({error})");
+    let bad = |error: serde_json::Error| format!("it can't be read ({error})");
     let (state, _) = split(state).ok_or("it can't be read (it is cut)")?;
-    let Packed { packed } = rmp_serde::from_slice(state).map_err(bad)?;
+    let Packed { packed } = serde_json::from_slice(state).map_err(bad)?;
     let age = Duration::from_micros(monotonic_us().saturating_sub(packed));
     if age > OLDEST {
         return Err(format!("it is {} s old", age.as_secs()));
     }
     let now = Instant::now();
     let then = now.checked_sub(age).unwrap_or(now);
-    let carried = relative_to(then, || rmp_serde::from_slice(state)).map_err(bad)?;
+    let carried = relative_to(then, || serde_json::from_slice(state)).map_err(bad)?;
     Ok(carried)
 }
 

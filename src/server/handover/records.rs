@@ -43,11 +43,11 @@ impl Records {
     /// # Errors
     ///
     /// When it can't be written: it is left out.
-    pub fn push(&mut self, client: &CarriedClient) -> Result<(), rmp_serde::encode::Error> {
+    pub fn push(&mut self, client: &CarriedClient) -> Result<(), serde_json::Error> {
         let start = self.0.len();
         self.0.extend_from_slice(&[0; LENGTH]);
         self.0.extend_from_slice(&client.client.0.to_le_bytes());
-        if let Err(error) = rmp_serde::encode::write_named(&mut self.0, client) {
+        if let Err(error) = serde_json::to_writer(&mut self.0, client) {
             self.0.truncate(start);
             return Err(error);
         }
@@ -82,12 +82,12 @@ fn split(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
 impl Record<'_> {
     /// The client; `None` where it makes no sense.
     pub fn read(&self) -> Option<CarriedClient> {
-        rmp_serde::from_slice(self.bytes).ok()
+        serde_json::from_slice(self.bytes).ok()
     }
 
     /// What it has not taken, whichever version has written that.
     pub fn unsent(&self) -> Vec<u8> {
-        let client = rmp_serde::from_slice::<AnyClient>(self.bytes);
+        let client = serde_json::from_slice::<AnyClient>(self.bytes);
         client.map_or_else(|_| Vec::new(), |client| client.link.pending.0)
     }
 }
@@ -113,7 +113,7 @@ pub(super) mod tests {
     /// A client of another version that has not taken this.
     pub fn of_another_version(client: u64, unsent: &[u8]) -> Vec<u8> {
         let link = OtherLink { pending: Bytes(unsent.to_vec()), new: 1 };
-        let bytes = rmp_serde::to_vec_named(&Other { new: "of another version", link }).unwrap();
+        let bytes = serde_json::to_vec(&Other { new: "of another version", link }).unwrap();
         [&(bytes.len() as u32).to_le_bytes()[..], &client.to_le_bytes(), &bytes].concat()
     }
 
