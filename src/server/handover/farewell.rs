@@ -106,8 +106,9 @@ mod tests {
         // It has said something that nobody reads any longer.
         (&client).write_all(b"hello").unwrap();
         let unsent = vec![b'x'; 3_000_000];
-        // A header that nobody can read, and one client.
-        let state = [&3_u32.to_le_bytes()[..], b"???", &of_another_version(7, &unsent)].concat();
+        // Two parts that nobody can read, and one client.
+        let part = [&3_u32.to_le_bytes()[..], b"???"].concat();
+        let state = [&part[..], &part, &of_another_version(7, &unsent)].concat();
         let reader = std::thread::spawn(move || heard(client));
         let stranger = std::thread::spawn(move || heard(stranger));
         let clients = vec![Some(server.into()), None, Some(unknown.into())];

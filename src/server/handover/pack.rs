@@ -19,14 +19,19 @@ use crate::programme::carried::CarriedAir;
 use crate::server::handover::collection::{GivenConnection, GivenListener};
 use crate::server::handover::queue::{Contents, Received};
 use crate::server::handover::records::{Record, records};
+use crate::server::session::carried::CarriedClient;
 use crate::server::state::State;
 use crate::signaling::budget::CarriedAddress;
 use crate::signaling::registry::carried::CarriedRegistry;
 use crate::station::archive::CarriedPart;
 use crate::wire::carried::{Bytes, relative_to};
+use crate::wire::ids::ClientId;
 
 /// The oldest state that counts: a queue may lie in a unit that was stopped.
 const OLDEST: Duration = Duration::from_secs(60);
+
+/// What is said of a state that is cut.
+const CUT: &str = "it can't be read (it is cut)";
 
 /// When it was packed, which is known first.
 #[derive(Debug, Deserialize)]
@@ -49,7 +54,6 @@ pub struct Carried {
     /// By the names of their series.
     #[serde(default)]
     counters: HashMap<String, u64>,
-    registry: CarriedRegistry,
     #[serde(default)]
     addresses: Vec<CarriedAddress>,
     #[serde(default)]
@@ -101,6 +105,33 @@ pub struct TakenProgramme {
     pub part: Option<CarriedPart>,
 }
 
+/// A client that waits for its session.
+#[derive(Debug)]
+pub enum Waiting {
+    /// It can go on.
+    Client(Box<CarriedClient>),
+    /// It makes no sense, and has not taken this.
+    Nonsense(ClientId, Vec<u8>),
+}
+
+impl Waiting {
+    /// The client of a record.
+    pub fn of(record: &Record<'_>) -> Self {
+        record.read().map_or_else(
+            || Self::Nonsense(record.client, record.unsent()),
+            |client| Self::Client(Box::new(client)),
+        )
+    }
+
+    /// Its number.
+    pub fn client(&self) -> ClientId {
+        match self {
+            Self::Client(client) => client.client,
+            Self::Nonsense(client, _) => *client,
+        }
+    }
+}
+
 /// What was taken, with the sockets in their places.
 #[derive(Debug)]
 pub struct Taken {
@@ -113,14 +144,12 @@ pub struct Taken {
     pub secret: Option<Secret>,
     /// See [`Carried`].
     pub counters: HashMap<String, u64>,
-    /// See [`Carried`].
+    /// Peers and rooms.
     pub registry: CarriedRegistry,
     /// See [`Carried`].
     pub addresses: Vec<CarriedAddress>,
-    /// All that was written, for [`records_of`].
-    pub state: Vec<u8>,
-    /// The sockets of clients, in the order of their records.
-    pub sockets: Vec<Option<OwnedFd>>,
+    /// Each with its socket, where it has one: the process before may have ended while it gave them away.
+    pub clients: Vec<(Option<OwnedFd>, Waiting)>,
     /// The programme, if there is an Icecast.
     pub programme: Option<TakenProgramme>,
     /// Who listens.
@@ -187,37 +216,56 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_js
         next_client: state.clients.next(),
         secret: state.secret.as_ref().map(|secret| Bytes(secret.bytes().to_vec())),
         counters: state.studio.metrics.carry(),
-        registry: state.studio.hub.carry(now),
         addresses: state.studio.budgets.carry(now),
         programme,
         listeners,
         connections,
     };
+    let registry = serde_json::to_vec(&state.studio.hub.carry(now))?;
     let carried = relative_to(now, || serde_json::to_vec(&carried))?;
-    let length = (carried.len() as u32).to_le_bytes();
-    let state = [&length[..], &carried, &records.into_bytes()].concat();
+    let length = |part: &[u8]| (part.len() as u32).to_le_bytes();
+    let (first, second) = (length(&carried), length(&registry));
+    let state = [&first[..], &carried, &second, &registry, &records.into_bytes()].concat();
     Ok(Contents { state, clients, others })
 }
 
-/// What stands before the clients, and the bytes of these; `None` where it is cut.
-fn split(state: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, state) = state.split_first_chunk()?;
-    state.split_at_checked(u32::from_le_bytes(*length) as usize)
+/// The parts of a state: what there is one of, peers and rooms, and clients. `None` where it is cut.
+fn split(state: &[u8]) -> Option<[&[u8]; 3]> {
+    fn part(state: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (length, state) = state.split_first_chunk()?;
+        state.split_at_checked(u32::from_le_bytes(*length) as usize)
+    }
+    let (first, state) = part(state)?;
+    let (second, clients) = part(state)?;
+    Some([first, second, clients])
 }
 
 /// The clients in a state, whatever its version.
 pub fn records_of(state: &[u8]) -> Vec<Record<'_>> {
-    split(state).map_or_else(Vec::new, |(_, clients)| records(clients))
+    split(state).map_or_else(Vec::new, |[.., clients]| records(clients))
 }
 
-/// Reads a state without its sockets.
+/// The peers and rooms in a state.
+///
+/// # Errors
+///
+/// Why they are of no use.
+pub fn registry_of(state: &[u8]) -> Result<CarriedRegistry, String> {
+    let [_, registry, _] = split(state).ok_or(CUT)?;
+    serde_json::from_slice(registry).map_err(bad)
+}
+
+fn bad(error: serde_json::Error) -> String {
+    format!("it can't be read ({error})")
+}
+
+/// Reads of a state what there is one of.
 ///
 /// # Errors
 ///
 /// Why it is of no use.
 pub fn read(state: &[u8]) -> Result<Carried, String> {
-    let bad = |error: serde_json::Error| format!("it can't be read ({error})");
-    let (state, _) = split(state).ok_or("it can't be read (it is cut)")?;
+    let [state, ..] = split(state).ok_or(CUT)?;
     let Packed { packed } = serde_json::from_slice(state).map_err(bad)?;
     let age = Duration::from_micros(monotonic_us().saturating_sub(packed));
     if age > OLDEST {
@@ -243,7 +291,15 @@ impl Carried {
     }
 
     /// Puts each socket into its place. Those that are nobody's are closed.
-    pub fn with(self, received: Received, now: Instant) -> Taken {
+    pub fn with(
+        self,
+        registry: CarriedRegistry,
+        clients: Vec<Waiting>,
+        received: Received,
+        now: Instant,
+    ) -> Taken {
+        let places = received.clients.into_iter().chain(std::iter::repeat_with(|| None));
+        let clients = places.zip(clients).collect();
         let cookie = |socket: &BorrowedFd<'_>| socket_cookie(socket).ok();
         let known = received.others.into_iter();
         let mut sockets: HashMap<u64, _> =
@@ -275,10 +331,9 @@ impl Carried {
                 .and_then(|secret| String::from_utf8(secret.0).ok())
                 .map(|secret| Secret::new(&secret)),
             counters: self.counters,
-            registry: self.registry,
+            registry,
             addresses: self.addresses,
-            state: received.state,
-            sockets: received.clients,
+            clients,
             programme,
             listeners,
             connections,

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::server::handover::collection::{GivenConnection, GivenListener};
 use crate::server::handover::farewell::{Leaver, leavers, say_goodbye};
-use crate::server::handover::pack::{Taken, TakenProgramme, read, records_of};
-use crate::server::handover::queue::Receiver;
-use crate::server::handover::records::Record;
+use crate::server::handover::pack::{
+    Carried, Taken, TakenProgramme, Waiting, read, records_of, registry_of,
+};
+use crate::server::handover::queue::{Received, Receiver};
 use crate::server::limits::clients::Full;
 use crate::server::listener::Hearing;
 use crate::server::on_air::Source;
@@ -26,6 +27,7 @@ use crate::server::session::session::Session;
 use crate::server::state::State;
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::conversation::Conversation;
+use crate::signaling::registry::carried::CarriedRegistry;
 use crate::signaling::registry::parting::Parting;
 use crate::station::archive::CarriedPart;
 use crate::telemetry::events::Event;
@@ -34,27 +36,48 @@ use crate::wire::codes::CloseCode;
 
 /// Takes what lies in the queue, if it is of use and there is room for so many descriptors.
 pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
-    let look = || -> Result<Taken, String> {
-        let state = queue.peek().map_err(|error| error.to_string())?;
-        let state = state.ok_or("it is empty, because that process ended before its time")?;
-        let carried = read(&state)?;
-        let sockets = carried.sockets() + records_of(&state).len();
-        if sockets > room {
-            return Err(format!(
-                "it has {sockets} sockets, and the limit of open files leaves room for {room}"
-            ));
-        }
-        Ok(carried.with(queue.take(Some(state)), Instant::now()))
+    let (received, reason) = match look(queue, room) {
+        Ok((state, carried)) => match read_all(queue, &state) {
+            (received, Ok((registry, clients))) => {
+                return Some(carried.with(registry, clients, received, Instant::now()));
+            }
+            (received, Err(reason)) => (Received { state, ..received }, reason),
+        },
+        Err(reason) => (queue.take(None), reason),
     };
-    let taken = look();
-    if let Err(reason) = &taken {
-        let leavers = leavers(queue.take(None), CloseCode::RESTARTED);
-        let (clients, reason) = (leavers.len(), reason.clone());
-        journal.log(Event::TakeOverFailed { clients, reason });
-        // Their descriptors are wanted, and nobody else is served yet.
-        say_goodbye(leavers);
+    let leavers = leavers(received, CloseCode::RESTARTED);
+    journal.log(Event::TakeOverFailed { clients: leavers.len(), reason });
+    // Their descriptors are wanted, and nobody else is served yet.
+    say_goodbye(leavers);
+    None
+}
+
+/// Looks whether what lies in the queue is of use, and leaves it there.
+fn look(queue: &Receiver, room: usize) -> Result<(Vec<u8>, Carried), String> {
+    let state = queue.peek().map_err(|error| error.to_string())?;
+    let state = state.ok_or("it is empty, because that process ended before its time")?;
+    let carried = read(&state)?;
+    let sockets = carried.sockets() + records_of(&state).len();
+    match sockets <= room {
+        true => Ok((state, carried)),
+        false => Err(format!(
+            "it has {sockets} sockets, and the limit of open files leaves room for {room}"
+        )),
     }
-    taken.ok()
+}
+
+/// Takes the sockets, and reads peers, rooms and clients: on two threads, because everybody waits for it.
+fn read_all(
+    queue: &Receiver,
+    state: &[u8],
+) -> (Received, Result<(CarriedRegistry, Vec<Waiting>), String>) {
+    std::thread::scope(|scope| {
+        let registry = scope.spawn(|| registry_of(state));
+        let received = queue.take(Some(Vec::new()));
+        let clients = records_of(state).iter().map(Waiting::of).collect();
+        let registry = registry.join().unwrap_or_else(|_| Err("its reader panicked".to_owned()));
+        (received, registry.map(|registry| (registry, clients)))
+    })
 }
 
 /// What is left to others, of what was taken.
@@ -70,7 +93,7 @@ pub struct Left {
 
 /// Everything goes on as it was.
 pub fn go_on<C: Conversation>(state: &Arc<State>, taken: Taken) -> Left {
-    let Taken { packed, counters, registry, addresses, mut sockets, next_client, .. } = taken;
+    let Taken { packed, counters, registry, addresses, mut clients, next_client, .. } = taken;
     let (programme, listeners) = (taken.programme, taken.listeners);
     let studio = &state.studio;
     let config = &studio.config;
@@ -84,16 +107,18 @@ pub fn go_on<C: Conversation>(state: &Arc<State>, taken: Taken) -> Left {
     }
     // Where there is no room for all of them, the youngest go, and never who is on air.
     let on_air = studio.on_air.air().on_air().map(|(owner, _)| owner.client);
-    let records = records_of(&taken.state);
-    let mut clients: Vec<_> = records.iter().enumerate().collect();
-    clients.sort_unstable_by_key(|(_, record)| (Some(record.client) != on_air, record.client));
+    clients.sort_unstable_by_key(|(_, waiting)| {
+        let client = waiting.client();
+        (Some(client) != on_air, client)
+    });
     let all = clients.len();
     let (mut seated, mut leavers) = (HashSet::with_capacity(all), Vec::new());
-    for (place, record) in clients {
+    for (socket, waiting) in clients {
+        let client = waiting.client();
         // One without a socket was still the other process' when that ended.
-        let Some(socket) = sockets.get_mut(place).and_then(Option::take) else { continue };
-        match seat::<C>(state, socket.into(), record, packed) {
-            Ok(()) => drop(seated.insert(record.client)),
+        let Some(socket) = socket else { continue };
+        match seat::<C>(state, socket.into(), waiting, packed) {
+            Ok(()) => drop(seated.insert(client)),
             Err(leaver) => leavers.extend(leaver),
         }
     }
@@ -153,11 +178,14 @@ fn listen(state: &Arc<State>, listener: GivenListener) -> io::Result<()> {
 fn seat<C: Conversation>(
     state: &Arc<State>,
     socket: StdStream,
-    record: &Record<'_>,
+    waiting: Waiting,
     packed: Instant,
 ) -> Result<(), Option<Leaver>> {
     let leave = |socket, unsent| Some(Leaver::new(socket, unsent, CloseCode::RESTARTED));
-    let Some(client) = record.read() else { return Err(leave(socket, record.unsent())) };
+    let client = match waiting {
+        Waiting::Client(client) => *client,
+        Waiting::Nonsense(_, unsent) => return Err(leave(socket, unsent)),
+    };
     let slot = match state.clients.admit_again(client.ip, client.client) {
         Ok(slot) => slot,
         Err(Full) => return Err(leave(socket, client.into_unsent())),
