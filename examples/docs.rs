@@ -133,6 +133,11 @@ const SIGNALS: &[(&str, &str)] = &[
          over. A second one ends the wait.",
     ),
     (
+        "SIGUSR2",
+        "Executes the program that is on the disk now, with the settings as they are now. Clients stay connected, but those \
+         with TLS on the service itself. If that can't be done, a line says why, and the service goes on.",
+    ),
+    (
         "SIGHUP",
         "Read the settings, the station manifest and the certificate again. LOG_LEVEL, the manifest and a \
          renewed certificate take effect at once, each by itself: an invalid one keeps its old value. \
@@ -141,7 +146,7 @@ const SIGNALS: &[(&str, &str)] = &[
 ];
 
 const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "All clients left in time."),
+    ("0", "All clients left in time, or were handed over."),
     (
         "1",
         "The wait was cut, the server could not start (a port in use), or it found a bug in itself.",
