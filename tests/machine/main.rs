@@ -64,8 +64,8 @@ use service::{
 };
 use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
 use surroundings::{
-    it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
-    the_drop_in_examples_work,
+    a_restart_needs_no_dbus, it_serves_ipv4_where_there_is_no_ipv6,
+    it_starts_where_unshare_is_blocked, the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
 
@@ -103,6 +103,7 @@ on_both_releases! {
     every_source_of_a_certificate_reloads
     it_starts_where_unshare_is_blocked
     it_serves_ipv4_where_there_is_no_ipv6
+    a_restart_needs_no_dbus
     purge_leaves_nothing_behind
     the_as_installed_tests_pass
     the_docs_can_be_followed

@@ -41,6 +41,25 @@ pub fn it_starts_where_unshare_is_blocked(suite: &str) {
     assert!(!machine.run(&unshare).status.success(), "unshare is blocked");
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
+    restart_below(&machine);
+}
+
+/// A client does not notice that the service is restarted.
+fn restart_below(machine: &Machine) {
+    let mut client = machine.client();
+    let before = machine.property("MainPID");
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    assert_ne!(machine.property("MainPID"), before);
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    machine.wait_for_log("Took over 1 clients");
+}
+
+pub fn a_restart_needs_no_dbus(suite: &str) {
+    let machine = Machine::with_package(suite);
+    machine.ok(&["systemctl", "mask", "--now", "dbus.socket", "dbus.service"]);
+    machine.ok(&["rm", "--force", "/run/dbus/system_bus_socket"]);
+    assert!(!machine.run(&["systemctl", "is-active", "dbus.service"]).status.success());
+    restart_below(&machine);
 }
 
 pub fn it_serves_ipv4_where_there_is_no_ipv6(suite: &str) {
