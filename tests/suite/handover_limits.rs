@@ -137,3 +137,14 @@ fn more_sockets_than_descriptors_end_connections_with_a_word() {
         assert_eq!(client.close_code(), Some(1012));
     }
 }
+
+#[test]
+fn a_descriptor_that_nobody_knows_is_closed_with_a_warning() {
+    let mut systemd = Systemd::new();
+    systemd.name = "of-another-version";
+    systemd.store(Vec::new());
+    let server = systemd.start(&[]);
+    let line = server.log.wait_for("systemd passed a descriptor that is unknown here");
+    assert!(line.contains("[WARN]") && line.ends_with(": of-another-version"), "{line}");
+    is_alive(&mut server.client());
+}

@@ -287,3 +287,46 @@ fn who_waits_for_an_id_waits_on() {
     is_alive(&mut holder);
     drop(server);
 }
+
+#[test]
+fn without_systemd_the_mark_means_nothing() {
+    let mut server = Server::start(&[]);
+    let mut client = server.client();
+    server.signal(Signal::WINCH);
+    is_alive(&mut client);
+    server.signal(Signal::TERM);
+    assert_eq!(client.close_code(), Some(1001));
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.log.count("The restart ends"), 0, "it is none");
+}
+
+#[test]
+fn a_systemd_that_does_not_answer_is_waited_for_and_then_everybody_hears_goodbye() {
+    let mut systemd = Systemd::new();
+    let mut server = systemd.start(&[]);
+    let mut client = server.client();
+    server.signal(Signal::WINCH);
+    server.signal(Signal::TERM);
+    // It keeps what it was given, the pipe included.
+    let _kept: Vec<_> = (0..2).map(|_| systemd.next()).collect();
+    assert_eq!(client.close_code(), Some(1001));
+    client.leave(1001);
+    assert_eq!(server.wait().code(), Some(0));
+    server.log.wait_for("because they can't be handed over: systemd does not answer");
+}
+
+#[test]
+fn a_client_that_is_dead_is_found_dead_by_the_next_process() {
+    let mut systemd = Systemd::new();
+    let environment = [("HEARTBEAT_MS", "500")];
+    let server = systemd.start(&environment);
+    let mut silent = peer(&server, A);
+    let begun = std::time::Instant::now();
+    assert_eq!(silent.frame().unwrap().opcode, 9, "it does not answer");
+    let server = systemd.restart(server, &environment);
+    server.log.wait_for("Took over 1 clients");
+    // It has ten seconds, whoever asked.
+    assert_eq!(silent.close_code(), Some(4201));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(12), "{:?}", begun.elapsed());
+}

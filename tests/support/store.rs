@@ -46,6 +46,8 @@ pub struct Systemd {
     directory: tempfile::TempDir,
     pub listener: TcpListener,
     pub stored: Option<OwnedFd>,
+    /// By which name it passes what was stored.
+    pub name: &'static str,
     /// What a shell does before it executes the service.
     pub before: &'static str,
     /// Whether it takes what it is given.
@@ -59,7 +61,15 @@ impl Systemd {
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
-        Self { notifications, directory, listener, stored: None, before: "", stores: true }
+        Self {
+            notifications,
+            directory,
+            listener,
+            stored: None,
+            name: "handover",
+            before: "",
+            stores: true,
+        }
     }
 
     /// The service with the listening socket, and with what was stored.
@@ -70,7 +80,7 @@ impl Systemd {
         if let Some(stored) = &self.stored {
             rustix::io::fcntl_setfd(stored, rustix::io::FdFlags::empty()).unwrap();
             script += &format!(" 101<&{} 4<&101 101<&-", stored.as_raw_fd());
-            (count, names) = (2, names + ":handover");
+            (count, names) = (2, format!("{names}:{}", self.name));
         }
         let before = self.before;
         script += &format!(
@@ -121,7 +131,7 @@ impl Systemd {
     }
 
     /// The next notification, and its descriptor.
-    fn next(&self) -> (String, Option<OwnedFd>) {
+    pub fn next(&self) -> (String, Option<OwnedFd>) {
         let (text, descriptors) = received(&self.notifications, RecvFlags::empty());
         (String::from_utf8(text).unwrap(), descriptors.into_iter().next())
     }

@@ -340,3 +340,36 @@ impl Carried {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state without clients, packed so long ago.
+    fn packed(age: Duration) -> Vec<u8> {
+        let packed = monotonic_us() - age.as_micros() as u64;
+        let header = format!(r#"{{"packed":{packed},"uptime_ms":1,"next_client":1,"new":[1]}}"#);
+        let registry = serde_json::to_vec(&CarriedRegistry::default()).unwrap();
+        let length = |part: &[u8]| (part.len() as u32).to_le_bytes();
+        let (first, second) = (length(header.as_bytes()), length(&registry));
+        [&first[..], header.as_bytes(), &second, &registry].concat()
+    }
+
+    #[test]
+    fn an_old_state_is_of_no_use() {
+        assert!(read(&packed(OLDEST - Duration::from_secs(1))).is_ok());
+        let reason = read(&packed(OLDEST + Duration::from_secs(1))).unwrap_err();
+        assert_eq!(reason, "it is 61 s old");
+    }
+
+    #[test]
+    fn one_that_is_cut_is_of_no_use() {
+        let state = packed(Duration::ZERO);
+        assert!(read(&state).is_ok() && registry_of(&state).is_ok());
+        for end in 0..state.len() {
+            let state = &state[..end];
+            assert!(read(state).is_err() || registry_of(state).is_err(), "{end} bytes");
+            assert!(records_of(state).is_empty());
+        }
+    }
+}

@@ -95,9 +95,10 @@ impl Marks {
     /// Whether there is one that counts. It may come together with the signal that ends the service.
     pub async fn counts(&mut self) -> bool {
         // Without systemd, nobody goes on.
-        if std::env::var_os("NOTIFY_SOCKET").is_none() {
-            return false;
-        }
+        std::env::var_os("NOTIFY_SOCKET").is_some() && self.is_recent().await
+    }
+
+    async fn is_recent(&mut self) -> bool {
         for _ in 0..LOOKS {
             // Whoever gives way lets the runtime look for signals.
             yield_now().await;
@@ -139,13 +140,18 @@ async fn would_start() -> Result<(), String> {
 /// Why not.
 pub async fn may_push(state: &State) -> io::Result<()> {
     would_start().await.map_err(io::Error::other)?;
-    let waiting = state.studio.hub.count().outbox_bytes;
+    check_waiting(state.studio.hub.count().outbox_bytes)?;
+    if state.shutdown.phase() != Phase::Serving {
+        return Err(io::Error::other("it ends for another reason"));
+    }
+    Ok(())
+}
+
+/// Whether so many bytes may wait for clients.
+fn check_waiting(waiting: usize) -> io::Result<()> {
     if waiting > MOST_WAITING {
         let error = format!("{waiting} bytes wait for clients that read too slowly");
         return Err(io::Error::other(error));
-    }
-    if state.shutdown.phase() != Phase::Serving {
-        return Err(io::Error::other("it ends for another reason"));
     }
     Ok(())
 }
@@ -256,4 +262,29 @@ async fn store(notifier: &Notifier) -> io::Result<Sender> {
         ));
     }
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_counts_for_so_long() {
+        let mut marks = Marks::listen().unwrap();
+        assert!(!marks.is_recent().await);
+        marks.last = Some(Instant::now());
+        advance(MARKED - Duration::from_millis(1)).await;
+        assert!(marks.is_recent().await);
+        advance(Duration::from_millis(1)).await;
+        assert!(!marks.is_recent().await);
+        assert!(!marks.counts().await, "without systemd");
+    }
+
+    #[test]
+    fn so_much_may_wait() {
+        assert!(check_waiting(MOST_WAITING).is_ok());
+        assert!(check_waiting(MOST_WAITING + 1).is_err());
+    }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::server::session::buffers::with_scratch;
 use crate::server::session::exchange::Exchange;
-use crate::server::session::heartbeat::Heartbeat;
+use crate::server::session::heartbeat::{CarriedHeartbeat, Heartbeat};
 use crate::server::session::link::Link;
 use crate::server::session::outcome::{End, Tally, Turn};
 use crate::server::session::socket::Socket;
@@ -31,6 +31,7 @@ pub struct CarriedClient {
     /// Its address.
     pub ip: IpAddr,
     since: Moment,
+    heartbeat: CarriedHeartbeat,
     #[serde(default, skip_serializing_if = "is_default")]
     messages_in: u64,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -116,9 +117,18 @@ impl<C: Conversation> Exchange<C> {
         let (tcp, link) = self.link.carry()?;
         let Tally { since, messages_in, messages_out } = self.tally;
         let since = Moment::new(since, now);
+        let heartbeat = self.heartbeat.carry(now);
         let (client, ip) = (self.client, self.ip);
-        let carried =
-            CarriedClient { client, ip, since, messages_in, messages_out, link, conversation };
+        let carried = CarriedClient {
+            client,
+            ip,
+            since,
+            heartbeat,
+            messages_in,
+            messages_out,
+            link,
+            conversation,
+        };
         Some((tcp, carried))
     }
 
@@ -133,8 +143,16 @@ impl<C: Conversation> Exchange<C> {
         carried: CarriedClient,
         now: Instant,
     ) -> Result<(Self, Option<Owed>), NoWayOn> {
-        let CarriedClient { client, ip, since, messages_in, messages_out, link, conversation } =
-            carried;
+        let CarriedClient {
+            client,
+            ip,
+            since,
+            heartbeat,
+            messages_in,
+            messages_out,
+            link,
+            conversation,
+        } = carried;
         let (identity, is_check) = conversation.identified();
         let info = ClientInfo { client, ip, identity, is_check };
         let studio = Arc::clone(&state.studio);
@@ -144,19 +162,8 @@ impl<C: Conversation> Exchange<C> {
         let bound = conversation.bound(state.studio.config.max_message_bytes);
         let link = Link::go_on(Socket::plain(tcp), link, bound)?;
         let tally = Tally { since: since.at(now), messages_in, messages_out };
-        Ok((Self::with(state, (client, ip), link, conversation, tally, now), owed))
-    }
-
-    /// Where a client that was carried goes on.
-    fn with(
-        state: Arc<State>,
-        (client, ip): (ClientId, IpAddr),
-        link: Link,
-        conversation: C,
-        tally: Tally,
-        now: Instant,
-    ) -> Self {
-        Self { client, ip, link, conversation, state, heartbeat: Heartbeat::new(now), tally }
+        let heartbeat = Heartbeat::go_on(heartbeat, now);
+        Ok((Self { client, ip, link, conversation, state, heartbeat, tally }, owed))
     }
 
     /// Says what the client was owed when it was carried.

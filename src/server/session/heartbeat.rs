@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use crate::wire::carried::Moment;
 
 /// How long a client has to answer a heartbeat.
 pub const PONG_TIME: Duration = Duration::from_secs(10);
@@ -32,10 +35,35 @@ pub enum Beat {
     Dead(Duration),
 }
 
+/// The same on its way to the process that follows. Who wants to know whether the client lives asks anew there.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CarriedHeartbeat {
+    heard: Moment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pinged: Option<Moment>,
+}
+
 impl Heartbeat {
+    /// It is carried at `now`.
+    pub fn carry(&self, now: Instant) -> CarriedHeartbeat {
+        let pinged = self.pinged.map(|pinged| Moment::new(pinged, now));
+        CarriedHeartbeat { heard: Moment::new(self.heard, now), pinged }
+    }
+
+    /// It goes on at `now`: what the client says meanwhile is read before it is called dead.
+    pub fn go_on(carried: CarriedHeartbeat, now: Instant) -> Self {
+        let pinged = carried.pinged.map(|pinged| pinged.at(now));
+        Self { heard: carried.heard.at(now), pinged, challenged: None }
+    }
+
     /// A client that has just connected.
     pub fn new(now: Instant) -> Self {
         Self { heard: now, pinged: None, challenged: None }
+    }
+
+    /// When it is to be looked at first.
+    pub fn first_beat(&self, interval: Duration) -> Instant {
+        self.pinged.map_or(self.heard + interval, |pinged| pinged + PONG_TIME)
     }
 
     /// When the client last answered.
@@ -92,6 +120,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const INTERVAL: Duration = Duration::from_secs(25);
+
+    #[test]
+    fn a_silent_client_is_dead_in_the_next_process_when_it_would_have_been_in_this_one() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(start);
+        let asked = start + INTERVAL;
+        assert_eq!(heartbeat.beat(INTERVAL, asked), Beat::Ask(asked + PONG_TIME));
+        let carried = heartbeat.carry(asked + SECOND);
+        let mut heartbeat = Heartbeat::go_on(carried, asked + SECOND);
+        let end = asked + PONG_TIME;
+        assert_eq!(heartbeat.first_beat(INTERVAL), end);
+        assert_eq!(Heartbeat::new(start).first_beat(INTERVAL), asked);
+        assert_eq!(heartbeat.beat(INTERVAL, asked + 2 * SECOND), Beat::Wait(end));
+        assert_eq!(heartbeat.pong(asked + 3 * SECOND), Some(3 * SECOND));
+        let mut heartbeat = Heartbeat::go_on(carried, asked + SECOND);
+        assert_eq!(heartbeat.beat(INTERVAL, end), Beat::Dead(INTERVAL + PONG_TIME));
+    }
 
     #[test]
     fn a_silent_client_is_asked_and_then_dead() {

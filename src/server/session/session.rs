@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::server::limits::clients::{Crowded, Slot};
 use crate::server::session::exchange::Exchange;
@@ -189,7 +189,7 @@ async fn talk<C: Conversation>(
         return end;
     }
     let mut draining = std::pin::pin!(state.shutdown.reached(Phase::HandingOver));
-    let mut heartbeat = std::pin::pin!(sleep(state.studio.config.heartbeat));
+    let mut heartbeat = std::pin::pin!(sleep_until(exchange.first_beat()));
     loop {
         // The heartbeat comes last: bytes that wait to be read are an answer.
         tokio::select! {
