@@ -336,11 +336,6 @@ impl<C: Conversation> Exchange<C> {
         None
     }
 
-    /// When the heartbeat's timer is to fire first.
-    pub fn first_beat(&self) -> Instant {
-        self.heartbeat.first_beat(self.state.studio.config.heartbeat)
-    }
-
     /// The heartbeat's timer fired: the client was heard since, or is asked, or is dead.
     pub fn beat(&mut self, timer: Pin<&mut Sleep>) -> Option<End> {
         match self.heartbeat.beat(self.state.studio.config.heartbeat, Instant::now()) {

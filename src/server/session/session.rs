@@ -189,7 +189,8 @@ async fn talk<C: Conversation>(
         return end;
     }
     let mut draining = std::pin::pin!(state.shutdown.reached(Phase::HandingOver));
-    let mut heartbeat = std::pin::pin!(sleep_until(exchange.first_beat()));
+    let first_beat = exchange.heartbeat.first_beat(state.studio.config.heartbeat);
+    let mut heartbeat = std::pin::pin!(sleep_until(first_beat));
     loop {
         // The heartbeat comes last: bytes that wait to be read are an answer.
         tokio::select! {
