@@ -3,6 +3,7 @@
 //! Owns the exit codes. It deliberately leaves everything else to the library.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use openstudio_signaling::invite::command as invite;
 use openstudio_signaling::server::drain::Outcome;
 use openstudio_signaling::server::handover::execute::{execute, executed, hold_signals, received};
 use openstudio_signaling::server::handover::farewell::{leavers, say_goodbye};
+use openstudio_signaling::server::handover::queue::Receiver;
 use openstudio_signaling::server::listen::{bind, listens_as_set, make_room_for_descriptors};
 use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
@@ -237,13 +239,15 @@ fn serve_on(mut service: Service, passed: io::Result<Passed>) -> Result<Ended, S
     for name in unknown {
         service.journal.log(Event::PassedUnknown { name });
     }
-    if is_own {
-        // The settings may want another one now.
-        listeners.retain(|listener| listens_as_set(listener, &service.config));
-    }
     service.passed = !listeners.is_empty() && !is_own;
+    if is_own {
+        listeners = listen_again(listeners, &service);
+    }
     if listeners.is_empty() {
         let bound = bind(&service.config).map_err(|error| {
+            if let Some(queue) = &queue {
+                part(queue, "the service can't listen", &service.journal);
+            }
             // Under systemd the socket unit listens, and the sandbox forbids to.
             if std::env::var_os("NOTIFY_SOCKET").is_some()
                 && error.kind() != io::ErrorKind::AddrInUse
@@ -283,6 +287,24 @@ fn serve_on(mut service: Service, passed: io::Result<Passed>) -> Result<Ended, S
     }
 }
 
+/// What a process listens on that has listened on these: where the settings say now. Where that can't be done, it goes on
+/// as before, with a line that says so.
+fn listen_again(own: Vec<TcpListener>, service: &Service) -> Vec<TcpListener> {
+    if own.iter().any(|listener| listens_as_set(listener, &service.config)) {
+        return own;
+    }
+    match bind(&service.config) {
+        Ok(bound) => vec![bound],
+        Err(error) => {
+            let reason = cannot_bind(&service.config, &error);
+            let address = own.first().and_then(|listener| listener.local_addr().ok());
+            let address = address.map_or_else(String::new, |address| address.to_string());
+            service.journal.log(Event::ListensStill { reason, address });
+            own
+        }
+    }
+}
+
 fn no_socket(error: &io::Error) -> String {
     format!(
         "systemd passed no socket, and none can be made here ({error}): \
@@ -315,6 +337,14 @@ fn code(outcome: Outcome) -> ExitCode {
     }
 }
 
+/// Says goodbye to those whom the process before has left, and why.
+fn part(queue: &Receiver, reason: &str, journal: &Journal) {
+    let leavers = leavers(queue.take(None), CloseCode::RESTARTED);
+    let (clients, reason) = (leavers.len(), reason.to_owned());
+    journal.log(Event::TakeOverFailed { clients, reason });
+    say_goodbye(leavers);
+}
+
 /// Says what is wrong with the settings. Connections that wait on passed sockets are closed: nobody will
 /// serve them, and as long as they wait, systemd starts the service for them again.
 fn refuse(errors: Vec<String>, journal: &Journal, passed: Passed) {
@@ -322,10 +352,7 @@ fn refuse(errors: Vec<String>, journal: &Journal, passed: Passed) {
         journal.log(Event::ConfigInvalid { reason });
     }
     if let Some(queue) = &passed.queue {
-        let leavers = leavers(queue.take(None), CloseCode::RESTARTED);
-        let (clients, reason) = (leavers.len(), "the settings are invalid".to_owned());
-        journal.log(Event::TakeOverFailed { clients, reason });
-        say_goodbye(leavers);
+        part(queue, "the settings are invalid", journal);
     }
     journal.flush(LOG_TIME);
     if passed.listeners.is_empty() {

@@ -7,6 +7,7 @@ use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -97,15 +98,18 @@ impl Client {
         Ok((status, body(answer).await))
     }
 
-    /// When the server's process began, in ms since 1970, where it says so.
+    /// When the server's process began, and what time it is there, in ms since 1970, where it says so.
     ///
     /// # Errors
     ///
     /// As those of [`Client::get`].
-    pub async fn began(&self) -> Result<Option<u64>, Problem> {
+    pub async fn began(&self) -> Result<Option<(u64, u64)>, Problem> {
         let answer = self.request(self.connect().await?, "/health", &[]).await?;
-        let began = answer.headers().get("process-began");
-        Ok(began.and_then(|began| began.to_str().ok()?.parse().ok()))
+        let text = |name: &str| answer.headers().get(name)?.to_str().ok();
+        let began = text("process-began").and_then(|began| began.parse().ok());
+        let now = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let now = now.and_then(|now| now.duration_since(UNIX_EPOCH).ok());
+        Ok(began.zip(now.map(|now| now.as_millis() as u64)))
     }
 
     /// Makes a WebSocket (RFC 6455 section 4.1).

@@ -79,8 +79,8 @@ async fn pings(
     let mut next = Instant::now();
     // Why the last ping was lost, if it was.
     let mut cause = None;
-    // When the process began that answered last.
-    let mut began = None;
+    // When the process began that answered last, and since when there is the connection.
+    let (mut began, mut since) = (None, None);
     while options.count.is_none_or(|count| tally.sent < u64::from(count)) {
         let result = tokio::select! {
             biased;
@@ -99,17 +99,19 @@ async fn pings(
                 cause = None;
                 tally.trips.add(took);
                 show(report, tally, took)?;
-                let now = report.bounded("answer", client.began()).await.unwrap_or_default();
-                if let (Some(before), Some(now)) = (began, now) {
-                    if before != now {
+                let asked = report.bounded("answer", client.began()).await;
+                if let Ok(Some((now, time))) = asked {
+                    let since = *since.get_or_insert(time);
+                    // One that is older than the connection is another server behind the same address.
+                    if began.is_some_and(|before| before < now) && since <= now {
                         report.found("handover", &Ok(HANDED_OVER.into()))?;
                     }
+                    began = began.max(Some(now));
                 }
-                began = now.or(began);
             }
             Err(problem) => {
                 // Another connection may well lead to another process.
-                began = None;
+                (began, since) = (None, None);
                 *held = None;
                 show_lost(report, tally, &problem, cause.as_ref() == Some(&problem.what))?;
                 cause = Some(problem.what);

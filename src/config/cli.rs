@@ -34,7 +34,9 @@ pub fn command() -> Command {
                 .arg(Arg::new("reload").long("reload").action(ArgAction::SetTrue).help(
                     "Check only what a reload of the service reads: the settings, the station manifest and \
                      the certificate",
-                )),
+                ))
+                // What the process asks that is about to give its clients to this program.
+                .arg(Arg::new("handover").long("handover").action(ArgAction::SetTrue).hide(true)),
             PACKAGED_FILE,
         ));
     settings(root, file)

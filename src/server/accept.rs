@@ -75,7 +75,7 @@ async fn accept_until_drain<C: Conversation>(
     let filters = TowerToHyperService::new(warp::service(routes::<C>(Arc::clone(state))));
     let mut draining = pin!(state.shutdown.reached(Phase::Settling));
     let pending = &state.pending;
-    let begin = |place: Place, stream: TcpStream, ip: IpAddr, early: Vec<u8>| {
+    let begin = |place: Place, stream: TcpStream, known: (IpAddr, Vec<u8>, bool)| {
         let mut connected = pending.enter(place);
         let (state, filters) = (Arc::clone(state), filters.clone());
         let tasks = state.shutdown.tasks.clone();
@@ -83,7 +83,7 @@ async fn accept_until_drain<C: Conversation>(
             // Until it is dropped, what is carried is not all there.
             let busy = state.collection.work();
             let (shared, progress) = (Arc::clone(&state), connected.progress());
-            let mut connection = pin!(connection(stream, ip, early, shared, filters, progress));
+            let mut connection = pin!(connection(stream, known, shared, filters, progress));
             tokio::select! {
                 biased;
                 () = &mut connection => return,
@@ -95,10 +95,10 @@ async fn accept_until_drain<C: Conversation>(
             connection.await;
         });
     };
-    for GivenConnection { ip, socket, head } in carried {
+    for GivenConnection { ip, socket, head, is_kept } in carried {
         // One that is broken has gone.
         if let Ok(stream) = TcpStream::from_std(socket) {
-            begin(pending.place().await, stream, ip, head);
+            begin(pending.place().await, stream, (ip, head, is_kept));
         }
     }
     loop {
@@ -121,7 +121,7 @@ async fn accept_until_drain<C: Conversation>(
         };
         let error = match accepted {
             Ok((place, stream, address)) => {
-                begin(place, stream, address.ip().to_canonical(), Vec::new());
+                begin(place, stream, (address.ip().to_canonical(), Vec::new(), false));
                 continue;
             }
             Err(error) => error,

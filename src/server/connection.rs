@@ -21,7 +21,7 @@ use warp::reply::Response as Reply;
 
 use crate::server::first::{First, first_bytes};
 use crate::server::handover::collection::GivenConnection;
-use crate::server::http::http1::{HEAD_TIME, Limits, Served, closing, serve};
+use crate::server::http::http1::{HEAD_TIME, Limits, QUIET_TIME, Served, closing, serve};
 use crate::server::http::routes::{not_found, tls_only};
 use crate::server::http::stream::Listener;
 use crate::server::http::upgrade::Caller;
@@ -34,11 +34,10 @@ use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 
 /// Serves a connection until it ends or becomes a session, and notes its progress. `early` is what another process has read
-/// of it. Where nothing but a head is under way, it is given to the next process.
+/// of it, and `is_kept` whether that has answered a request on it. Where nothing but a head is under way, it is given to the next process.
 pub async fn connection<F>(
     stream: TcpStream,
-    ip: IpAddr,
-    early: Vec<u8>,
+    (ip, early, is_kept): (IpAddr, Vec<u8>, bool),
     state: Arc<State>,
     filters: F,
     progress: Arc<Progress>,
@@ -56,12 +55,15 @@ pub async fn connection<F>(
             false => Ok(First::of(&early)),
         }
     };
+    // Who asked before has more time to ask again.
+    let time = if is_kept { QUIET_TIME } else { HEAD_TIME };
     let first = tokio::select! {
-        first = timeout(HEAD_TIME, first) => first,
-        () = closing(&state, accepted) => return,
+        biased;
         () = state.shutdown.within(Phase::HandingOver) => {
-            return give(ip, Box::new(stream), early, &state);
+            return give((ip, early, is_kept), Box::new(stream), &state);
         }
+        first = timeout(time, first) => first,
+        () = closing(&state, accepted) => return,
     };
     let Ok(Ok(first)) = first else { return };
     let stream = Tracked::new(stream, Arc::clone(&progress), early);
@@ -70,11 +72,19 @@ pub async fn connection<F>(
 }
 
 /// Gives a connection to the next process, where it can be carried.
-fn give(ip: IpAddr, stream: Box<dyn Any>, head: Vec<u8>, state: &State) {
+fn give((ip, head, is_kept): (IpAddr, Vec<u8>, bool), stream: Box<dyn Any>, state: &State) {
     let socket = stream.downcast::<TcpStream>().ok().and_then(|stream| stream.into_std().ok());
     if let Some(socket) = socket {
-        state.collection.give_connection(GivenConnection { ip, socket, head });
+        state.collection.give_connection(GivenConnection { ip, socket, head, is_kept });
     }
+}
+
+/// The same for one on which this much of a head has come.
+fn carry<S: 'static>(ip: IpAddr, stream: Tracked<S>, mut head: Vec<u8>, state: &State) {
+    let is_kept = stream.was_asked();
+    let (stream, early) = stream.into_parts();
+    head.extend(early);
+    give((ip, head, is_kept), Box::new(stream), state);
 }
 
 /// Serves a connection on which the client has begun to speak.
@@ -126,11 +136,9 @@ async fn speak<S, F>(
                 Served::Listens(stream, hearing) => {
                     // It is no longer one of those that are no clients yet.
                     let stream = stream.into_inner();
-                    state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
+                    state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
                 }
-                Served::Carried(stream, head) => {
-                    give(ip, Box::new(stream.into_inner()), head, &state);
-                }
+                Served::Carried(stream, head) => carry(ip, stream, head, &state),
             }
         }
         Some(_) if first != First::Tls => {
@@ -142,13 +150,16 @@ async fn speak<S, F>(
                     Ok(tls_only())
                 }
             });
-            serve(stream, service, first, limits, &wanted).await;
+            let served = serve(stream, service, first, limits, &wanted).await;
+            if let Served::Carried(stream, head) = served {
+                carry(ip, stream, head, &state);
+            }
         }
         // In a box of its own: without TLS nobody pays for it.
         Some(tls) => {
             let secured = Box::pin(secured(stream, service, tls, limits, &wanted));
             if let Served::Listens(stream, hearing) = secured.await {
-                state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(&state)));
+                state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(&state)));
             }
         }
     }
@@ -204,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::config::config::TlsFiles;
-    use crate::server::http::http1::{LAST_REQUEST, QUIET_TIME};
+    use crate::server::http::http1::LAST_REQUEST;
     use crate::station::tls;
 
     const MOMENT: Duration = Duration::from_millis(100);

@@ -43,7 +43,7 @@ pub struct Hearing {
     /// The head of its answer.
     head: Vec<u8>,
     playing: Playing,
-    _place: ListenerPlace,
+    place: ListenerPlace,
 }
 
 impl Wanted {
@@ -78,7 +78,7 @@ impl Hearing {
         }
         let date = httpdate::fmt_http_date(SystemTime::now());
         head.extend_from_slice(format!("date: {date}\r\n\r\n").as_bytes());
-        Self { head, playing, _place: place }
+        Self { head, playing, place }
     }
 
     /// A listener of the process before, which has not taken this.
@@ -90,16 +90,16 @@ impl Hearing {
         let wire = from_descriptor(icecast)?;
         let (content_type, fields, early) = Default::default();
         let playing = Playing { content_type, fields, early, wire };
-        Ok(Self { head: unsent, playing, _place: place })
+        Ok(Self { head: unsent, playing, place })
     }
 
-    /// Passes on what Icecast plays to the listener at `ip`, until either side ends, or the service does. Where that is
+    /// Passes on what Icecast plays to the listener, until either side ends, or the service does. Where that is
     /// restarted, and there is no TLS, the next process goes on.
-    pub async fn pass_on<S>(self, ip: IpAddr, mut stream: S, state: Arc<State>)
+    pub async fn pass_on<S>(self, mut stream: S, state: Arc<State>)
     where
         S: AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { head, mut playing, _place } = self;
+        let Self { head, mut playing, place } = self;
         let mut copy = Copy { unsent: [head, playing.early].concat(), piece: vec![0; PIECE] };
         {
             let _talking = state.collection.talk();
@@ -108,7 +108,7 @@ impl Hearing {
                 () = state.shutdown.reached(Phase::HandingOver) => {}
             }
             if state.shutdown.phase() == Phase::HandingOver && !copy.is_over() {
-                return give(ip, stream, playing.wire, copy.unsent, &state);
+                return give(place.subnet(), stream, playing.wire, copy.unsent, &state);
             }
         }
         tokio::select! {

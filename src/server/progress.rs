@@ -94,7 +94,7 @@ impl Progress {
         }
     }
 
-    /// The next head is waited for: hyper reads no further before it has answered.
+    /// The next head is waited for, unless it is a body: without one, hyper reads no further before it has answered.
     fn reads(&self) {
         self.lock().awaits_head = true;
     }
@@ -143,9 +143,19 @@ impl<S> Tracked<S> {
         Self { stream, progress, early }
     }
 
-    /// The stream itself: nothing is noted any more.
+    /// The stream itself, of which all is read: nothing is noted any more.
     pub fn into_inner(self) -> S {
         self.stream
+    }
+
+    /// The stream, and what is to be read first.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.early)
+    }
+
+    /// Whether a request has been answered on it, and nothing has come since.
+    pub fn was_asked(&self) -> bool {
+        self.progress.head_since().is_none()
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -18,6 +18,7 @@ use crate::config::origin::Invalid;
 use crate::config::settings::Settings;
 use crate::config::source::{Reloadable, Source, Unusable};
 use crate::server::drain::status;
+use crate::server::handover::execute::hold_signals;
 use crate::server::http::static_files;
 use crate::server::shutdown::Phase;
 use crate::server::startup::{log_station, log_tls, warn_unknown};
@@ -80,6 +81,7 @@ fn read_again(
 ) -> oneshot::Receiver<Reload> {
     let (send, read) = oneshot::channel();
     let work = move || {
+        hold_signals();
         // Nobody may be there to take it any more.
         let _ = send.send(Reload::read(source.settings(), before, web_root.as_deref()));
     };

@@ -11,7 +11,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +24,7 @@ use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
 use crate::server::handover::execute::{hold_signals, keep_signal, release_signals};
 use crate::server::handover::pack::Taken;
-use crate::server::handover::push::{Given, Marks, NAME, may_push, push_to_itself, push_to_store};
+use crate::server::handover::push::{Given, Marks, NAME, own_queue, push, push_to_store};
 use crate::server::handover::queue::Receiver;
 use crate::server::handover::take::{Left, go_on, take};
 use crate::server::http::static_files;
@@ -57,9 +56,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often `systemctl status` hears of a new number of clients, at most.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
-
-/// The signal by which the program on the disk takes the place of the one that runs.
-const EXECUTE: &str = "SIGUSR2";
 
 /// What [`serve`] runs on.
 #[derive(Debug)]
@@ -233,14 +229,14 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
     tasks.spawn(reloading);
 
-    let signal = loop {
+    let (signal, queue) = loop {
         break tokio::select! {
-            _ = terminate.recv() => Some("SIGTERM"),
-            _ = interrupt.recv() => Some("SIGINT"),
+            _ = terminate.recv() => (Some("SIGTERM"), None),
+            _ = interrupt.recv() => (Some("SIGINT"), None),
             never = mark.note() => match never {},
-            () = shutdown.reached(Phase::Draining) => None,
-            _ = execute.recv() => match may_push(&state).await {
-                Ok(()) => Some(EXECUTE),
+            () = shutdown.reached(Phase::Draining) => (None, None),
+            _ = execute.recv() => match own_queue(&state, &kept, passed).await {
+                Ok(queue) => (Some("SIGUSR2"), Some(queue)),
                 Err(error) => {
                     let reason = error.to_string();
                     journal.log(Event::ExecuteFailed { reason });
@@ -252,27 +248,27 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     if let Some(signal) = signal {
         journal.log(Event::Signal { signal });
     }
-    let is_restart = signal.is_some()
-        && signal != Some(EXECUTE)
-        && mark.counts().await
-        && !shutdown.has_failed();
+    let is_stop = signal.is_some() && queue.is_none();
+    let is_restart = is_stop && mark.counts().await && !shutdown.has_failed();
     // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
     if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;
     }
-    let pushed = match signal {
-        Some(EXECUTE) => {
-            let pushed = push_to_itself(&state, &kept, passed).await;
-            Some(pushed.map(|(queue, given)| Ended::Executes(queue, given)))
+    let pushed = match queue {
+        Some((sender, receiver)) => {
+            let pushed = push(&state, &sender).await;
+            Some(pushed.map(|given| Ended::Executes(receiver, given)))
         }
-        _ if is_restart => Some(push_to_store(&state, &notifier).await.map(Ended::HandedOver)),
-        _ => None,
+        None if is_restart => Some(push_to_store(&state, &notifier).await.map(Ended::HandedOver)),
+        None => None,
     };
     match pushed {
         Some(Ok(ended @ Ended::Executes(..))) => {
             hold_signals();
-            // What came meanwhile is for the next program.
-            yield_now().await;
+            // What came meanwhile is for the next program, a mark first.
+            if mark.is_recent().await {
+                keep_signal(SignalKind::window_change());
+            }
             for (signals, kind) in [
                 (&mut terminate, SignalKind::terminate()),
                 (&mut interrupt, SignalKind::interrupt()),

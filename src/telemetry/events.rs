@@ -76,6 +76,9 @@ events! {
     /// A restart interrupts the programme.
     IcecastByTls { origin: String } Warn "a9c03d7e52b84f1d86e4f70b1d35c2e8"
     "ICECAST_URL (from {origin}) is https://: TLS can't pass to the next process, so a restart interrupts the programme for a moment; http:// to an Icecast on this machine or in a trusted network does not"
+    /// It listens where it did before, and not where the settings say.
+    ListensStill { reason: String, address: String } Warn "5e2c7a90d8b14f36a1f94c06be37d582"
+    "{reason}; the service goes on listening on {address}"
     /// systemd passed something that is unknown here.
     PassedUnknown { name: String } Warn "c1d58e4a7b3f4f06a92ce70b8d615f3e"
     "systemd passed a descriptor that is unknown here, and it is closed: {name}"

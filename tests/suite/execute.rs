@@ -160,6 +160,41 @@ fn a_program_that_is_not_there_changes_nothing() {
 }
 
 #[test]
+fn a_program_that_can_not_go_on_or_hangs_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("openstudio-signaling");
+    let server = start_as(&path);
+    let mut client = peer(&server, A);
+    for (program, reason) in [
+        ("echo unexpected argument >&2; exit 2", "of a version that can't go on with clients"),
+        ("exec sleep 100", "needs more than 3 s"),
+    ] {
+        script(&path, program);
+        server.signal(Signal::USR2);
+        server.log.wait_for(reason);
+        is_alive(&mut client);
+    }
+}
+
+#[test]
+fn where_the_next_program_can_not_listen_it_listens_as_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings");
+    std::fs::write(&file, "PORT=0\nHOST=127.0.0.1\n").unwrap();
+    let mut command = binary();
+    let flag = format!("--settings-file={}", file.display());
+    let server = Server::spawn(command.arg(flag).env_remove("PORT"));
+    let mut client = peer(&server, A);
+    // An address of no machine here (RFC 5737).
+    std::fs::write(&file, "PORT=0\nHOST=203.0.113.1\n").unwrap();
+    execute(&server, 1);
+    let line = server.log.wait_for("the service goes on listening on 127.0.0.1:");
+    assert!(line.contains("HOST=203.0.113.1"), "{line}");
+    is_alive(&mut client);
+    is_alive(&mut server.client());
+}
+
+#[test]
 fn one_that_goes_in_the_last_moment_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("openstudio-signaling");
@@ -169,8 +204,13 @@ fn one_that_goes_in_the_last_moment_changes_nothing() {
     assert!(enter(&mut host, "host").contains("room-created"));
     execute(&server, 1);
     let line = server.log.wait_for("SIGUSR2: the program on the disk can't go on");
-    assert!(line.contains("No such file"), "{line}");
+    assert!(line.contains("No such file") || line.contains("ENOENT"), "{line}");
     is_alive(&mut host);
+    // Whoever breaks off a download must not end the process (signal(7), SIGPIPE).
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    let ignored = u64::from_str_radix(ignored, 16).unwrap();
+    assert_ne!(ignored & 1 << (Signal::PIPE.as_raw() - 1), 0, "{ignored:x}");
     let mut guest = peer(&server, B);
     assert!(enter(&mut guest, "guest").contains("room-joined"));
     assert_eq!(input(&server), "/dev/null", "as before");

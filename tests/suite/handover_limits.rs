@@ -9,7 +9,7 @@ use crate::on_air::{STARTED, host};
 use crate::peers::{A, peer};
 use crate::rooms::B;
 use crate::store::Systemd;
-use crate::support::Client;
+use crate::support::{Answer, Client};
 
 fn is_alive(client: &mut Client) {
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
@@ -125,14 +125,14 @@ fn what_can_not_be_read_at_all_ends_connections_with_a_word() {
 fn more_sockets_than_descriptors_end_connections_with_a_word() {
     let mut systemd = Systemd::new();
     let mut server = systemd.start(&[]);
-    let mut clients: Vec<_> = (0..49).map(|_| server.client()).collect();
+    let mut clients: Vec<_> = (0..97).map(|_| server.client()).collect();
     systemd.stop(&mut server);
     assert_eq!(server.wait().code(), Some(0));
-    // 64 descriptors leave room for 48 clients.
-    systemd.before = "ulimit -n 64;";
+    // 128 descriptors leave room for 96 clients.
+    systemd.before = "ulimit -n 128;";
     let server = systemd.start(&[]);
     let line = server.log.wait_for("What the process before has left is of no use");
-    assert!(line.contains("49 sockets") && line.contains("room for 48"), "{line}");
+    assert!(line.contains("97 sockets") && line.contains("room for 96"), "{line}");
     for client in &mut clients {
         assert_eq!(client.close_code(), Some(1012));
     }
@@ -147,4 +147,34 @@ fn a_descriptor_that_nobody_knows_is_closed_with_a_warning() {
     let line = server.log.wait_for("systemd passed a descriptor that is unknown here");
     assert!(line.contains("[WARN]") && line.ends_with(": of-another-version"), "{line}");
     is_alive(&mut server.client());
+}
+
+#[test]
+fn listeners_behind_a_proxy_go_on_as_whose_they_are() {
+    let icecast = Icecast::start();
+    let settings = icecast.settings();
+    let mut environment = vec![
+        ("ON_AIR_ACCESS", "open"),
+        // One for each address.
+        ("MAX_LISTENERS", "4"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    environment.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+    let mut systemd = Systemd::new();
+    let server = systemd.start(&environment);
+    let mut host = host(&server, A);
+    assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+    server.log.wait_for("Icecast takes the programme");
+    let listen = |number: u8| {
+        let mut stream = server.connect();
+        let request = format!(
+            "GET /stream/live.opus HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.{number}\r\n\r\n"
+        );
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        assert_eq!(Answer::read(&mut stream, false).status, 200);
+        stream
+    };
+    let _listeners: Vec<_> = (1..=3).map(listen).collect();
+    let server = systemd.restart(server, &environment);
+    assert_eq!(metric(&server, "listeners"), 3.0);
 }

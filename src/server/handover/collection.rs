@@ -14,6 +14,9 @@ use crate::server::handover::records::Records;
 use crate::server::session::carried::CarriedClient;
 use crate::station::archive::CarriedPart;
 
+/// How much may have come of heads of requests that are not complete, in bytes: two hundred of the longest.
+const MOST_HEADS: usize = 4 * 1024 * 1024;
+
 /// Clients that were given back, and how many sessions have still to decide.
 #[derive(Debug, Default)]
 pub struct Collection {
@@ -21,8 +24,8 @@ pub struct Collection {
     clients: Mutex<(Vec<Socket>, Records)>,
     /// Written by each listener once.
     listeners: Mutex<Vec<GivenListener>>,
-    /// Written by each connection that is no client yet, once.
-    connections: Mutex<Vec<GivenConnection>>,
+    /// Written by each connection that is no client yet, once; and how many bytes their heads have.
+    connections: Mutex<(Vec<GivenConnection>, usize)>,
     /// Written once, by whoever feeds Icecast: the connection, and what that has not taken.
     source: Mutex<Option<(OwnedFd, Vec<u8>)>>,
     /// Written once, by the archive: the file that is not complete.
@@ -45,6 +48,8 @@ pub struct GivenConnection {
     pub socket: TcpStream,
     /// What has come of the head of a request.
     pub head: Vec<u8>,
+    /// Whether a request has been answered on it.
+    pub is_kept: bool,
 }
 
 /// A listener that was given back.
@@ -110,14 +115,18 @@ impl Collection {
         lock(&self.listeners).push(listener);
     }
 
-    /// A connection is given back on which a head is waited for.
+    /// A connection is given back on which a head is waited for. Where all of these have too much together, it ends.
     pub fn give_connection(&self, connection: GivenConnection) {
-        lock(&self.connections).push(connection);
+        let (connections, bytes) = &mut *lock(&self.connections);
+        if *bytes + connection.head.len() <= MOST_HEADS {
+            *bytes += connection.head.len();
+            connections.push(connection);
+        }
     }
 
     /// Takes those connections.
     pub fn take_connections(&self) -> Vec<GivenConnection> {
-        std::mem::take(&mut *lock(&self.connections))
+        std::mem::take(&mut *lock(&self.connections)).0
     }
 
     /// The connection to Icecast is given back, with what that has not taken.
@@ -175,5 +184,28 @@ impl Drop for Talking<'_> {
         if collection.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
             collection.quiet.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_have_a_bound_together() {
+        let collection = Collection::default();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let give = |bytes: usize| {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ip, head) = ([127, 0, 0, 1].into(), vec![b'x'; bytes]);
+            collection.give_connection(GivenConnection { ip, socket, head, is_kept: false });
+        };
+        give(MOST_HEADS - 1);
+        give(2);
+        give(1);
+        give(0);
+        let heads: Vec<_> =
+            collection.take_connections().iter().map(|given| given.head.len()).collect();
+        assert_eq!(heads, [MOST_HEADS - 1, 1, 0]);
     }
 }

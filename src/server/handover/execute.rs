@@ -3,12 +3,15 @@
 //! Owns how the program is executed (execve(2)), and what it finds then. All goes through the queue, which is its standard
 //! input for a moment. It deliberately does not know when that is done.
 
+use std::convert::Infallible;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio, id};
+use std::os::unix::ffi::OsStringExt;
+use std::process::id;
 
 use nix::sys::signal::{SigSet, Signal, raise};
+use nix::unistd::execvpe;
 use rustix::stdio::{dup2_stdin, stdin};
 use tokio::signal::unix::SignalKind;
 
@@ -39,23 +42,30 @@ pub fn put_listeners(sender: &Sender, listeners: &[OwnedFd], passed: bool) -> io
     sender.send(text.as_bytes(), &all.collect::<Vec<_>>())
 }
 
-/// Executes the program that is on the disk now. Where that can't be done, it comes back with the reason.
+/// Executes the program that is on the disk now. Where that can't be done, it comes back with the reason, and nothing has
+/// changed: so not by the standard library, which sets SIGPIPE to its default before.
 pub fn execute(queue: &Receiver) -> io::Error {
-    let mut arguments = std::env::args_os();
-    let Some(program) = arguments.next() else {
-        return io::Error::other("nobody knows the program's name");
+    let own = match stdin().as_fd().try_clone_to_owned() {
+        Ok(own) => own,
+        Err(error) => return error,
     };
-    let saved = (stdin().as_fd().try_clone_to_owned(), queue.as_fd().try_clone_to_owned());
-    let (own, input) = match saved {
-        (Ok(own), Ok(input)) => (own, input),
-        (Err(error), _) | (_, Err(error)) => return error,
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).env(MARK, id().to_string()).stdin(Stdio::from(input));
-    let error = command.exec();
+    let failed = replace(queue).err().unwrap_or_else(|| io::Error::other("it came back"));
     // It may be the queue now.
     let _ = dup2_stdin(own);
-    error
+    failed
+}
+
+fn replace(queue: &Receiver) -> io::Result<Infallible> {
+    let arguments = std::env::args_os().map(|argument| CString::new(argument.into_vec()));
+    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+    let mark = format!("{MARK}={}", id()).into_bytes();
+    let variables = std::env::vars_os().filter(|(name, _)| name != MARK);
+    let variables =
+        variables.map(|(name, value)| [&name.into_vec()[..], b"=", &value.into_vec()].concat());
+    let variables = variables.chain([mark]).map(CString::new).collect::<Result<Vec<_>, _>>()?;
+    let program = arguments.first().ok_or_else(|| io::Error::other("it has no name"))?;
+    dup2_stdin(queue)?;
+    Ok(execvpe(program, &arguments, &variables)?)
 }
 
 /// What there is where this program has taken the place of another in its process.

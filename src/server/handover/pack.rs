@@ -71,6 +71,8 @@ struct CarriedConnection {
     /// The cookie of its socket.
     socket: u64,
     head: Bytes,
+    #[serde(default)]
+    is_kept: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -177,24 +179,26 @@ fn monotonic_us() -> u64 {
 ///
 /// When it can't be written.
 pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_json::Error> {
-    let mut others = Vec::new();
     // One without a cookie has gone.
-    let mut put = |socket: OwnedFd| {
+    fn put(sockets: &mut Vec<OwnedFd>, socket: OwnedFd) -> Option<u64> {
         let cookie = socket_cookie(&socket).ok()?;
-        others.push(socket);
+        sockets.push(socket);
         Some(cookie)
-    };
+    }
+    let (mut others, mut connected) = (Vec::new(), Vec::new());
+    let mut other = |socket| put(&mut others, socket);
     let collection = &state.collection;
     let (clients, records) = collection.take();
     let listeners = collection.take_listeners().into_iter();
     let listeners = listeners.filter_map(|GivenListener { ip, socket, icecast, unsent }| {
-        let sockets = (put(socket.into())?, put(icecast)?);
+        let sockets = (other(socket.into())?, other(icecast)?);
         Some(CarriedListener { ip, sockets, unsent: Bytes(unsent) })
     });
     let listeners = listeners.collect();
     let connections = collection.take_connections().into_iter();
-    let connections = connections.filter_map(|GivenConnection { ip, socket, head }| {
-        Some(CarriedConnection { ip, socket: put(socket.into())?, head: Bytes(head) })
+    let connections = connections.filter_map(|GivenConnection { ip, socket, head, is_kept }| {
+        let socket = put(&mut connected, socket.into())?;
+        Some(CarriedConnection { ip, socket, head: Bytes(head), is_kept })
     });
     let connections = connections.collect();
     let on_air = &state.studio.on_air;
@@ -207,7 +211,7 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_js
         url: icecast.url.to_string(),
         connection: collection
             .take_source()
-            .and_then(|(socket, unsent)| Some((put(socket)?, Bytes(unsent)))),
+            .and_then(|(socket, unsent)| Some((other(socket)?, Bytes(unsent)))),
         part: collection.take_part(),
     });
     let carried = Carried {
@@ -226,7 +230,7 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_js
     let length = |part: &[u8]| (part.len() as u32).to_le_bytes();
     let (first, second) = (length(&carried), length(&registry));
     let state = [&first[..], &carried, &second, &registry, &records.into_bytes()].concat();
-    Ok(Contents { state, clients, others })
+    Ok(Contents { state, clients, others, connected })
 }
 
 /// The parts of a state: what there is one of, peers and rooms, and clients. `None` where it is cut.
@@ -278,11 +282,10 @@ pub fn read(state: &[u8]) -> Result<Carried, String> {
 }
 
 impl Carried {
-    /// How many sockets belong to it, beside those of clients.
+    /// How many sockets belong to it, beside those of clients, and those of connections that may as well come again.
     pub fn sockets(&self) -> usize {
         let programme = self.programme.as_ref().filter(|found| found.connection.is_some());
-        let waiting = self.connections.len() + usize::from(programme.is_some());
-        2 * self.listeners.len() + waiting
+        2 * self.listeners.len() + usize::from(programme.is_some())
     }
 
     /// How long ago it was packed.
@@ -312,10 +315,11 @@ impl Carried {
         });
         let listeners = listeners.collect();
         let connections = self.connections.into_iter();
-        let connections = connections.filter_map(|CarriedConnection { ip, socket, head }| {
-            let socket = sockets.remove(&socket)?.into();
-            Some(GivenConnection { ip, socket, head: head.0 })
-        });
+        let connections =
+            connections.filter_map(|CarriedConnection { ip, socket, head, is_kept }| {
+                let socket = sockets.remove(&socket)?.into();
+                Some(GivenConnection { ip, socket, head: head.0, is_kept })
+            });
         let connections = connections.collect();
         let programme = self.programme.map(|CarriedProgramme { air, url, connection, part }| {
             let connection =

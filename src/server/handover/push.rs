@@ -1,4 +1,4 @@
-//! The process that goes: it gives everything to systemd's descriptor store.
+//! The process that goes: it gives everything to systemd's descriptor store, or to another program in its place.
 //!
 //! Owns when that may be done, in which order, and what becomes of the clients where it fails. It deliberately does not
 //! know who takes it out again.
@@ -34,6 +34,12 @@ pub const NAME: &str = "handover";
 /// For how long the mark of a restart counts: a terminal sends the same signal whenever it is resized (systemd.service(5):
 /// `ExecStop=` comes right before SIGTERM).
 const MARKED: Duration = Duration::from_secs(90);
+
+/// By this flag of `config`, a program is asked that has to go on with clients. One that can't does not know it.
+pub const HANDOVER: &str = "--handover";
+
+/// How a program ends that does not know a flag.
+const BAD_USAGE: i32 = 2;
 
 /// How long the next program has to look at the settings, and how much is shown of what it says, in characters.
 const CHECK: Duration = Duration::from_secs(3);
@@ -98,7 +104,8 @@ impl Marks {
         std::env::var_os("NOTIFY_SOCKET").is_some() && self.is_recent().await
     }
 
-    async fn is_recent(&mut self) -> bool {
+    /// Whether there is one that is recent.
+    pub async fn is_recent(&mut self) -> bool {
         for _ in 0..LOOKS {
             // Whoever gives way lets the runtime look for signals.
             yield_now().await;
@@ -108,8 +115,7 @@ impl Marks {
     }
 }
 
-/// Whether the program that is on the disk now would start with the settings as they are now: it looks at them as
-/// `config` does.
+/// Whether the program that is on the disk now can go on, with the settings as they are now: it looks at them as `config` does.
 ///
 /// # Errors
 ///
@@ -119,18 +125,43 @@ async fn would_start() -> Result<(), String> {
     let Some(program) = arguments.next() else { return Ok(()) };
     let settings = arguments.filter(|argument| argument != "serve");
     let mut command = Command::new(program);
-    command.arg("config").args(settings).stdin(Stdio::null()).stdout(Stdio::null());
-    let checked = timeout(CHECK, spawn_blocking(move || command.output())).await;
-    match checked {
-        Ok(Ok(Ok(output))) if !output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let first = said.lines().next().unwrap_or_default();
-            Err(first.chars().filter(|c| is_printable(*c)).take(MOST_SAID).collect())
+    command.args(["config", HANDOVER]).args(settings);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let checked = spawn_blocking(move || check(&mut command)).await;
+    checked.unwrap_or_else(|_| Err("the runtime ends".to_owned()))
+}
+
+/// Waits for a program that looks at the settings.
+fn check(command: &mut Command) -> Result<(), String> {
+    let cannot = |error: io::Error| format!("the program can't be run: {error}");
+    let mut child = command.spawn().map_err(cannot)?;
+    let end = std::time::Instant::now() + CHECK;
+    let status = loop {
+        match child.try_wait().map_err(cannot)? {
+            Some(status) => break status,
+            None if std::time::Instant::now() < end => std::thread::sleep(LOOK),
+            None => {
+                let _ = child.kill().and_then(|()| child.wait());
+                let seconds = CHECK.as_secs();
+                return Err(format!(
+                    "the program needs more than {seconds} s to read its settings"
+                ));
+            }
         }
-        Ok(Ok(Err(error))) => Err(format!("the program can't be run: {error}")),
-        // One that takes its time is not waited for.
-        _ => Ok(()),
+    };
+    if status.success() {
+        return Ok(());
     }
+    if status.code() == Some(BAD_USAGE) {
+        return Err("the program is of a version that can't go on with clients".to_owned());
+    }
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(4096).read_to_end(&mut said);
+    }
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let first = said.lines().next().unwrap_or_default();
+    Err(first.chars().filter(|c| is_printable(*c)).take(MOST_SAID).collect())
 }
 
 /// Whether the next process may be given everything now.
@@ -138,7 +169,7 @@ async fn would_start() -> Result<(), String> {
 /// # Errors
 ///
 /// Why not.
-pub async fn may_push(state: &State) -> io::Result<()> {
+async fn may_push(state: &State) -> io::Result<()> {
     would_start().await.map_err(io::Error::other)?;
     check_waiting(state.studio.hub.count().outbox_bytes)?;
     if state.shutdown.phase() != Phase::Serving {
@@ -175,21 +206,20 @@ pub async fn push_to_store(state: &Arc<State>, notifier: &Notifier) -> io::Resul
     pushed
 }
 
-/// Gives everything to this process itself, so that another program goes on with the queue. `listeners` are what it
-/// listens on.
+/// A queue of this process itself, so that another program goes on with it. `listeners` are what it listens on.
 ///
 /// # Errors
 ///
-/// As those of [`push_to_store`].
-pub async fn push_to_itself(
-    state: &Arc<State>,
+/// Why everything can't be put into it now.
+pub async fn own_queue(
+    state: &State,
     listeners: &[OwnedFd],
     passed: bool,
-) -> io::Result<(Receiver, Given)> {
+) -> io::Result<(Sender, Receiver)> {
+    may_push(state).await?;
     let (sender, receiver) = queue()?;
     put_listeners(&sender, listeners, passed)?;
-    let given = push(state, &sender).await?;
-    Ok((receiver, given))
+    Ok((sender, receiver))
 }
 
 /// Puts everything into a queue that the next process has, or will have.
@@ -197,7 +227,7 @@ pub async fn push_to_itself(
 /// # Errors
 ///
 /// As those of [`push_to_store`].
-async fn push(state: &Arc<State>, sender: &Sender) -> io::Result<Given> {
+pub async fn push(state: &Arc<State>, sender: &Sender) -> io::Result<Given> {
     // New connections wait in the listening socket; those that have come are answered first.
     state.shutdown.enter(Phase::Settling);
     let is_settled = || {
@@ -226,12 +256,14 @@ async fn push(state: &Arc<State>, sender: &Sender) -> io::Result<Given> {
     };
     let put = put.and_then(|()| match sender.is_held() {
         true => Ok(()),
-        false => Err(io::Error::other("systemd has let go of it: another job has taken its place")),
+        false => Err(io::Error::other(
+            "nobody has the queue any longer: another job of systemd has taken its place",
+        )),
     });
     if let Err(error) = put {
         // Whoever has not been given back yet is drained.
         state.shutdown.enter(Phase::Draining);
-        let Contents { state, clients, others } = contents;
+        let Contents { state, clients, others, .. } = contents;
         let clients = clients.into_iter().map(|socket| Some(socket.into_std().ok()?.into()));
         let received = Received { state, clients: clients.collect(), others };
         let leavers = leavers(received, CloseCode::GOING_AWAY);

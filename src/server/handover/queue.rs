@@ -59,8 +59,10 @@ pub struct Contents<S> {
     pub state: Vec<u8>,
     /// The sockets of clients, in the order in which the state has them.
     pub clients: Vec<S>,
-    /// All others.
+    /// Those that are not to be missed either.
     pub others: Vec<OwnedFd>,
+    /// Those of connections without a request. Where there is no room for all, they end.
+    pub connected: Vec<OwnedFd>,
 }
 
 /// What lies in the queue.
@@ -103,6 +105,11 @@ impl Sender {
         for (number, some) in contents.clients.chunks(MOST).enumerate() {
             let text = format!("{CLIENTS}{}\n", number * MOST);
             self.send(text.as_bytes(), &some.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+        }
+        for some in contents.connected.chunks(MOST) {
+            if self.send(OTHERS, &some.iter().map(AsFd::as_fd).collect::<Vec<_>>()).is_err() {
+                break;
+            }
         }
         Ok(())
     }
@@ -250,7 +257,7 @@ mod tests {
     #[test]
     fn a_state_and_sockets_come_out_as_they_went_in() {
         let (clients, others) = (sockets(2 * MOST + 1), sockets(2));
-        let contents = Contents { state: vec![7; 100_000], clients, others };
+        let contents = Contents { state: vec![7; 100_000], clients, others, connected: Vec::new() };
         let before = (cookies(&contents.clients), cookies(&contents.others));
         let (sender, receiver) = queue().unwrap();
         assert_eq!(receiver.peek().unwrap(), None);
@@ -283,8 +290,12 @@ mod tests {
     #[test]
     fn whether_it_is_stored_is_known() {
         let (sender, receiver) = queue().unwrap();
-        let nothing =
-            Contents::<OwnedFd> { state: Vec::new(), clients: Vec::new(), others: Vec::new() };
+        let nothing = Contents::<OwnedFd> {
+            state: Vec::new(),
+            clients: Vec::new(),
+            others: Vec::new(),
+            connected: Vec::new(),
+        };
         sender.put(&nothing).unwrap();
         assert!(sender.is_held());
         drop(receiver);

@@ -1,4 +1,4 @@
-//! The process that comes: it takes everything out of systemd's descriptor store.
+//! The process that comes: it takes everything out of the queue.
 //!
 //! Owns in which order that is done, and what clients are told that can't go on. It deliberately does not know who put it
 //! there.
@@ -169,7 +169,7 @@ fn listen(state: &Arc<State>, listener: GivenListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let stream = TcpStream::from_std(socket)?;
     let hearing = Hearing::go_on(icecast, unsent, place)?;
-    state.shutdown.tasks.spawn(hearing.pass_on(ip, stream, Arc::clone(state)));
+    state.shutdown.tasks.spawn(hearing.pass_on(stream, Arc::clone(state)));
     Ok(())
 }
 

@@ -140,8 +140,19 @@ where
     limits.progress.await_head();
     let (state, mut patience) = (limits.state, LAST_REQUEST);
     tokio::select! {
-        // What has come in time goes before the end of that time.
         biased;
+        // What has come, and nobody has looked at, is for the next process.
+        () = state.shutdown.within(Phase::HandingOver) => {
+            if limits.progress.can_be_carried() {
+                return match connection.into_parts() {
+                    Some(Parts { io, read_buf, .. }) => {
+                        Served::Carried(io.into_inner().into_inner(), read_buf.to_vec())
+                    }
+                    None => Served::Over,
+                };
+            }
+        }
+        // What has come in time goes before the end of that time.
         served = &mut connection => {
             // hyper has told the client.
             if let Some(why) = served.err().and_then(|error| misread(&error, first)) {
@@ -153,16 +164,6 @@ where
             // What was asked before it has been answered and sent: hyper takes one request after the other.
             drop(connection);
             return back.await.map_or(Served::Over, |stream| Served::Listens(stream, hearing));
-        }
-        () = state.shutdown.within(Phase::HandingOver) => {
-            if limits.progress.can_be_carried() {
-                return match connection.into_parts() {
-                    Some(Parts { io, read_buf, .. }) => {
-                        Served::Carried(io.into_inner().into_inner(), read_buf.to_vec())
-                    }
-                    None => Served::Over,
-                };
-            }
         }
         // Through TLS, it can't be carried: who has been answered goes, and who has not is answered.
         () = state.shutdown.within(Phase::Settling), if limits.is_tls => patience = HEAD_TIME,

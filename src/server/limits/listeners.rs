@@ -42,6 +42,13 @@ pub enum NoPlace {
     Crowded(usize),
 }
 
+impl ListenerPlace {
+    /// Whose it is: an IPv4 address or IPv6 /64.
+    pub fn subnet(&self) -> IpAddr {
+        self.subnet
+    }
+}
+
 impl Listeners {
     /// At most so many.
     pub fn new(most: usize) -> Self {
