@@ -7,17 +7,14 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::alive::is_alive;
 use crate::fetch::get;
 use crate::handover::{enter, offer};
 use crate::metrics::metric;
 use crate::peers::{A, peer, resume_of};
 use crate::process::binary;
 use crate::rooms::{B, C};
-use crate::support::{Client, Server, wait_until};
-
-fn is_alive(client: &mut Client) {
-    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
-}
+use crate::support::{Server, wait_until};
 
 /// How many descriptors the process has.
 fn descriptors(server: &Server) -> usize {

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::alive::is_alive;
 use crate::handover::{enter, offer};
 use crate::icecast::Icecast;
 use crate::metrics::metric;
@@ -10,10 +11,6 @@ use crate::peers::{A, peer};
 use crate::rooms::B;
 use crate::store::Systemd;
 use crate::support::{Answer, Client};
-
-fn is_alive(client: &mut Client) {
-    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
-}
 
 #[test]
 fn where_there_is_less_room_the_youngest_go_and_never_who_is_on_air() {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
+use crate::alive::is_alive;
 use crate::fetch::get;
 use crate::handover::{enter, offer};
 use crate::icecast::Icecast;
@@ -28,10 +29,6 @@ fn pair(server: &Server) -> (Client, Client) {
     assert!(enter(&mut guest, "guest").contains("room-joined"));
     assert!(host.text().contains("peer-joined"));
     (host, guest)
-}
-
-fn is_alive(client: &mut Client) {
-    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
 }
 
 #[test]

@@ -45,6 +45,8 @@ mod utf8;
 mod watch;
 mod web;
 
+#[path = "../support/alive.rs"]
+mod alive;
 #[path = "../support/coturn.rs"]
 mod coturn;
 #[path = "../support/count.rs"]
