@@ -55,7 +55,7 @@ use package::{
     the_as_installed_tests_pass,
 };
 use repository::it_is_installed_and_upgraded_from_a_repository;
-use restart::clients_notice_no_restart;
+use restart::{an_older_program_gets_nothing_and_clients_hear_goodbye, clients_notice_no_restart};
 use service::{
     a_long_drain_gets_the_time_it_asks_for, a_stopped_journal_holds_nobody_up,
     bad_settings_fail_with_78_and_stay_down, crashes_and_hangs_are_restarted,
@@ -85,6 +85,7 @@ on_both_releases! {
     a_programme_goes_out_of_the_sandbox
     clients_notice_no_restart
     a_crowd_notices_no_restart
+    an_older_program_gets_nothing_and_clients_hear_goodbye
     install_starts_a_service_that_explains_itself
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings

@@ -100,3 +100,30 @@ pub fn clients_notice_no_restart(suite: &str) {
     machine.ok(&["systemctl", "stop", SERVICE]);
     assert_eq!(leaving.join().unwrap(), Some(1001));
 }
+
+/// A program that does not know handovers, as those before them, and otherwise is the one that was there.
+const OLDER: &str = r#"
+    mv /usr/bin/openstudio-signaling /usr/bin/newer
+    cat > /usr/bin/openstudio-signaling <<'END'
+#!/bin/sh
+[ "$1" = config ] && exit 2
+exec /usr/bin/newer "$@"
+END
+    chmod +x /usr/bin/openstudio-signaling"#;
+
+pub fn an_older_program_gets_nothing_and_clients_hear_goodbye(suite: &str) {
+    let machine = Machine::with_package(suite);
+    let mut client = machine.client();
+    machine.ok(&["sh", "-ec", OLDER]);
+    let leaving = std::thread::spawn(move || {
+        let code = client.close_code();
+        client.leave(1001);
+        code
+    });
+    machine.ok(&["systemctl", "restart", SERVICE]);
+    assert_eq!(leaving.join().unwrap(), Some(1001));
+    machine.wait_for_log("the program is of a version that can't go on with clients");
+    assert_eq!(machine.property("NFileDescriptorStore"), "0", "nothing was stored");
+    assert_eq!(machine.property("NRestarts"), "0");
+    assert!(machine.client().ask(r#"{"type":"ping"}"#).contains("pong"));
+}
