@@ -94,35 +94,47 @@ fn signals_in_a_row_end_nobody() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// A settings file that a test changes.
+struct Settings(tempfile::NamedTempFile);
+
+impl Settings {
+    fn new(text: &str) -> Self {
+        let settings = Self(tempfile::NamedTempFile::new().unwrap());
+        settings.write(text);
+        settings
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.0.path(), text).unwrap();
+    }
+
+    fn server(&self) -> Server {
+        let flag = format!("--settings-file={}", self.0.path().display());
+        Server::spawn(binary().arg(flag).env_remove("PORT"))
+    }
+}
+
 #[test]
 fn settings_that_are_invalid_change_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("settings");
-    std::fs::write(&file, "PORT=0\n").unwrap();
-    let mut command = binary();
-    let flag = format!("--settings-file={}", file.display());
-    let server = Server::spawn(command.arg(flag).env_remove("PORT"));
+    let settings = Settings::new("PORT=0\n");
+    let server = settings.server();
     let mut client = peer(&server, A);
-    std::fs::write(&file, "PORT=0\nRATE_LIMIT=many\n").unwrap();
+    settings.write("PORT=0\nRATE_LIMIT=many\n");
     server.signal(Signal::USR2);
     let line = server.log.wait_for("SIGUSR2: the program on the disk can't go on");
     assert!(line.contains("RATE_LIMIT"), "{line}");
     is_alive(&mut client);
-    std::fs::write(&file, "PORT=0\nRATE_LIMIT=7\n").unwrap();
+    settings.write("PORT=0\nRATE_LIMIT=7\n");
     execute(&server, 1);
     is_alive(&mut client);
 }
 
 #[test]
 fn another_port_is_listened_on_by_the_next_program() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("settings");
-    std::fs::write(&file, "PORT=0\nHOST=127.0.0.1\n").unwrap();
-    let mut command = binary();
-    let flag = format!("--settings-file={}", file.display());
-    let server = Server::spawn(command.arg(flag).env_remove("PORT"));
+    let settings = Settings::new("PORT=0\nHOST=127.0.0.1\n");
+    let server = settings.server();
     let mut client = peer(&server, A);
-    std::fs::write(&file, "PORT=0\nHOST=127.0.0.2\n").unwrap();
+    settings.write("PORT=0\nHOST=127.0.0.2\n");
     execute(&server, 1);
     is_alive(&mut client);
     server.log.wait_for("Listening on 127.0.0.2:");
@@ -175,15 +187,11 @@ fn a_program_that_can_not_go_on_or_hangs_changes_nothing() {
 
 #[test]
 fn where_the_next_program_can_not_listen_it_listens_as_before() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("settings");
-    std::fs::write(&file, "PORT=0\nHOST=127.0.0.1\n").unwrap();
-    let mut command = binary();
-    let flag = format!("--settings-file={}", file.display());
-    let server = Server::spawn(command.arg(flag).env_remove("PORT"));
+    let settings = Settings::new("PORT=0\nHOST=127.0.0.1\n");
+    let server = settings.server();
     let mut client = peer(&server, A);
     // An address of no machine here (RFC 5737).
-    std::fs::write(&file, "PORT=0\nHOST=203.0.113.1\n").unwrap();
+    settings.write("PORT=0\nHOST=203.0.113.1\n");
     execute(&server, 1);
     let line = server.log.wait_for("the service goes on listening on 127.0.0.1:");
     assert!(line.contains("HOST=203.0.113.1"), "{line}");

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use rustix::process::Signal;
 
+use crate::alive::is_alive;
 use crate::fetch::get;
 use crate::icecast::Icecast;
 use crate::identity::COOKIE;
@@ -23,6 +24,19 @@ pub fn offer(from: &str, to: &str, sdp: &str) -> String {
 
 pub fn enter(client: &mut Client, role: &str) -> String {
     client.ask(&format!(r#"{{"type":"create-or-join-room","roomId":"show","role":"{role}"}}"#))
+}
+
+/// A says something to B, who does not read, until more than the sockets hold waits for it: so many bytes at least. What it
+/// says, and how often.
+pub fn fill_outbox(server: &Server, from: &mut Client, bytes: f64) -> (String, usize) {
+    let text = offer(A, B, &"y".repeat(60_000));
+    let mut sent = 0;
+    while metric(server, "outbox_bytes") < bytes {
+        from.say(&text);
+        is_alive(from);
+        sent += 1;
+    }
+    (text, sent)
 }
 
 #[test]
@@ -54,8 +68,8 @@ fn clients_notice_nothing_of_a_restart() {
     assert_eq!(guest.text(), text, "byte for byte");
     // It is muted still: nothing changes, and nobody hears of it.
     host.say(&format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"producer"}}"#));
-    assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
-    assert!(guest.ask(r#"{"type":"ping"}"#).contains("pong"));
+    is_alive(&mut host);
+    is_alive(&mut guest);
     // Who is where, in its order, with its role.
     let present = enter(&mut host, "guest");
     assert!(present.contains(r#""role":"host""#), "{present}");
@@ -88,20 +102,12 @@ fn what_waits_for_a_client_waits_still() {
     let server = systemd.start(&[]);
     let mut host = peer(&server, A);
     enter(&mut host, "host");
-    let guest = peer(&server, B);
-    let mut guest = guest;
+    let mut guest = peer(&server, B);
     enter(&mut guest, "guest");
     assert!(host.text().contains("peer-joined"));
-    // More than the sockets hold; the guest does not read.
-    let text = offer(A, B, &"y".repeat(60_000));
-    let mut sent = 0;
-    while metric(&server, "outbox_bytes") < 200_000.0 {
-        host.say(&text);
-        sent += 1;
-        assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
-    }
+    let (text, sent) = fill_outbox(&server, &mut host, 200_000.0);
     let server = systemd.restart(server, &[]);
-    assert!(host.ask(r#"{"type":"ping"}"#).contains("pong"));
+    is_alive(&mut host);
     host.say(&offer(A, B, "last"));
     for number in 0..sent {
         assert!(guest.text() == text, "message {number} of {sent}");

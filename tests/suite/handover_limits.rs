@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use crate::alive::is_alive;
-use crate::handover::{enter, offer};
+use crate::handover::{enter, fill_outbox};
 use crate::icecast::Icecast;
 use crate::metrics::metric;
 use crate::on_air::{STARTED, host};
@@ -46,13 +46,7 @@ fn stopped(systemd: &mut Systemd) -> (Client, usize) {
     let mut guest = peer(&server, B);
     enter(&mut guest, "guest");
     assert!(host.text().contains("peer-joined"));
-    let text = offer(A, B, &"y".repeat(60_000));
-    let mut sent = 0;
-    while metric(&server, "outbox_bytes") < 100_000.0 {
-        host.say(&text);
-        is_alive(&mut host);
-        sent += 1;
-    }
+    let (_, sent) = fill_outbox(&server, &mut host, 100_000.0);
     systemd.stop(&mut server);
     assert_eq!(server.wait().code(), Some(0));
     (guest, sent)

@@ -9,9 +9,8 @@ use rustix::process::Signal;
 
 use crate::alive::is_alive;
 use crate::fetch::get;
-use crate::handover::{enter, offer};
+use crate::handover::{enter, fill_outbox, offer};
 use crate::icecast::Icecast;
-use crate::metrics::metric;
 use crate::on_air::{STARTED, chunk, decoded, host, recording, validated};
 use crate::peers::{A, peer};
 use crate::rooms::{B, C};
@@ -114,13 +113,7 @@ fn where_the_store_refuses_nothing_is_lost_before_the_goodbye() {
     let mut guest = peer(&server, B);
     enter(&mut guest, "guest");
     assert!(host.text().contains("peer-joined"));
-    let text = offer(A, B, &"y".repeat(60_000));
-    let mut sent = 0;
-    while metric(&server, "outbox_bytes") < 200_000.0 {
-        host.say(&text);
-        is_alive(&mut host);
-        sent += 1;
-    }
+    let (text, sent) = fill_outbox(&server, &mut host, 200_000.0);
     systemd.stop(&mut server);
     assert_eq!(host.close_code(), Some(1001));
     host.leave(1001);
