@@ -16,8 +16,7 @@ use crate::check::roundtrip::{self, RoundTrips};
 use crate::check::websocket::WebSocket;
 
 /// What is said where another process goes on with the connection.
-const HANDED_OVER: &str =
-    "the server was restarted, and this connection lives on: another process goes on with it";
+const HANDED_OVER: &str = "the server was restarted, and this connection lives on";
 
 /// How to watch.
 #[derive(Clone, Copy, Debug)]

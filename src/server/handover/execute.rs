@@ -65,7 +65,10 @@ fn replace(queue: &Receiver) -> io::Result<Infallible> {
     let variables = variables.chain([mark]).map(CString::new).collect::<Result<Vec<_>, _>>()?;
     let program = arguments.first().ok_or_else(|| io::Error::other("it has no name"))?;
     dup2_stdin(queue)?;
-    Ok(execvpe(program, &arguments, &variables)?)
+    execvpe(program, &arguments, &variables).map_err(|error| {
+        let (program, error) = (program.to_string_lossy(), io::Error::from(error));
+        io::Error::other(format!("the program {program} can't be run: {error}"))
+    })
 }
 
 /// What there is where this program has taken the place of another in its process.

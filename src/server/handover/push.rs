@@ -133,7 +133,8 @@ async fn would_start() -> Result<(), String> {
 
 /// Waits for a program that looks at the settings.
 fn check(command: &mut Command) -> Result<(), String> {
-    let cannot = |error: io::Error| format!("the program can't be run: {error}");
+    let program = command.get_program().to_string_lossy().into_owned();
+    let cannot = |error: io::Error| format!("the program {program} can't be run: {error}");
     let mut child = command.spawn().map_err(cannot)?;
     let end = std::time::Instant::now() + CHECK;
     let status = loop {
