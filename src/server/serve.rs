@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::config::config::{Config, RoomAccess};
@@ -373,15 +373,11 @@ async fn keep_status(state: Arc<State>, notifier: Notifier) {
 
 /// Ends rooms when they have reached their age, and what is kept for those who have gone when its time is over.
 async fn end_what_is_over(state: Arc<State>) {
-    let ttl = state.studio.config.room_ttl.unwrap_or_default();
     let mut on_air = state.studio.on_air.follow();
     loop {
         // The room of a programme ends with it: who is on air can't be sent away without a word to listeners.
         let room = on_air.borrow_and_update().as_ref().map(|shown| shown.room.clone());
-        let (old, next) = state.studio.hub.expire(Instant::now(), room.as_ref());
-        for room_id in old {
-            state.studio.journal.log(Event::RoomExpired { room_id, ttl_ms: ttl.as_millis() });
-        }
+        let next = state.studio.hub.expire(room.as_ref());
         let next = async {
             match next {
                 Some(next) => sleep_until(next).await,

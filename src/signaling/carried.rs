@@ -57,6 +57,8 @@ pub enum Owed {
     Registered(Option<String>),
     /// The answer to this message, which is asked for anew.
     Answer(String),
+    /// The answer that the cluster is unavailable, with this `requestId`.
+    Unavailable(Option<String>),
 }
 
 impl Client {
@@ -65,6 +67,8 @@ impl Client {
         let owed = self.contest.take().map(|contest| match *contest {
             Contest::Place { request_id, .. } => Owed::Registered(request_id),
             Contest::Role { text, .. } => Owed::Answer(text),
+            // A handover waits until there is none of these.
+            Contest::Turn { pending, .. } => Owed::Unavailable(pending.request_id),
             Contest::Id { id, request_id, .. } => {
                 let mut message = json!({ "type": "register", "peerId": id });
                 if let Some(request_id) = request_id {

@@ -10,16 +10,17 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
+use crate::signaling::command::Command;
 use crate::signaling::contest::Challenged;
-use crate::signaling::contest::{Contest, answer};
+use crate::signaling::contest::{Contest, Then, answer};
 use crate::signaling::conversation::ClientInfo;
 use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::NotInRoom;
-use crate::signaling::registry::parting::{Parting, Remains};
+use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
-use crate::telemetry::events::Event;
+use crate::signaling::way_in::WayIn;
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::ids::{ClientId, Identity, PeerId};
 use crate::wire::reply::ServerMessage;
@@ -133,10 +134,8 @@ impl Client {
         match kind {
             MessageType::Ping => say(&ServerMessage::Pong { timestamp: unix_ms(), request_id }),
             MessageType::Register => {
-                if let Some(peer_id) = self.register(envelope)? {
-                    let resume = &self.resume();
-                    say(&ServerMessage::Registered { peer_id, resume, request_id });
-                }
+                let wanted = self.register(envelope)?;
+                return self.change((kind, envelope), wanted, say);
             }
             MessageType::Offer | MessageType::Answer => {
                 let otherwise = "Peer must register before sending offer/answer messages";
@@ -147,12 +146,13 @@ impl Client {
                 self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
             }
             MessageType::CreateRoom => {
-                self.member("Must register before creating a room")?
-                    .create_room(request_id, say)?;
+                let command = self.member("Must register before creating a room")?.create_room()?;
+                return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::JoinRoom => {
                 let me = self.member("Must register before joining a room")?;
-                return me.join_room(envelope, say);
+                let command = me.join_room(envelope)?;
+                return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::CreateOrJoinRoom => return self.create_or_join_room(envelope, text, say),
             MessageType::RequestInvite => {
@@ -163,16 +163,18 @@ impl Client {
             }
             MessageType::LeaveRoom => {
                 let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
-                me.leave_room(request_id, say)?;
-                self.studio.on_air.stop(self.client, "its host left the room");
-                self.is_streaming = false;
+                let command = Command::LeaveRoom { peer: me.id };
+                return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::Mute => {
-                self.member("Must register before sending mute messages")?.mute(envelope)?;
+                let me = self.member("Must register before sending mute messages")?;
+                let command = me.mute(envelope)?;
+                return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::RecordingState => {
                 let me = self.member("Must register before sending recording state")?;
-                me.recording_state(envelope)?;
+                let command = me.recording_state(envelope)?;
+                return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::StartStream => self.start_stream(text)?,
             MessageType::StreamChunk => {
@@ -205,15 +207,28 @@ impl Client {
     ) -> Result<News, Refusal> {
         let me = self.member("Must register before creating or joining a room")?;
         let rival = if self.rival_lives { None } else { me.challenge_rival(envelope) };
-        let Some(Challenged { peer, client, alive }) = rival else {
-            let entered = me.create_or_join_room(envelope, say);
+        let Some(Challenged { peer, holder, alive }) = rival else {
+            let way_in = me.create_or_join_room(envelope);
+            let (command, then) = match way_in {
+                Ok(WayIn::IsThere(present)) => {
+                    let news = me.tell_entered(present, envelope.request_id(), say);
+                    self.rival_lives = false;
+                    return Ok(news);
+                }
+                Ok(WayIn::Wants(command, then)) => (command, then),
+                Err(refusal) => {
+                    self.rival_lives = false;
+                    return Err(refusal);
+                }
+            };
             self.rival_lives = false;
-            return entered;
+            let kind = MessageType::CreateOrJoinRoom;
+            return self.change((kind, envelope), (command, then), say);
         };
         self.contest = Some(Box::new(Contest::Role {
             text: text.to_owned(),
             peer,
-            rival: client,
+            rival: holder,
             alive: answer(alive, SIGN_OF_LIFE),
         }));
         Ok(News::default())
@@ -226,10 +241,10 @@ impl Client {
         self.rival_lives = false;
         // What it has to do first, it is told.
         self.is_told_off_air = started.is_err();
-        if let Some(Challenged { peer, client, alive }) = started? {
+        if let Some(Challenged { peer, holder, alive }) = started? {
             // A piece of the programme may take its time.
             let (text, alive) = (text.to_owned(), answer(alive, SIGN_OF_LIFE_IN_ROOM));
-            self.contest = Some(Box::new(Contest::Role { text, peer, rival: client, alive }));
+            self.contest = Some(Box::new(Contest::Role { text, peer, rival: holder, alive }));
         } else {
             self.is_streaming = self.studio.on_air.icecast().is_some();
         }
@@ -255,40 +270,20 @@ impl Client {
 
     /// Gives the id back, as it befits this parting. It can say nothing after that.
     pub fn leave(&mut self, parting: Parting, unsent: Vec<u8>, budget: &ClientBudget) {
-        let Some(Registered { id, outbox }) = self.registered.take() else { return };
-        let remains = self.studio.hub.part(id, self.client, parting, *budget);
+        let Some(Registered { id, outbox }) = self.registered.take() else {
+            // It may be about to get an id.
+            if let Some(id) = self.contest.take().and_then(|contest| contest.id()) {
+                self.studio.hub.part(id, self.client, parting, *budget);
+            }
+            return;
+        };
+        self.studio.hub.part(id, self.client, parting, *budget);
         match parting {
             Parting::Left => self.studio.on_air.stop(self.client, "its host left"),
             Parting::Stopping => {}
-            Parting::Restarting => self.studio.on_air.lose(self.client),
-            Parting::Away | Parting::Broken | Parting::Evicted => {
-                self.studio.on_air.lose(self.client);
-            }
+            _ => self.studio.on_air.lose(self.client),
         }
         outbox.leave_behind(unsent, budget);
-        let Some(Remains { room, has_seat, role, is_full }) = remains else { return };
-        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
-        let journal = &self.studio.journal;
-        if is_full {
-            journal.log(Event::AbsencesFull { client_ip });
-        }
-        if has_seat {
-            let seconds = parting.seat_time().unwrap_or_default().as_secs();
-            let room_id = room.clone();
-            journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
-        }
-        if let Some(role) = role {
-            let reserve_ms = self.studio.config.role_reserve.as_millis() as u64;
-            let room_id = room;
-            journal.log(Event::RoleReserved {
-                client_ip,
-                client_id,
-                peer_id,
-                room_id,
-                role,
-                reserve_ms,
-            });
-        }
     }
 
     /// The client among others, or a refusal with this text in the words that a wrong relay is refused with.
@@ -301,7 +296,7 @@ impl Client {
     }
 
     /// The client among others, or a refusal with this text.
-    fn member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
+    pub(super) fn member(&self, otherwise: &str) -> Result<Member<'_>, Refusal> {
         // A client that was replaced may have spoken on before it heard of that.
         let registered = self.registered.as_ref().filter(|found| !found.outbox.is_closed());
         let id = registered.map(|registered| registered.id);

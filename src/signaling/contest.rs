@@ -1,17 +1,21 @@
-//! A message that waits for its answer until somebody else has given one.
+//! A message that waits for its answer: until somebody else has given one, or until its turn among all nodes has come.
 //!
 //! Owns for what there are contests, and how long they last. It deliberately does not know what comes of them.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::signaling::budget::ClientBudget;
+use crate::signaling::command::Outcome;
+use crate::signaling::outbox::Outbox;
 use crate::wire::codes::Refusal;
-use crate::wire::ids::{ClientId, PeerId};
+use crate::wire::ids::{Holder, PeerId};
+use crate::wire::request::MessageType;
 
 /// Whether the other side of a contest lives; ends when its time to answer is over.
 pub(super) type Alive = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -19,22 +23,65 @@ pub(super) type Alive = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// A message that waits for its answer.
 pub(super) enum Contest {
     /// A `register`, until it is known whether the holder of the id lives.
-    Id { id: PeerId, holder: ClientId, request_id: Option<String>, alive: Alive },
+    Id { id: PeerId, holder: Holder, request_id: Option<String>, alive: Alive },
     /// A `register`, until an earlier connection of the client has yielded.
     Place { id: PeerId, request_id: Option<String>, left: oneshot::Receiver<ClientBudget> },
     /// A `create-or-join-room`, until it is known whether another client of its identity lives.
-    Role { text: String, peer: PeerId, rival: ClientId, alive: Alive },
+    Role { text: String, peer: PeerId, rival: Holder, alive: Alive },
+    /// A change to peers and rooms, until it has been made; then what it came to.
+    Turn { pending: Pending, made: oneshot::Receiver<Outcome>, outcome: Option<Outcome> },
+}
+
+/// A message whose change is not made yet.
+#[derive(Debug)]
+pub struct Pending {
+    /// Its type.
+    pub kind: MessageType,
+    /// Its `requestId`.
+    pub request_id: Option<String>,
+    /// What it needs beside the outcome.
+    pub(super) then: Then,
+}
+
+/// What an answer needs beside the outcome of the change.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Answer,
+    /// The refusal of who has no right of its own to come in.
+    Enter(Option<Refusal>),
+    /// The id that is wanted, and what its client is to hear.
+    Register(PeerId, Arc<Outbox>),
+    /// The same, and who had it, and was silent.
+    TakeOver(PeerId, Arc<Outbox>, Holder),
+}
+
+impl Then {
+    /// The id that a client gets by it.
+    pub(super) fn id(&self) -> Option<PeerId> {
+        match self {
+            Self::Register(id, _) | Self::TakeOver(id, ..) => Some(*id),
+            Self::Answer | Self::Enter(_) => None,
+        }
+    }
 }
 
 /// What comes of a contest.
 #[derive(Debug)]
 pub enum Settled {
-    /// The id or the refusal, for the reply to the `register`, and the `requestId` of that.
+    /// The id is the client's, or not, for the reply to the `register`.
     Registered {
-        /// The id, or why it is not the client's.
+        /// It, or why not.
         id: Result<PeerId, Refusal>,
         /// Of the message.
         request_id: Option<String>,
+    },
+    /// The change is made, or is not, where there is no outcome.
+    Turn {
+        /// The message.
+        pending: Pending,
+        /// What it came to.
+        outcome: Option<Outcome>,
     },
     /// It is known who may have the role, so the message is to be answered now.
     Rival {
@@ -43,12 +90,23 @@ pub enum Settled {
     },
 }
 
+impl Contest {
+    /// The id that the client gets if its change is made.
+    pub(super) fn id(&self) -> Option<PeerId> {
+        match self {
+            Self::Turn { pending, .. } => pending.then.id(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Contest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Id { id, holder, .. } => write!(f, "Contest for {id} with client {holder}"),
+            Self::Id { id, holder, .. } => write!(f, "Contest for {id} with {holder:?}"),
             Self::Place { id, .. } => write!(f, "Contest for the place of {id}"),
-            Self::Role { rival, .. } => write!(f, "Contest for a role with client {rival}"),
+            Self::Role { rival, .. } => write!(f, "Contest for a role with {rival:?}"),
+            Self::Turn { pending, .. } => write!(f, "{pending:?}"),
         }
     }
 }
@@ -64,7 +122,7 @@ pub struct Challenged {
     /// Under which id.
     pub peer: PeerId,
     /// Which client.
-    pub client: ClientId,
+    pub holder: Holder,
     /// Resolves when it answers, and fails when its session ends.
     pub alive: oneshot::Receiver<()>,
 }

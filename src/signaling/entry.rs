@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::signaling::broadcast::News;
-use crate::wire::codes::Refusal;
 use crate::wire::ids::{Identity, RoomId};
 use crate::wire::role::{Participant, Role};
 
 /// What a room may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomLimits {
     /// The age at which a room ends, or `None` for no such age.
     pub ttl: Option<Duration>,
@@ -26,7 +27,7 @@ pub struct RoomLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinError {
     /// There is no such room.
-    NoSuchRoom,
+    NoSuchRoom(RoomId),
     /// The peer is in this room.
     AlreadyIn(RoomId),
     /// As many peers as may be in a room are in it.
@@ -34,7 +35,8 @@ pub enum JoinError {
 }
 
 /// By what right a peer comes into a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Entry {
     /// An invite gives it this role.
     Invited {
@@ -67,8 +69,8 @@ pub enum EntryError {
     Full,
     /// The token gave its role already.
     Spent,
-    /// It may not come in.
-    Refused(Refusal),
+    /// Nothing is reserved for it, and it has no right of its own.
+    NoRight,
 }
 
 /// What came of a wish to be in a room.

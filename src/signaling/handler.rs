@@ -121,6 +121,11 @@ impl Conversation for Signaling {
                 News::default()
             }
             Settled::Rival { text } => self.answer_again(&text, replies),
+            Settled::Turn { pending, outcome } => {
+                let (kind, request_id) = (pending.kind, pending.request_id.clone());
+                let said = self.client.conclude(pending, outcome, |reply| replies.say(reply));
+                self.answered(Some(kind), request_id.as_deref(), said, replies)
+            }
         }
     }
 
@@ -162,6 +167,10 @@ impl Conversation for Signaling {
                 News::default()
             }
             Owed::Answer(text) => self.answer_again(&text, replies),
+            Owed::Unavailable(request_id) => {
+                self.refuse(&Refusal::UNAVAILABLE, request_id.as_deref(), replies);
+                News::default()
+            }
         }
     }
 
@@ -182,6 +191,17 @@ impl Signaling {
         let (known, request_id) = (kind.as_ref().ok().copied(), envelope.request_id());
         let said = kind
             .and_then(|kind| self.client.hear(kind, envelope, text, |reply| replies.say(reply)));
+        self.answered(known, request_id, said, replies)
+    }
+
+    /// What comes of a message once it has its answer, or its refusal.
+    fn answered(
+        &mut self,
+        known: Option<MessageType>,
+        request_id: Option<&str>,
+        said: Result<News, Refusal>,
+        replies: &mut Replies<'_>,
+    ) -> News {
         if known == Some(MessageType::Register) {
             self.take_back_budget();
         }

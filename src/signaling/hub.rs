@@ -3,7 +3,7 @@
 //! Owns the lock on peers and rooms, and that what is to be heard is sent after it. It deliberately knows no socket and
 //! no session: what it has to say to a client goes to that client's outbox.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -11,23 +11,28 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::budget::ClientBudget;
+use crate::signaling::command::{Command, Outcome, Proposer};
 use crate::signaling::contest::Challenged;
-use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
+use crate::signaling::entry::{Entered, RoomLimits};
 use crate::signaling::identity::absence::Absence;
-use crate::signaling::outbox::Frame;
+use crate::signaling::outbox::{Frame, Outbox};
+use crate::signaling::place::Place;
 use crate::signaling::registry::entering::Rival;
-use crate::signaling::registry::parting::{Aftermath, Expired, LeftSeat, Parting, Remains};
-use crate::signaling::registry::{Arrival, NotInRoom, Registered, Registry, RelayError, TakeOver};
-use crate::signaling::room::MuteError;
+use crate::signaling::registry::parting::{Aftermath, LeftSeat, Parted, Parting, Remains};
+use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError};
+use crate::signaling::sequencer::{Proposal, Proposed, Relay as Remote, Sequencer};
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::metrics::{Counts, Metrics, Relay};
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::{Opcode, encode};
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Holder, Identity, NodeId, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::MessageType;
-use crate::wire::role::{Authority, Role};
+use crate::wire::role::Role;
+
+/// When what is over is proposed again, if it is not ended.
+const EXPIRE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The shared handle: cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,45 +48,42 @@ struct Inner {
     roles: Notify,
     metrics: Arc<Metrics>,
     journal: Journal,
+    /// The other nodes, where there are any. Set once, before the first client comes.
+    sequencer: OnceLock<(NodeId, Arc<dyn Sequencer>)>,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
     /// below; nobody sends while it is held.
     registry: Mutex<Registry>,
 }
 
-/// What `register` comes to.
-#[derive(Debug)]
-pub enum Registration {
-    /// The id is the client's.
-    Done,
-    /// The id is the client's again, with its seat in the room, which was kept: which client had it, and what may be
-    /// sent still where it told.
-    Back(ClientId, Option<ClientBudget>),
-    /// The id is the client's, once an earlier connection of its own has handled what had come.
-    Yielding {
-        /// Which client that is.
-        by: ClientId,
-        /// Resolves when it has, with what may be sent still, and fails when its session ends otherwise.
-        left: oneshot::Receiver<ClientBudget>,
-    },
-    /// Somebody has the id.
-    Held {
-        /// Who.
-        by: ClientId,
-        /// Resolves when the holder answers, and fails when its session ends.
-        alive: oneshot::Receiver<()>,
-        /// How long the holder has to answer.
-        time: Duration,
-    },
-    /// Somebody has the id, and keeps it.
-    Refused,
+/// A message on its way from one peer to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed<'a> {
+    /// Its type.
+    pub kind: MessageType,
+    /// Who sends it.
+    pub from: PeerId,
+    /// By which client.
+    pub client: ClientId,
+    /// Who is to get it.
+    pub to: PeerId,
+    /// As it was sent.
+    pub text: &'a str,
+    /// For the answer, where it does not arrive.
+    pub request_id: Option<&'a str>,
 }
 
 impl Hub {
     /// An empty hub, with rooms within `limits`.
     pub fn new(limits: RoomLimits, metrics: Arc<Metrics>, journal: Journal) -> Self {
-        let (ends, roles) = (Notify::new(), Notify::new());
+        let (ends, roles, sequencer) = Default::default();
         let registry = Mutex::new(Registry::new(limits));
-        Self { inner: Arc::new(Inner { ends, roles, metrics, journal, registry }) }
+        Self { inner: Arc::new(Inner { ends, roles, metrics, journal, sequencer, registry }) }
+    }
+
+    /// From here on this is `node`, and changes are made when `sequencer` says so. Once, before the first client comes.
+    pub fn join(&self, node: NodeId, sequencer: Arc<dyn Sequencer>) {
+        self.registry().become_node(node);
+        let _ = self.inner.sequencer.set((node, sequencer));
     }
 
     /// Waits for the lock that everything here needs, so that whoever asks knows it is to be had.
@@ -94,85 +96,108 @@ impl Hub {
         self.registry().count()
     }
 
+    /// A client of this node, as all nodes know it.
+    pub fn holder(&self, client: ClientId) -> Holder {
+        Holder { node: self.node(), client }
+    }
+
+    fn node(&self) -> NodeId {
+        self.inner.sequencer.get().map_or(NodeId::default(), |(node, _)| *node)
+    }
+
+    fn sequencer(&self) -> Option<&dyn Sequencer> {
+        self.inner.sequencer.get().map(|(_, sequencer)| &**sequencer)
+    }
+
     /// Whether a proof of this identity that is `age` old counts now.
     pub fn counts(&self, identity: Identity, age: Duration) -> bool {
         self.registry().counts(identity, age, Instant::now())
     }
 
-    /// Gives a client the id `peer` if it is free or its own; else the server pings the client that holds it.
-    pub fn register(&self, peer: PeerId, arrival: Arrival) -> Registration {
-        let (registered, after) = self.registry().register(peer, arrival, Instant::now());
-        if matches!(registered, Registered::Back(..)) || !after.is_empty() {
-            self.has_changed();
-        }
-        self.settle(after);
-        match registered {
-            Registered::Done => Registration::Done,
-            Registered::Back(before, budget) => Registration::Back(before, budget),
-            Registered::Yielding(by, holder) => {
-                Registration::Yielding { by, left: holder.ask_to_yield() }
-            }
-            Registered::Held(by, holder, time) => match holder.challenge() {
-                Some(alive) => Registration::Held { by, alive, time },
-                None => Registration::Refused,
-            },
-            Registered::Refused => Registration::Refused,
+    /// Has a change made: at once, or where there are other nodes, when it is its turn. `outbox` is what the client that
+    /// wants an id is to hear.
+    pub fn propose(&self, command: Command, outbox: Option<Arc<Outbox>>) -> Proposed {
+        let Some(sequencer) = self.sequencer() else {
+            let proposer = Proposer { node: NodeId::default(), outbox };
+            return Proposed::Made(self.make(command, proposer, Instant::now()));
+        };
+        let (outcome, made) = oneshot::channel();
+        match sequencer.propose(Proposal { command, outbox, outcome }) {
+            Ok(()) => Proposed::Waits(made),
+            Err(_) => Proposed::Unavailable,
         }
     }
 
-    /// Gives a client the id `peer`, if `holder`, which was silent, still has it or nobody has. The holder is ended with
-    /// 4010, and its seat is kept for a while.
-    pub fn take_over(&self, peer: PeerId, holder: ClientId, arrival: Arrival) -> TakeOver {
-        let (outcome, after) = self.registry().take_over(peer, holder, arrival, Instant::now());
-        self.settle(after);
-        self.has_changed();
+    /// Makes a change that it is the turn of, as of `now`, and says what others are to hear of it.
+    pub fn apply(&self, command: Command, proposer: Proposer, now: Instant) -> Outcome {
+        let mut outcome = self.make(command, proposer, now);
+        if let Some(entered) = outcome.entered() {
+            // The next change may be about whom this is about.
+            std::mem::take(&mut entered.news).send(&self.inner.metrics);
+        }
         outcome
     }
 
-    /// `client` has gone, with what it may still send, if it is still the one that has the id `peer`. Returns what is
-    /// kept for it, if anything is.
-    pub fn part(
-        &self,
-        peer: PeerId,
-        client: ClientId,
-        parting: Parting,
-        budget: ClientBudget,
-    ) -> Option<Remains> {
-        let (remains, after) = self.registry().part(peer, client, parting, budget, Instant::now());
-        if parting == Parting::Stopping {
-            // Everybody goes: no call has to end for it.
-            after.left.iter().for_each(|left| self.log_left(left));
-            return None;
-        }
-        if !after.left.is_empty() || remains.is_some() {
-            self.has_changed();
+    /// Makes a change. Of who has come into a room the others hear by what is returned, behind the answer to it.
+    fn make(&self, command: Command, proposer: Proposer, now: Instant) -> Outcome {
+        let (outcome, after) = self.registry().apply(command, proposer, now);
+        match &outcome {
+            Outcome::Registered(Registered::Back(..))
+            | Outcome::TakenOver(_)
+            | Outcome::Created(Ok(_))
+            | Outcome::Joined(Ok(_))
+            | Outcome::Entered(Ok(_))
+            | Outcome::Reclaimed(Some(_)) => self.has_changed(),
+            _ if !after.is_empty() || after.parted.is_some() => self.has_changed(),
+            _ => {}
         }
         self.settle(after);
-        remains
+        outcome
     }
 
-    /// Passes `text`, of type `kind`, on from `from` to the peer `to`, as it is.
+    /// `client` has gone, with what it may still send, if it is still the one that has the id `peer`.
+    pub fn part(&self, peer: PeerId, client: ClientId, parting: Parting, budget: ClientBudget) {
+        let parting = match parting {
+            // Other nodes take its clients.
+            Parting::Stopping if self.sequencer().is_some() => Parting::Draining,
+            parting => parting,
+        };
+        self.propose(Command::Part { peer, client, parting, budget: Some(budget) }, None);
+    }
+
+    /// Ends the seat that is kept for this identity if more waits for it than may, as it would end a client.
+    pub fn end_full_seat(&self, peer: PeerId, identity: Identity) {
+        if self.registry().has_full_seat(peer, identity) {
+            self.propose(Command::EndSeat { peer, identity }, None);
+        }
+    }
+
+    /// Passes a message on, as it is.
     ///
     /// # Errors
     ///
-    /// When that peer is not there, or not in the same room.
-    pub fn relay(
-        &self,
-        kind: MessageType,
-        from: PeerId,
-        to: PeerId,
-        text: &str,
-    ) -> Result<(), RelayError> {
+    /// When the receiver is not there, not in the same room, or can't be reached now.
+    pub fn relay(&self, passed: Passed<'_>) -> Result<(), RelayError> {
+        let Passed { kind, from, client, to, text, request_id } = passed;
         let metrics = &self.inner.metrics;
         let route = self.registry().route(from, to);
-        let (outbox, room) = route.inspect_err(|error| {
+        let (place, room) = route.inspect_err(|error| {
             match error {
                 RelayError::NotConnected => metrics.relayed(kind, Relay::NotConnected),
                 RelayError::DifferentRoom => metrics.relayed(kind, Relay::DifferentRoom),
                 // It counts with the other refusals.
-                RelayError::NoRoom => {}
+                RelayError::NoRoom | RelayError::Unavailable => {}
             }
         })?;
+        let outbox = match (place, self.sequencer()) {
+            (Place::Here(outbox), _) => outbox,
+            (Place::Elsewhere(node), Some(sequencer)) => {
+                let client = self.holder(client);
+                let relay = Remote { kind, from, client, to, room, text, request_id };
+                return sequencer.relay(node, relay).map_err(|_| RelayError::Unavailable);
+            }
+            (Place::Elsewhere(_), None) => return Err(RelayError::NotConnected),
+        };
         let mut frame = Vec::with_capacity(text.len() + 10);
         encode(&mut frame, Opcode::Text, text.as_bytes(), None);
         let is_taken = outbox.push(&Frame::from(frame), room);
@@ -180,59 +205,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Makes a room with `peer` as its host.
-    ///
-    /// # Errors
-    ///
-    /// The room that the peer is in already.
-    pub fn create_room(&self, peer: PeerId) -> Result<RoomId, RoomId> {
-        let room = self.registry().create_room(peer, RoomId::random(), Instant::now());
-        room.inspect(|_| self.has_changed())
-    }
-
-    /// Takes `peer` into a room that there is.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such room or no place in it, or the peer is in one already.
-    pub fn join_room(&self, peer: PeerId, room: &RoomId) -> Result<Entered, JoinError> {
-        let entered = self.registry().join_room(peer, room, Instant::now());
-        entered.inspect(|_| self.has_changed())
-    }
-
-    /// Takes `peer` into a room, which is made where it is not there: with what is reserved in it for its identity, or
-    /// for that of the token that it has brought, or else as `otherwise` says.
-    ///
-    /// # Errors
-    ///
-    /// When it may not come in, the role is invalid, the room is full, or the peer is in a room already.
-    pub fn create_or_join_room(
-        &self,
-        peer: PeerId,
-        room: &RoomId,
-        token: Option<Identity>,
-        otherwise: Result<Entry, EntryError>,
-    ) -> Result<Entered, EntryError> {
-        let now = Instant::now();
-        let entered = self.registry().create_or_join_room(peer, room, token, otherwise, now);
-        let (entered, after) = entered?;
-        self.settle(after);
-        self.has_changed();
-        Ok(entered)
-    }
-
     /// Where `peer` is, as what, and who is there with it; nobody hears of it.
     pub fn present(&self, peer: PeerId) -> Option<Entered> {
         self.registry().present(peer)
     }
 
-    /// Gives `peer`, which is in a room, the role with more rights that is reserved for its identity there, if one is. The
-    /// others hear of it.
-    pub fn reclaim(&self, peer: PeerId) -> Option<Entered> {
-        let (entered, after) = self.registry().reclaim(peer, Instant::now())?;
-        self.settle(after);
-        self.has_changed();
-        Some(entered)
+    /// Whether a role with more rights than `peer` has in its room is reserved for its identity there.
+    pub fn may_reclaim(&self, peer: PeerId) -> bool {
+        self.registry().may_reclaim(peer)
     }
 
     /// Asks another client whether it lives that has a role in `room` which its identity would get back: that of `peer`, or
@@ -243,27 +223,50 @@ impl Hub {
         token: Option<Identity>,
         room: &RoomId,
     ) -> Option<Challenged> {
-        let Rival { peer, client, outbox } = self.registry().rival(peer, token, room)?;
-        Some(Challenged { peer, client, alive: outbox.challenge()? })
+        let Rival { peer, holder, place } = self.registry().rival(peer, token, room)?;
+        Some(Challenged { peer, holder, alive: self.challenge(peer, holder, &place)? })
     }
 
     /// Asks a client that has the id `peer` whether it lives.
-    pub fn challenge_client(&self, peer: PeerId, client: ClientId) -> Option<Challenged> {
-        let alive = self.registry().outbox_of(peer, client)?.challenge()?;
-        Some(Challenged { peer, client, alive })
+    pub fn challenge_client(&self, peer: PeerId, holder: Holder) -> Option<Challenged> {
+        let place = self.registry().place_of(peer, holder)?;
+        Some(Challenged { peer, holder, alive: self.challenge(peer, holder, &place)? })
     }
 
-    /// Says something to one peer, if it is there.
+    /// Asks the client in that place, which has the id `peer`, whether it lives; `None` where too many ask already.
+    pub fn challenge(
+        &self,
+        peer: PeerId,
+        holder: Holder,
+        place: &Place,
+    ) -> Option<oneshot::Receiver<()>> {
+        match place {
+            Place::Here(outbox) => outbox.challenge(),
+            Place::Elsewhere(_) => Some(self.sequencer()?.challenge(peer, holder)),
+        }
+    }
+
+    /// What `before`, an earlier connection of a client that has the id `peer`, leaves to `client`, once it has handled
+    /// what had come. The receiver gets what the client may still send.
+    pub fn succeed(
+        &self,
+        peer: PeerId,
+        client: ClientId,
+        before: Holder,
+        place: &Place,
+    ) -> Option<oneshot::Receiver<ClientBudget>> {
+        match place {
+            Place::Here(outbox) => Some(outbox.ask_to_yield()),
+            Place::Elsewhere(_) => {
+                Some(self.sequencer()?.await_sent(peer, self.holder(client), before))
+            }
+        }
+    }
+
+    /// Says something to one peer, if it is on this node.
     pub fn tell_peer(&self, peer: PeerId, message: &ServerMessage) {
         let audience = self.registry().one(peer);
         self.tell(audience, message);
-    }
-
-    /// Ends `client`, which was silent, with 4010, if it still has the id `peer`: its seat is kept.
-    pub fn silence(&self, peer: PeerId, client: ClientId) {
-        let after = self.registry().silence(peer, client, Instant::now());
-        self.settle(after);
-        self.has_changed();
     }
 
     /// Something may end earlier than was last known, and somebody may have another role to come back to.
@@ -272,19 +275,18 @@ impl Hub {
         self.inner.roles.notify_one();
     }
 
-    /// Ends rooms that are too old, but not the one that is on air, and what was kept for long enough, and tells who is in the rooms. Returns which rooms
-    /// these were, and when the next thing ends.
-    pub fn expire(&self, now: Instant, on_air: Option<&RoomId>) -> (Vec<RoomId>, Option<Instant>) {
-        let Expired { rooms, after, next } = self.registry().expire(now, on_air);
-        if !(rooms.is_empty() && after.left.is_empty()) {
-            self.inner.roles.notify_one();
+    /// Ends rooms that are too old, but not the one that is on air, and what was kept for long enough, and tells who is in
+    /// the rooms. Returns when the next thing ends.
+    pub fn expire(&self, on_air: Option<&RoomId>) -> Option<Instant> {
+        let now = Instant::now();
+        let next = || self.registry().next_end(on_air);
+        if next().is_none_or(|end| end > now) {
+            return next();
         }
-        self.settle(after);
-        let tell = |(room_id, everyone)| {
-            self.tell(everyone, &ServerMessage::RoomExpired { room_id: &room_id });
-            room_id
-        };
-        (rooms.into_iter().map(tell).collect(), next)
+        match self.propose(Command::Expire { on_air: on_air.cloned() }, None) {
+            Proposed::Made(_) => next(),
+            Proposed::Waits(_) | Proposed::Unavailable => Some(now + EXPIRE_PAUSE),
+        }
     }
 
     /// Resolves when something may end earlier than was last known.
@@ -307,19 +309,6 @@ impl Hub {
         self.registry().remember(absences);
     }
 
-    /// Takes `peer` out of its room; the others are told.
-    ///
-    /// # Errors
-    ///
-    /// When it is in none.
-    pub fn leave_room(&self, peer: PeerId) -> Result<RoomId, NotInRoom> {
-        let left = self.registry().leave(peer, Instant::now()).ok_or(NotInRoom)?;
-        let room = left.room.clone();
-        self.settle(Aftermath { left: vec![left], ..Aftermath::default() });
-        self.inner.roles.notify_one();
-        Ok(room)
-    }
-
     /// Whether there is such a room.
     pub fn has_room(&self, room: &RoomId) -> bool {
         self.registry().has_room(room)
@@ -339,54 +328,70 @@ impl Hub {
         self.registry().role_and_room(peer)
     }
 
-    /// Mutes `target` in the room of `from`, or ends that, and tells everyone in it.
-    ///
-    /// # Errors
-    ///
-    /// When the target is not in that room, or `from` has not the right.
-    pub fn mute(
-        &self,
-        from: PeerId,
-        target: PeerId,
-        muted: bool,
-        authority: Authority,
-    ) -> Result<(), MuteError> {
-        let changed = self.registry().mute(from, target, muted, authority)?;
-        if let Some(everyone) = changed {
-            self.tell(everyone, &ServerMessage::Mute { peer_id: target, muted, authority, from });
-        }
-        Ok(())
-    }
-
-    /// Tells everyone in the room of `from`, itself too.
-    ///
-    /// # Errors
-    ///
-    /// When it is in none.
-    pub fn tell_room(&self, from: PeerId, message: &ServerMessage) -> Result<(), NotInRoom> {
-        let everyone = self.registry().everyone(from)?;
-        self.tell(everyone, message);
-        Ok(())
-    }
-
     /// Does what is left to be done, without the lock.
     fn settle(&self, after: Aftermath) {
         for outbox in after.replaced {
             outbox.close(CloseCode::REPLACED);
         }
+        for moved in after.moved {
+            if let Some(sequencer) = self.sequencer() {
+                sequencer.send_after(moved);
+            }
+        }
         for left in after.left {
             self.log_left(&left);
             self.tell(left.others, &ServerMessage::PeerLeft { peer_id: left.peer });
         }
+        for news in after.news {
+            news.send(&self.inner.metrics);
+        }
+        for (room_id, age) in after.expired {
+            self.inner.journal.log(Event::RoomExpired { room_id, ttl_ms: age.as_millis() });
+        }
+        if let Some(parted) = after.parted {
+            self.log_parted(parted);
+        }
     }
 
+    /// A node has a line for its own clients.
     fn log_left(&self, left: &LeftSeat) {
-        self.inner.journal.log(Event::RoomLeft {
-            client_ip: left.arrival.ip,
-            client_id: left.arrival.client,
-            peer_id: left.peer,
-            room_id: left.room.clone(),
-        });
+        if left.arrival.place.here().is_some() {
+            self.inner.journal.log(Event::RoomLeft {
+                client_ip: left.arrival.ip,
+                client_id: left.arrival.client,
+                peer_id: left.peer,
+                room_id: left.room.clone(),
+            });
+        }
+    }
+
+    fn log_parted(&self, parted: Parted) {
+        let Parted { peer: peer_id, arrival, parting, remains, reserve } = parted;
+        let Remains { room, has_seat, role, is_full } = remains;
+        if arrival.place.here().is_none() {
+            return;
+        }
+        let (client_ip, client_id) = (arrival.ip, arrival.client);
+        let journal = &self.inner.journal;
+        if is_full {
+            journal.log(Event::AbsencesFull { client_ip });
+        }
+        if has_seat {
+            let seconds = parting.seat_time().unwrap_or_default().as_secs();
+            let room_id = room.clone();
+            journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
+        }
+        if let Some(role) = role {
+            let (room_id, reserve_ms) = (room, reserve.as_millis() as u64);
+            journal.log(Event::RoleReserved {
+                client_ip,
+                client_id,
+                peer_id,
+                room_id,
+                role,
+                reserve_ms,
+            });
+        }
     }
 
     /// Sends one message to many.
@@ -405,20 +410,21 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
-    use crate::signaling::outbox::Outbox;
+    use crate::signaling::command::Newcomer;
     use crate::telemetry::level::Level;
 
     fn peer(hub: &Hub, number: u8) -> PeerId {
         let id = format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}");
         let id = PeerId::parse(&id).unwrap();
-        let arrival = Arrival {
+        let newcomer = Newcomer {
             client: ClientId(number.into()),
             identity: Identity::random(),
             ip: [127, 0, 0, 1].into(),
             is_check: false,
-            outbox: Arc::new(Outbox::new(1000)),
         };
-        assert!(matches!(hub.register(id, arrival), Registration::Done));
+        let command = Command::Register { peer: id, newcomer };
+        let registered = hub.propose(command, Some(Arc::new(Outbox::new(1000))));
+        assert!(matches!(registered, Proposed::Made(Outcome::Registered(Registered::Done))));
         id
     }
 
@@ -427,14 +433,17 @@ mod tests {
         let (metrics, journal) = (Arc::<Metrics>::default(), Journal::start(Level::Error).unwrap());
         let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics), journal.0);
         let (a, b, c) = (peer(&hub, 1), peer(&hub, 2), peer(&hub, 3));
-        hub.create_room(c).unwrap();
-        let relay = |to| hub.relay(MessageType::Offer, a, to, &"x".repeat(600));
+        hub.propose(Command::CreateRoom { peer: c, room: RoomId::from("show") }, None);
+        let relay = |to| {
+            let (kind, client, text) = (MessageType::Offer, ClientId(1), &"x".repeat(600));
+            hub.relay(Passed { kind, from: a, client, to, text, request_id: None })
+        };
         assert_eq!(relay(b), Ok(()), "delivered");
         assert_eq!(relay(b), Ok(()), "it does not fit");
         assert_eq!(relay(b), Ok(()), "the receiver is being ended");
         assert_eq!(relay(c), Err(RelayError::DifferentRoom));
         let budget = ClientBudget::new(None, Instant::now());
-        assert_eq!(hub.part(c, ClientId(3), Parting::Left, budget), None);
+        hub.part(c, ClientId(3), Parting::Left, budget);
         assert_eq!(relay(c), Err(RelayError::NotConnected));
         let outcomes = Relay::VARIANTS.iter().map(|outcome| metrics.relays(*outcome));
         assert_eq!(outcomes.collect::<Vec<_>>(), [1, 1, 1, 2, 0]);

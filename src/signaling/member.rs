@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::config::config::RoomAccess;
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::AddressBudget;
+use crate::signaling::command::Command;
 use crate::signaling::entry::{Entered, JoinError};
+use crate::signaling::hub::Passed;
 use crate::signaling::registry::{NotInRoom, RelayError};
 use crate::signaling::room::MuteError;
 use crate::signaling::studio::Studio;
@@ -67,13 +69,16 @@ impl Member<'_> {
             self.studio.metrics.relayed(kind, Relay::NotConnected);
             return Err(not_connected());
         };
-        let text = envelope.with_registered_ids(text, self.id, receiver);
-        self.studio.hub.relay(kind, self.id, receiver, &text).map_err(|error| match error {
+        let text = &envelope.with_registered_ids(text, self.id, receiver);
+        let (from, client, request_id) = (self.id, self.client, envelope.request_id());
+        let passed = Passed { kind, from, client, to: receiver, text, request_id };
+        self.studio.hub.relay(passed).map_err(|error| match error {
             RelayError::NotConnected => not_connected(),
             RelayError::DifferentRoom => {
                 Refusal::new(ErrorCode::DifferentRoom, "Target peer is in a different room")
             }
             RelayError::NoRoom => not_in_room(NotInRoom),
+            RelayError::Unavailable => Refusal::UNAVAILABLE,
         })
     }
 
@@ -81,39 +86,58 @@ impl Member<'_> {
     ///
     /// # Errors
     ///
-    /// When it needs an invite, or is in a room already.
-    pub fn create_room(
+    /// When it needs an invite.
+    pub fn create_room(&self) -> Result<Command, Refusal> {
+        self.may_come_in()?;
+        self.may_make_a_room()?;
+        Ok(Command::CreateRoom { peer: self.id, room: RoomId::random() })
+    }
+
+    /// Answers that the room is made.
+    ///
+    /// # Errors
+    ///
+    /// When the member is in one already.
+    pub(super) fn has_created(
         &self,
+        created: Result<RoomId, RoomId>,
         request_id: Option<&str>,
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<(), Refusal> {
-        self.may_come_in()?;
-        self.may_make_a_room()?;
-        let room_id = &self.studio.hub.create_room(self.id).map_err(already_in)?;
+        let room_id = &created.map_err(already_in)?;
         self.log_entered(room_id, Role::Host);
         say(&ServerMessage::RoomCreated { room_id, host_id: self.id, access: None, request_id });
         Ok(())
     }
 
-    /// Takes the member into a room that there is. Returns what the others are to hear then.
+    /// Takes the member into a room that there is.
     ///
     /// # Errors
     ///
-    /// When it needs an invite, there is no such room, or it is in one already.
-    pub fn join_room(
+    /// When it needs an invite, or names no room.
+    pub fn join_room(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+        self.may_come_in()?;
+        Ok(Command::JoinRoom { peer: self.id, room: envelope.room_id()? })
+    }
+
+    /// Answers that the member is in the room. Returns what the others are to hear then.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such room or no place in it, or the member is in one already.
+    pub(super) fn has_joined(
         &self,
-        envelope: &Envelope,
+        joined: Result<Entered, JoinError>,
+        request_id: Option<&str>,
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
-        self.may_come_in()?;
-        let room = envelope.room_id()?;
-        let joined = self.studio.hub.join_room(self.id, &room).map_err(|error| match error {
+        let joined = joined.map_err(|error| match error {
             JoinError::AlreadyIn(room) => already_in(room),
-            JoinError::NoSuchRoom => no_such_room(room.as_ref()),
+            JoinError::NoSuchRoom(room) => no_such_room(room.as_ref()),
             JoinError::Full => room_full(),
         })?;
         self.log_entered(&joined.room_id, joined.role);
-        Ok(self.entered(joined, None, envelope.request_id(), say))
+        Ok(self.entered(joined, None, request_id, say))
     }
 
     /// Whether the member's address has not made too many rooms. It counts this one.
@@ -214,41 +238,15 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Takes the member out of its room.
-    ///
-    /// # Errors
-    ///
-    /// When it is in none.
-    pub fn leave_room(
-        &self,
-        request_id: Option<&str>,
-        mut say: impl FnMut(&ServerMessage),
-    ) -> Result<(), Refusal> {
-        let room_id = &self.studio.hub.leave_room(self.id).map_err(not_in_room)?;
-        say(&ServerMessage::RoomLeft { room_id, request_id });
-        Ok(())
-    }
-
     /// Mutes somebody in the member's room, or ends that.
     ///
     /// # Errors
     ///
-    /// When it is in none, a field is wrong, or it has not the right.
-    pub fn mute(&self, envelope: &Envelope) -> Result<(), Refusal> {
-        let hub = &self.studio.hub;
-        hub.role_and_room(self.id).map_err(not_in_room)?;
+    /// When it is in none, or a field is wrong.
+    pub fn mute(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+        self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
         let (target, muted, authority) = envelope.mute()?;
-        hub.mute(self.id, target, muted, authority).map_err(|error| match error {
-            MuteError::NotHere => Envelope::not_a_participant(),
-            MuteError::NotALeader => {
-                let why = "Only hosts and ops can mute other participants";
-                Refusal::new(ErrorCode::Forbidden, why)
-            }
-            MuteError::NotOneself => {
-                let why = "Self authority can only be used on yourself";
-                Refusal::new(ErrorCode::Forbidden, why)
-            }
-        })
+        Ok(Command::Mute { from: self.id, target, muted, authority })
     }
 
     /// Tells everyone in the member's room that the recording started or stopped.
@@ -256,12 +254,9 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When it is in none, or the field is wrong.
-    pub fn recording_state(&self, envelope: &Envelope) -> Result<(), Refusal> {
-        let hub = &self.studio.hub;
-        hub.role_and_room(self.id).map_err(not_in_room)?;
-        let message =
-            ServerMessage::RecordingState { recording: envelope.recording()?, from: self.id };
-        hub.tell_room(self.id, &message).map_err(not_in_room)
+    pub fn recording_state(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+        self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
+        Ok(Command::Recording { from: self.id, recording: envelope.recording()? })
     }
 
     pub(super) fn log_entered(&self, room_id: &RoomId, role: Role) {
@@ -292,6 +287,21 @@ pub(super) fn invalid_role(role: &str) -> Refusal {
 
 pub(super) fn already_in(room: RoomId) -> Refusal {
     Refusal::new(ErrorCode::AlreadyInRoom, format_args!(r#"Peer is already in room "{room}""#))
+}
+
+/// The refusal of a mute.
+pub(super) fn not_muted(error: MuteError) -> Refusal {
+    match error {
+        MuteError::NotHere => Envelope::not_a_participant(),
+        MuteError::NotALeader => {
+            let why = "Only hosts and ops can mute other participants";
+            Refusal::new(ErrorCode::Forbidden, why)
+        }
+        MuteError::NotOneself => {
+            let why = "Self authority can only be used on yourself";
+            Refusal::new(ErrorCode::Forbidden, why)
+        }
+    }
 }
 
 /// The refusal of what needs a room.

@@ -195,8 +195,10 @@ impl Outbox {
         let mut queue = self.lock();
         let (successor, heir) = (queue.successor.clone(), queue.heir.take());
         drop(queue);
-        if let Some(successor) = successor {
-            successor.put_first(unsent);
+        match successor {
+            Some(successor) => successor.put_first(unsent),
+            // Whoever follows takes it from here.
+            None => self.put_first(unsent),
         }
         if let Some(heir) = heir {
             // Who waited may have gone.

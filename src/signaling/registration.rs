@@ -12,16 +12,18 @@ use tokio::time::Instant;
 
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::client::{Client, Registered};
-use crate::signaling::contest::{Contest, Settled, answer};
-use crate::signaling::hub::Registration;
+use crate::signaling::command::{Command, Newcomer};
+use crate::signaling::contest::{Contest, Pending, Settled, Then, answer};
 use crate::signaling::member::unix_s;
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registry::{Arrival, TakeOver};
+use crate::signaling::place::Place;
+use crate::signaling::registry::{Registered as Registration, TakeOver};
+use crate::signaling::sequencer::Proposed;
 use crate::signaling::studio::Studio;
 use crate::telemetry::events::Event;
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::ids::{Identity, PeerId};
-use crate::wire::request::{Envelope, RegisterProofs};
+use crate::wire::ids::{Holder, Identity, PeerId};
+use crate::wire::request::{Envelope, MessageType, RegisterProofs};
 
 impl Client {
     /// Whether a `register` waits for its answer. Until it has it, the client is not listened to: its
@@ -40,6 +42,10 @@ impl Client {
                 self.budget = left.ok().map(Box::new);
                 false
             }),
+            Some(Contest::Turn { made, outcome, .. }) => made.poll_unpin(cx).map(|made| {
+                *outcome = made.ok();
+                false
+            }),
             None => Poll::Pending,
         }
     }
@@ -51,43 +57,43 @@ impl Client {
 
     /// Ends the contest: a holder that lives keeps what it has, else it is this client's.
     pub fn settle(&mut self, holder_lives: bool) -> Option<Settled> {
-        let (id, holder, request_id) = match *self.contest.take()? {
-            Contest::Id { id, holder, request_id, .. } => (id, holder, request_id),
-            Contest::Place { id, request_id, .. } => {
-                return Some(Settled::Registered { id: Ok(id), request_id });
+        Some(match *self.contest.take()? {
+            Contest::Id { id, request_id, .. } if holder_lives => {
+                Settled::Registered { id: Err(taken(id)), request_id }
             }
+            Contest::Id { id, holder, request_id, .. } => {
+                let outbox = self.new_outbox();
+                let command = Command::TakeOver { peer: id, holder, newcomer: self.newcomer() };
+                let then = Then::TakeOver(id, Arc::clone(&outbox), holder);
+                let pending = Pending { kind: MessageType::Register, request_id, then };
+                match self.studio.hub.propose(command, Some(outbox)) {
+                    Proposed::Made(outcome) => Settled::Turn { pending, outcome: Some(outcome) },
+                    Proposed::Unavailable => Settled::Turn { pending, outcome: None },
+                    Proposed::Waits(made) => {
+                        self.contest =
+                            Some(Box::new(Contest::Turn { pending, made, outcome: None }));
+                        return None;
+                    }
+                }
+            }
+            Contest::Place { id, request_id, .. } => Settled::Registered { id: Ok(id), request_id },
             Contest::Role { text, peer, rival, .. } => {
                 self.rival_lives = holder_lives;
                 if !holder_lives {
-                    self.studio.hub.silence(peer, rival);
-                    self.studio.on_air.lose(rival);
+                    let hub = &self.studio.hub;
+                    hub.propose(Command::Silence { peer, holder: rival }, None);
+                    if rival == hub.holder(rival.client) {
+                        self.studio.on_air.lose(rival.client);
+                    }
                 }
-                return Some(Settled::Rival { text });
+                Settled::Rival { text }
             }
-        };
-        let outbox = self.new_outbox();
-        let taken_over = if holder_lives {
-            TakeOver::Held
-        } else {
-            self.studio.hub.take_over(id, holder, self.arrival(&outbox))
-        };
-        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
-        let event = match taken_over {
-            TakeOver::Replaced => Some(Event::TakenOver { client_ip, client_id, peer_id, holder }),
-            TakeOver::Free => Some(Event::Registered { client_ip, client_id, peer_id }),
-            TakeOver::Held => None,
-        };
-        let Some(event) = event else {
-            return Some(Settled::Registered { id: Err(taken(id)), request_id });
-        };
-        self.studio.journal.log(event);
-        self.registered = Some(Registered { id, outbox });
-        self.has_registered(id);
-        Some(Settled::Registered { id: Ok(id), request_id })
+            Contest::Turn { pending, outcome, .. } => Settled::Turn { pending, outcome },
+        })
     }
 
-    /// The id, or nothing where it has to be found out first whether its holder lives.
-    pub(super) fn register(&mut self, envelope: &Envelope) -> Result<Option<PeerId>, Refusal> {
+    /// What the client wants an id with.
+    pub(super) fn register(&mut self, envelope: &Envelope) -> Result<(Command, Then), Refusal> {
         let id = envelope.peer_id()?;
         let RegisterProofs { resume, token } = envelope.proofs()?;
         // A second id would strand the first.
@@ -108,35 +114,77 @@ impl Client {
         {
             self.identity = proved;
         }
+        self.studio.hub.end_full_seat(id, self.identity);
+        let command = Command::Register { peer: id, newcomer: self.newcomer() };
+        Ok((command, Then::Register(id, self.new_outbox())))
+    }
+
+    /// The id, or nothing where it has to be found out first whether its holder lives, or what an earlier connection
+    /// leaves.
+    pub(super) fn has_wanted(
+        &mut self,
+        id: PeerId,
+        outbox: Arc<Outbox>,
+        registered: Registration,
+        request_id: Option<String>,
+    ) -> Result<Option<PeerId>, Refusal> {
         let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
-        let outbox = self.new_outbox();
-        let request_id = envelope.request_id().map(str::to_owned);
-        let resumed = |holder| Event::Resumed { client_ip, client_id, peer_id, holder };
-        let contest = match self.studio.hub.register(id, self.arrival(&outbox)) {
-            Registration::Done => {
-                self.studio.journal.log(Event::Registered { client_ip, client_id, peer_id });
-                None
-            }
+        let hub = &self.studio.hub;
+        let resumed = |holder: Holder| Event::Resumed {
+            client_ip,
+            client_id,
+            peer_id,
+            holder: holder.client,
+        };
+        let (event, left) = match registered {
+            Registration::Done => (Event::Registered { client_ip, client_id, peer_id }, None),
             Registration::Back(before, budget) => {
-                self.studio.journal.log(resumed(before));
                 self.budget = budget.map(Box::new);
-                None
+                let left = (before.node != hub.holder(before.client).node)
+                    .then(|| hub.succeed(id, self.client, before, &Place::Elsewhere(before.node)));
+                (resumed(before), left.flatten())
             }
-            Registration::Yielding { by, left } => {
-                self.studio.journal.log(resumed(by));
-                Some(Contest::Place { id, request_id, left })
+            Registration::Yielding(before, place) => {
+                (resumed(before), hub.succeed(id, self.client, before, &place))
             }
-            Registration::Held { by, alive, time } => {
+            Registration::Held(holder, place, time) => {
+                let alive = hub.challenge(id, holder, &place).ok_or_else(|| taken(id))?;
                 let alive = answer(alive, time);
-                self.contest = Some(Box::new(Contest::Id { id, holder: by, request_id, alive }));
+                self.contest = Some(Box::new(Contest::Id { id, holder, request_id, alive }));
                 return Ok(None);
             }
             Registration::Refused => return Err(taken(id)),
         };
+        self.studio.journal.log(event);
         self.registered = Some(Registered { id, outbox });
         self.has_registered(id);
-        self.contest = contest.map(Box::new);
-        Ok(self.contest.is_none().then_some(id))
+        Ok(match left {
+            Some(left) => {
+                self.contest = Some(Box::new(Contest::Place { id, request_id, left }));
+                None
+            }
+            None => Some(id),
+        })
+    }
+
+    /// The id, if its holder is silent still.
+    pub(super) fn has_taken(
+        &mut self,
+        id: PeerId,
+        outbox: Arc<Outbox>,
+        holder: Holder,
+        taken_over: TakeOver,
+    ) -> Result<Option<PeerId>, Refusal> {
+        let (client_ip, client_id, peer_id) = (self.ip, self.client, id);
+        let holder = holder.client;
+        self.studio.journal.log(match taken_over {
+            TakeOver::Replaced => Event::TakenOver { client_ip, client_id, peer_id, holder },
+            TakeOver::Free => Event::Registered { client_ip, client_id, peer_id },
+            TakeOver::Held => return Err(taken(id)),
+        });
+        self.registered = Some(Registered { id, outbox });
+        self.has_registered(id);
+        Ok(Some(id))
     }
 
     /// The identity of a proof that was made then, in seconds since 1970, if it counts now.
@@ -156,14 +204,9 @@ impl Client {
         on_air.register((id, self.identity), self.client, hub.role_and_room(id).is_ok());
     }
 
-    fn arrival(&self, outbox: &Arc<Outbox>) -> Arrival {
-        Arrival {
-            client: self.client,
-            identity: self.identity,
-            ip: self.ip,
-            is_check: self.is_check,
-            outbox: Arc::clone(outbox),
-        }
+    fn newcomer(&self) -> Newcomer {
+        let Self { client, identity, ip, is_check, .. } = *self;
+        Newcomer { client, identity, ip, is_check }
     }
 
     fn new_outbox(&self) -> Arc<Outbox> {

@@ -76,6 +76,11 @@ impl Rooms {
         Self { ttl, ..Self::default() }
     }
 
+    /// Rooms end at the age of `ttl` from here on.
+    pub fn limit_age(&mut self, ttl: Option<Duration>) {
+        self.ttl = ttl;
+    }
+
     /// They are carried at `now`, with how many there have been.
     pub fn carry(&self, now: Instant) -> (Vec<CarriedRoom>, RoomNumber) {
         let carry = |(id, held): (&RoomId, &Held)| CarriedRoom {

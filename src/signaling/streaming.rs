@@ -45,7 +45,10 @@ impl Member<'_> {
                 // Nobody else gains anything if it is silent.
                 let gains = owner.room == room || owner.identity == identity;
                 let asked = (may_ask && gains)
-                    .then(|| self.studio.hub.challenge_client(owner.peer, owner.client))
+                    .then(|| {
+                        let hub = &self.studio.hub;
+                        hub.challenge_client(owner.peer, hub.holder(owner.client))
+                    })
                     .flatten();
                 let busy = || format!(r#"Peer "{}" is on air"#, owner.peer);
                 asked.map(Some).ok_or_else(|| Refusal::new(ErrorCode::OnAir, busy()))

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::contest::Challenged;
+use crate::signaling::command::Command;
+use crate::signaling::contest::{Challenged, Then};
 use crate::signaling::entry::{Entered, Entry, EntryError};
 use crate::signaling::member::{
     Member, already_in, invalid_role, invite_required, room_full, unix_s,
@@ -44,6 +45,14 @@ impl Brought {
     }
 }
 
+/// How a member comes into a room.
+pub(super) enum WayIn {
+    /// It is there.
+    IsThere(Entered),
+    /// By this change.
+    Wants(Command, Then),
+}
+
 impl Member<'_> {
     /// Asks another client of the member's identity whether it lives, if it has a role in the room that the message leads
     /// into.
@@ -57,42 +66,65 @@ impl Member<'_> {
         self.studio.hub.challenge_rival(self.id, token, &room)
     }
 
-    /// Takes the member into a room, which is made where it is not there, or tells it again how its own room is. Returns
-    /// what the others are to hear then.
+    /// Takes the member into a room, which is made where it is not there; or it is there already.
     ///
     /// # Errors
     ///
-    /// When the room, the invite or the role is invalid, an invite is missing, or the peer is in another room.
-    pub fn create_or_join_room(
-        &self,
-        envelope: &Envelope,
-        say: impl FnMut(&ServerMessage),
-    ) -> Result<News, Refusal> {
+    /// When the room or the invite is invalid, or the peer is in another room.
+    pub(super) fn create_or_join_room(&self, envelope: &Envelope) -> Result<WayIn, Refusal> {
         let room = envelope.chosen_room();
         if room.as_ref().is_some_and(Option::is_none) {
             return Err(invalid_room());
         }
         let room = room.flatten();
         // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
-        let present = self.studio.hub.present(self.id);
-        let entered = match (present, room) {
-            (Some(present), Some(room)) if present.room_id == room => {
-                self.studio.hub.reclaim(self.id).unwrap_or(present)
-            }
-            (Some(present), Some(_)) => return Err(already_in(present.room_id)),
-            // Without a name of a room, a token has one.
-            (Some(present), None) => match self.pass(envelope)? {
-                Some(pass) if pass.room == present.room_id => {
-                    self.studio.hub.reclaim(self.id).unwrap_or(present)
-                }
-                _ => return Err(already_in(present.room_id)),
-            },
-            (None, room) => {
-                let entered = self.enter(envelope, room)?;
-                self.log_entered(&entered.room_id, entered.role);
-                entered
-            }
+        let hub = &self.studio.hub;
+        let Some(present) = hub.present(self.id) else { return self.enter(envelope, room) };
+        // Without a name of a room, a token has one.
+        let room = match room {
+            Some(room) => Some(room),
+            None => self.pass(envelope)?.map(|pass| pass.room),
         };
+        if room.as_ref() != Some(&present.room_id) {
+            return Err(already_in(present.room_id));
+        }
+        Ok(match hub.may_reclaim(self.id) {
+            true => WayIn::Wants(Command::Reclaim { peer: self.id }, Then::Answer),
+            false => WayIn::IsThere(present),
+        })
+    }
+
+    /// Answers that the member is in a room that it has come into. Returns what the others are to hear then.
+    ///
+    /// # Errors
+    ///
+    /// When the role is invalid, the room is full, or the peer is in a room already; or `refused`, where it has no right to
+    /// come in.
+    pub(super) fn has_entered(
+        &self,
+        entered: Result<Entered, EntryError>,
+        refused: Option<Refusal>,
+        request_id: Option<&str>,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let entered = entered.map_err(|error| match error {
+            EntryError::InvalidRole(role) => invalid_role(&role),
+            EntryError::AlreadyIn(room) => already_in(room),
+            EntryError::Full => room_full(),
+            EntryError::Spent => Refusal::new(ErrorCode::InvalidInvite, TokenError::NotAnInvite),
+            EntryError::NoRight => refused.unwrap_or_else(invite_required),
+        })?;
+        self.log_entered(&entered.room_id, entered.role);
+        Ok(self.tell_entered(entered, request_id, say))
+    }
+
+    /// Tells the member how the room is that it is in. Returns what the others are to hear then.
+    pub(super) fn tell_entered(
+        &self,
+        entered: Entered,
+        request_id: Option<&str>,
+        say: impl FnMut(&ServerMessage),
+    ) -> News {
         let Entered { role, invite_end, .. } = entered;
         let token = self.studio.tokens.room(
             self.id,
@@ -104,7 +136,7 @@ impl Member<'_> {
         );
         let ice = self.ice();
         let access = Access { role, token: &token, ice: &ice };
-        Ok(self.entered(entered, Some(access), envelope.request_id(), say))
+        self.entered(entered, Some(access), request_id, say)
     }
 
     /// What the token says that a message brings, with its room.
@@ -135,10 +167,10 @@ impl Member<'_> {
     }
 
     /// Takes the member into `room`, into that of its token where it names none, or into a new one.
-    fn enter(&self, envelope: &Envelope, room: Option<RoomId>) -> Result<Entered, Refusal> {
+    fn enter(&self, envelope: &Envelope, room: Option<RoomId>) -> Result<WayIn, Refusal> {
         let pass = self.pass(envelope);
         let own = pass.as_ref().ok().and_then(Option::as_ref);
-        let proved = own.and_then(|pass| pass.brought.identity());
+        let token = own.and_then(|pass| pass.brought.identity());
         let room = match (room, own, &pass) {
             (Some(room), ..) => room,
             (None, Some(pass), _) => pass.room.clone(),
@@ -146,19 +178,15 @@ impl Member<'_> {
             (None, None, Err(refusal)) => return Err(refusal.clone()),
             (None, None, Ok(_)) => RoomId::random(),
         };
-        let otherwise = self.entry(envelope, &room, pass).map_err(EntryError::Refused);
-        let hub = &self.studio.hub;
-        if !hub.has_room(&room) && otherwise.is_ok() {
+        let (entry, refused) = match self.entry(envelope, &room, pass) {
+            Ok(entry) => (Some(entry), None),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        if !self.studio.hub.has_room(&room) && entry.is_some() {
             self.may_make_a_room()?;
         }
-        let entered = hub.create_or_join_room(self.id, &room, proved, otherwise);
-        entered.map_err(|error| match error {
-            EntryError::InvalidRole(role) => invalid_role(&role),
-            EntryError::AlreadyIn(room) => already_in(room),
-            EntryError::Full => room_full(),
-            EntryError::Spent => Refusal::new(ErrorCode::InvalidInvite, TokenError::NotAnInvite),
-            EntryError::Refused(refusal) => refusal,
-        })
+        let command = Command::CreateOrJoinRoom { peer: self.id, room, token, entry };
+        Ok(WayIn::Wants(command, Then::Enter(refused)))
     }
 
     /// By what right the member comes into `room`, unless something is reserved for it there.

@@ -27,8 +27,10 @@ const BUCKETS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The close codes that have a series of their own. Clients can send thousands of others.
-pub(super) const CLOSE_CODES: [u16; 16] =
-    [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 4008, 4010, 4102, 4201, 0];
+pub(super) const CLOSE_CODES: [u16; 17] = [
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 4008, 4010, 4011, 4102, 4201,
+    0,
+];
 
 /// What is counted of all programmes.
 pub const PROGRAMME: [(&str, &str); 6] = [

@@ -34,6 +34,8 @@ impl CloseCode {
     pub const TOO_MANY: Self = Self(4008);
     /// A newer connection of the same peer took its place; do not reconnect.
     pub const REPLACED: Self = Self(4010);
+    /// The node has lost its cluster; reconnect at once, which leads to another node.
+    pub const CLUSTER_LOST: Self = Self(4011);
     /// The client reads too slowly; reconnect.
     pub const TOO_SLOW: Self = Self(4102);
     /// The client did not answer pings; reconnect.
@@ -50,6 +52,7 @@ impl CloseCode {
             Self::SERVER_ERROR => "Server failed",
             Self::TOO_MANY => "Too many connections",
             Self::REPLACED => "Replaced by a newer connection",
+            Self::CLUSTER_LOST => "This node has lost its cluster: reconnect",
             Self::TOO_SLOW => "Read too slowly",
             Self::DEAD => "Did not answer pings",
             _ => "",
@@ -105,6 +108,8 @@ pub enum ErrorCode {
     OnAir,
     /// The sender is not on air, or nobody hears it.
     OffAir,
+    /// The node is out of touch with the other nodes of its cluster; try again.
+    ClusterUnavailable,
 }
 
 impl ErrorCode {
@@ -138,6 +143,10 @@ impl Refusal {
     pub const INVALID_JSON: Self = Self::fixed(ErrorCode::InvalidJson, "Invalid JSON");
     /// The client sent too many messages.
     pub const RATE_LIMIT: Self = Self::fixed(ErrorCode::RateLimitExceeded, "Rate limit exceeded");
+
+    /// The node is out of touch with the others.
+    pub const UNAVAILABLE: Self =
+        Self::fixed(ErrorCode::ClusterUnavailable, "Cluster unavailable, try again");
 
     /// A refusal with a text of its own.
     pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {

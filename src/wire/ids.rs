@@ -24,6 +24,52 @@ impl fmt::Display for ClientId {
     }
 }
 
+/// A node of a cluster: 64 random bits for each start of its service. A server without a cluster is node 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+impl NodeId {
+    /// A node that there has not been.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().as_u64_pair().1)
+    }
+
+    /// Reads what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = u64::from_str_radix(text, 16).ok().map(Self)?;
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Nothing in it is escaped.
+        let text = <&str>::deserialize(deserializer)?;
+        Self::parse(text).ok_or_else(|| serde::de::Error::custom("no node id"))
+    }
+}
+
+/// A client of one of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// Where it is connected.
+    pub node: NodeId,
+    /// Which of the clients there.
+    pub client: ClientId,
+}
+
 /// Who is behind a client: 128 bits that nobody can guess. A client has a cookie that
 /// it is derived from, or a signature of it: by itself it proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -263,6 +309,16 @@ mod tests {
         // What counts is the form in force.
         assert!(RoomId::parse(&format!(" {} ", "e\u{301}".repeat(128))).is_some());
         assert!(RoomId::parse(&"e\u{301}".repeat(129)).is_none());
+    }
+
+    #[test]
+    fn a_node_id_has_one_form() {
+        let id = NodeId(0x1f);
+        assert_eq!(id.to_string(), "000000000000001f");
+        assert_eq!(NodeId::parse("000000000000001f"), Some(id));
+        for bad in ["", "1f", "000000000000001F", "+00000000000001f", "00000000000000001f"] {
+            assert_eq!(NodeId::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Participant {
 }
 
 /// By what right a peer is muted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authority {
     /// A host or ops mutes somebody.

@@ -259,12 +259,12 @@ mod tests {
     use super::*;
     use crate::server::session::link::tests::connected;
     use crate::signaling::broadcast::News;
+    use crate::signaling::command::Command;
     use crate::signaling::conversation::{Message, Replies};
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
     use crate::wire::frame::{Opcode, encode};
-    use crate::wire::ids::{Identity, PeerId};
-    use crate::wire::reply::ServerMessage;
+    use crate::wire::ids::{Identity, PeerId, RoomId};
 
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
@@ -308,9 +308,9 @@ mod tests {
         assert_eq!(exchange.greet(&mut early), None);
         // Somebody says something in the moment in which the server is told to stop.
         let peer = PeerId::parse(id).unwrap();
-        state.studio.hub.create_room(peer).unwrap();
-        let recording = ServerMessage::RecordingState { recording: true, from: peer };
-        state.studio.hub.tell_room(peer, &recording).unwrap();
+        let room = RoomId::from("show");
+        state.studio.hub.propose(Command::CreateRoom { peer, room }, None);
+        state.studio.hub.propose(Command::Recording { from: peer, recording: true }, None);
         state.shutdown.enter(Phase::Draining);
         assert_eq!(talk(exchange, |_| None).await, End::Going(CloseCode::GOING_AWAY));
         session.leave(End::Refused(CloseCode::GOING_AWAY)).await;

@@ -20,6 +20,9 @@ pub const SEAT_TIME: Duration = Duration::from_secs(8);
 /// How long it is kept for one that a restart of the server has ended: it has to connect, and to agree on TLS.
 pub const RESTART_TIME: Duration = Duration::from_secs(15);
 
+/// How long it is kept for one that another node of the cluster takes, because its own stops.
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+
 /// How many seats and roles are kept at most, for clients of one address and of all.
 const MOST_EACH: usize = 16;
 const MOST: usize = 4096;
@@ -128,7 +131,8 @@ impl Absences {
         }
         if self.all.len() > MOST {
             // What was before a restart comes last: it is of many addresses.
-            let most = self.of.iter().max_by_key(|(subnet, count)| (subnet.is_some(), **count));
+            let most =
+                self.of.iter().max_by_key(|(subnet, count)| (subnet.is_some(), **count, **subnet));
             let most = most.and_then(|(subnet, _)| *subnet);
             given_up.extend(self.give_up(most));
         }

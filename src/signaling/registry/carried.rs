@@ -14,10 +14,11 @@ use crate::signaling::identity::absence::{Absence, CarriedAbsence};
 use crate::signaling::identity::holding::{CarriedHolding, Holding};
 use crate::signaling::identity::identities::Identities;
 use crate::signaling::outbox::{CarriedOutbox, Outbox, RoomNumber};
+use crate::signaling::place::Place;
 use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
 use crate::signaling::rooms::CarriedRoom;
 use crate::wire::carried::{Moment, is_default};
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Identity, NodeId, PeerId, RoomId};
 
 /// What is carried.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ struct CarriedArrival {
     ip: IpAddr,
     #[serde(default, skip_serializing_if = "is_default")]
     is_check: bool,
+    /// Where it is, if that is another node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    node: Option<NodeId>,
     #[serde(default, skip_serializing_if = "is_default")]
     outbox: CarriedOutbox,
 }
@@ -80,18 +84,22 @@ impl From<CarriedSeat> for Seat {
 }
 
 impl From<&Arrival> for CarriedArrival {
-    fn from(Arrival { client, identity, ip, is_check, outbox }: &Arrival) -> Self {
-        let outbox = outbox.carry();
-        Self { client: *client, identity: *identity, ip: *ip, is_check: *is_check, outbox }
+    fn from(Arrival { client, identity, ip, is_check, place }: &Arrival) -> Self {
+        let outbox = place.here().map(|outbox| outbox.carry()).unwrap_or_default();
+        let (node, ip) = (place.elsewhere(), *ip);
+        Self { client: *client, identity: *identity, ip, is_check: *is_check, node, outbox }
     }
 }
 
 impl CarriedArrival {
     /// With an outbox for at most so many bytes.
     fn go_on(self, limit: usize) -> Arrival {
-        let Self { client, identity, ip, is_check, outbox } = self;
-        let outbox = Arc::new(Outbox::go_on(outbox, limit));
-        Arrival { client, identity, ip, is_check, outbox }
+        let Self { client, identity, ip, is_check, node, outbox } = self;
+        let place = match node {
+            Some(node) => Place::Elsewhere(node),
+            None => Place::Here(Arc::new(Outbox::go_on(outbox, limit))),
+        };
+        Arrival { client, identity, ip, is_check, place }
     }
 }
 
@@ -125,9 +133,10 @@ impl Registry {
         }
     }
 
-    /// Who is registered, and which client each is.
+    /// Who is registered on this node, and which client each is.
     pub(in crate::signaling) fn clients(&self) -> Vec<(PeerId, ClientId)> {
-        self.peers.iter().map(|(id, peer)| (*id, peer.arrival.client)).collect()
+        let here = self.peers.iter().filter(|(_, peer)| peer.arrival.place.here().is_some());
+        here.map(|(id, peer)| (*id, peer.arrival.client)).collect()
     }
 
     /// It goes on at `now`, with outboxes for at most `outbox` bytes, and this `RATE_LIMIT`.

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use crate::signaling::broadcast::News;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError};
 use crate::signaling::identity::absence::Absence;
-use crate::signaling::outbox::Outbox;
+use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, LeftSeat};
 use crate::signaling::registry::{Registry, Seat};
 use crate::signaling::rooms::Begin;
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{Holder, Identity, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 use crate::wire::role::{Participant, Role};
 
@@ -31,8 +31,8 @@ struct Given {
 #[derive(Debug)]
 pub(in crate::signaling) struct Rival {
     pub(in crate::signaling) peer: PeerId,
-    pub(in crate::signaling) client: ClientId,
-    pub(in crate::signaling) outbox: Arc<Outbox>,
+    pub(in crate::signaling) holder: Holder,
+    pub(in crate::signaling) place: Place,
 }
 
 impl Registry {
@@ -66,7 +66,7 @@ impl Registry {
         now: Instant,
     ) -> Result<Entered, JoinError> {
         if self.rooms.get(room).is_none() {
-            return Err(JoinError::NoSuchRoom);
+            return Err(JoinError::NoSuchRoom(room.clone()));
         }
         if let Some(room) = self.room_of(peer).or_else(|| self.is_kept_in(peer, room)) {
             return Err(JoinError::AlreadyIn(room));
@@ -88,7 +88,7 @@ impl Registry {
         peer: PeerId,
         room: &RoomId,
         token: Option<Identity>,
-        otherwise: Result<Entry, EntryError>,
+        otherwise: Option<Entry>,
         now: Instant,
     ) -> Result<(Entered, Aftermath), EntryError> {
         if let Some(room) = self.room_of(peer) {
@@ -115,7 +115,7 @@ impl Registry {
                 None => (self.enter(peer, room, given, begin), Aftermath::default()),
             });
         }
-        let entry = otherwise?;
+        let entry = otherwise.ok_or(EntryError::NoRight)?;
         let spent = match &entry {
             Entry::Remembered { identity, .. } => Some((*identity, room.clone())),
             _ => None,
@@ -187,9 +187,8 @@ impl Registry {
         peer: PeerId,
         now: Instant,
     ) -> Option<(Entered, Aftermath)> {
-        let (room, role) = self.role_and_room(peer).ok()?;
+        let room = self.may_reclaim(peer).then(|| self.room_of(peer)).flatten()?;
         let own = self.identities_of(peer, None);
-        self.absences.reserved(&own, &room).filter(|absence| absence.role < role)?;
         let absence = self.absences.take_role(&own, &room)?;
         let arrival = self.peers.get(&peer)?.arrival.clone();
         // Not as others leave: its room goes on.
@@ -215,15 +214,20 @@ impl Registry {
         let other = (*before != peer).then(|| self.leave_kept(absence, now)).flatten();
         let mut left: Vec<_> = same.into_iter().chain(other).collect();
         // It hears that from nobody.
-        let own = self.peers.get(&peer).map(|found| Arc::clone(&found.arrival.outbox));
+        let own = self.peers.get(&peer).and_then(|found| found.arrival.place.here());
         for LeftSeat { others, .. } in &mut left {
-            others
-                .receivers
-                .retain(|outbox| !own.as_ref().is_some_and(|own| Arc::ptr_eq(own, outbox)));
+            others.receivers.retain(|outbox| !own.is_some_and(|own| Arc::ptr_eq(own, outbox)));
         }
         let present = self.present(peer).and_then(|present| present.joined);
         let joined = entered.joined.and(present);
         (Entered { joined, ..entered }, Aftermath { left, ..Aftermath::default() })
+    }
+
+    /// Whether [`Self::reclaim`] would give `peer` another role.
+    pub(in crate::signaling) fn may_reclaim(&self, peer: PeerId) -> bool {
+        let Ok((room, role)) = self.role_and_room(peer) else { return false };
+        let own = self.identities_of(peer, None);
+        self.absences.reserved(&own, &room).is_some_and(|absence| absence.role < role)
     }
 
     /// Another client that has a role in `room` which its identity would get back: that of `peer`, or of the token that it
@@ -243,8 +247,8 @@ impl Registry {
             let is_here = found.seat.as_ref().is_some_and(|seat| seat.room == *room);
             (is_here && own.contains(&found.arrival.identity)).then(|| Rival {
                 peer: participant.peer_id,
-                client: found.arrival.client,
-                outbox: Arc::clone(&found.arrival.outbox),
+                holder: self.holder(&found.arrival),
+                place: found.arrival.place.clone(),
             })
         })
     }
@@ -257,7 +261,7 @@ impl Registry {
         let number = self.rooms.enter(peer, id, role, begin);
         if let Some(found) = self.peers.get_mut(&peer) {
             found.seat = Some(Seat { room: id.clone(), invite_end });
-            found.arrival.outbox.enter(Some(number));
+            found.arrival.place.enter(Some(number));
         }
         let participants = self.rooms.get(id).into_iter().flat_map(|room| room.participants());
         let joined = was_there.then(|| participants.collect());

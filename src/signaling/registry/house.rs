@@ -28,6 +28,12 @@ pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
 }
 
+impl Connection {
+    pub(super) fn holder(&self) -> Holder {
+        Holder { node: NodeId::default(), client: self.client }
+    }
+}
+
 pub(super) fn peer(number: u8) -> PeerId {
     PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap()
 }
@@ -49,7 +55,7 @@ impl House {
             identity,
             ip: [192, 0, 2, 1].into(),
             is_check: false,
-            outbox: Arc::new(Outbox::new(1000)),
+            place: Place::Here(Arc::new(Outbox::new(1000))),
         }
     }
 
@@ -60,7 +66,11 @@ impl House {
         identity: Identity,
     ) -> (Registered, Connection) {
         let arrival = self.arrival(identity);
-        let Arrival { client, outbox, .. } = arrival.clone();
+        let Arrival { client, place, .. } = arrival.clone();
+        let outbox = Arc::clone(place.here().unwrap());
+        if self.registry.has_full_seat(peer(number), identity) {
+            self.registry.end_seat(peer(number), identity, self.now);
+        }
         let (registered, after) = self.registry.register(peer(number), arrival, self.now);
         for replaced in after.replaced {
             replaced.close(CloseCode::REPLACED);
@@ -76,14 +86,14 @@ impl House {
     }
 
     pub(super) fn enter(&mut self, who: &Connection, entry: Entry) -> Result<Entered, EntryError> {
-        self.enter_with(who, None, Ok(entry))
+        self.enter_with(who, None, Some(entry))
     }
 
     pub(super) fn enter_with(
         &mut self,
         who: &Connection,
         token: Option<Identity>,
-        otherwise: Result<Entry, EntryError>,
+        otherwise: Option<Entry>,
     ) -> Result<Entered, EntryError> {
         let entered =
             self.registry.create_or_join_room(who.peer, &show(), token, otherwise, self.now);
@@ -96,13 +106,15 @@ impl House {
 
     pub(super) fn part(&mut self, who: &Connection, parting: Parting) -> Option<Remains> {
         let budget = ClientBudget::new(None, self.now);
-        self.registry.part(who.peer, who.client, parting, budget, self.now).0
+        let holder = who.holder();
+        let after = self.registry.part(who.peer, holder, parting, Some(budget), self.now);
+        after.parted.map(|parted| parted.remains)
     }
 
     /// Who leaves a seat within this time.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<PeerId> {
         self.now += time;
-        let left = self.registry.expire(self.now, None).after.left;
+        let left = self.registry.expire(self.now, None).left;
         left.into_iter().map(|left| left.peer).collect()
     }
 
@@ -111,8 +123,14 @@ impl House {
         joined.into_iter().map(|Participant { peer_id, role }| (peer_id, role)).collect()
     }
 
+    /// Where a relay goes.
+    pub(super) fn route(&self, from: PeerId, to: PeerId) -> (Arc<Outbox>, Option<RoomNumber>) {
+        let (place, room) = self.registry.route(from, to).unwrap();
+        (Arc::clone(place.here().unwrap()), room)
+    }
+
     pub(super) fn outbox_of(&self, who: &Connection) -> Arc<Outbox> {
-        Arc::clone(&self.registry.peers[&who.peer].arrival.outbox)
+        Arc::clone(self.registry.peers[&who.peer].arrival.place.here().unwrap())
     }
 }
 

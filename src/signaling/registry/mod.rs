@@ -4,6 +4,7 @@
 //! peer comes into a room and leaves it. The time is an argument: it deliberately knows no clock and no socket.
 //! What somebody is to hear of a change is part of what the change returns.
 
+pub mod applying;
 pub mod carried;
 pub mod entering;
 #[cfg(test)]
@@ -28,11 +29,12 @@ use crate::signaling::identity::absence::Absences;
 use crate::signaling::identity::holding::{Claim, Holding};
 use crate::signaling::identity::identities::Identities;
 use crate::signaling::outbox::{Outbox, RoomNumber};
-use crate::signaling::registry::parting::Aftermath;
+use crate::signaling::place::Place;
+use crate::signaling::registry::parting::{Aftermath, Moved};
 use crate::signaling::room::{MuteError, Muting};
 use crate::signaling::rooms::Rooms;
 use crate::telemetry::metrics::Counts;
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{ClientId, Holder, Identity, NodeId, PeerId, RoomId};
 use crate::wire::role::{Authority, Role};
 
 /// What came of a wish for an id that somebody had.
@@ -55,6 +57,8 @@ pub enum RelayError {
     DifferentRoom,
     /// The sender is in no room, and relays are for those in one.
     NoRoom,
+    /// The receiver is on another node, which can't be reached now.
+    Unavailable,
 }
 
 /// The peer is in no room.
@@ -72,13 +76,15 @@ pub struct Arrival {
     pub ip: IpAddr,
     /// Whether nothing is kept for it when it goes: it only checks the server.
     pub is_check: bool,
-    /// What others want it to hear.
-    pub outbox: Arc<Outbox>,
+    /// Where it is connected, and what others want it to hear goes.
+    pub place: Place,
 }
 
 /// All peers and rooms.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
+    /// Which node this is.
+    node: NodeId,
     limits: RoomLimits,
     peers: HashMap<PeerId, Peer>,
     /// The seats of those whose connection broke. Somebody else may have the id meanwhile.
@@ -119,15 +125,15 @@ struct Kept {
 
 /// What `register` comes to.
 #[derive(Debug)]
-pub(super) enum Registered {
+pub enum Registered {
     /// The id is the client's; nobody had it, or nobody who could keep it.
     Done,
     /// The id is the client's, with its seat in the room, which was kept since this client of its identity had gone.
-    Back(ClientId, Option<ClientBudget>),
+    Back(Holder, Option<ClientBudget>),
     /// The id is the client's, with its place: this client of its identity has it, and is to yield.
-    Yielding(ClientId, Arc<Outbox>),
+    Yielding(Holder, Place),
     /// The client that has it, and the time that it has to show that it lives.
-    Held(ClientId, Arc<Outbox>, Duration),
+    Held(Holder, Place, Duration),
     /// Somebody has it, and keeps it.
     Refused,
 }
@@ -138,16 +144,28 @@ impl Registry {
         Self { limits, rooms: Rooms::new(limits.ttl), ..Self::default() }
     }
 
+    /// Rooms are within `limits` from here on.
+    pub(super) fn limit(&mut self, limits: RoomLimits) {
+        self.limits = limits;
+        self.rooms.limit_age(limits.ttl);
+    }
+
+    /// Which node this is, from here on.
+    pub(super) fn become_node(&mut self, node: NodeId) {
+        self.node = node;
+    }
+
     /// How much there is.
     pub(super) fn count(&self) -> Counts {
         let peers = self.peers.values().map(|peer| &peer.arrival);
         let all = peers.chain(self.kept.values().map(|kept| &kept.arrival));
+        let outboxes = all.filter_map(|arrival| arrival.place.here());
         Counts {
             peers: self.peers.len(),
             rooms: self.rooms.count(),
             seats_kept: self.kept.len(),
             roles_reserved: self.absences.iter().filter(|found| found.role_end.is_some()).count(),
-            outbox_bytes: all.map(|arrival| arrival.outbox.bytes()).sum(),
+            outbox_bytes: outboxes.map(|outbox| outbox.bytes()).sum(),
             ..Counts::default()
         }
     }
@@ -165,11 +183,10 @@ impl Registry {
         now: Instant,
     ) -> (Registered, Aftermath) {
         let identity = arrival.identity;
-        // What was too much for a seat that is kept ends it, as it ends a client.
-        let mut after = self.end_full_seat(peer, identity, now);
+        let mut after = Aftermath::default();
         if let Some((kept, evicted)) = self.take_seat(peer, &arrival, now) {
             after.append(evicted);
-            return (Registered::Back(kept.arrival.client, kept.budget), after);
+            return (Registered::Back(self.holder(&kept.arrival), kept.budget), after);
         }
         let Some(found) = self.peers.get_mut(&peer) else {
             self.hold(peer, arrival);
@@ -183,16 +200,23 @@ impl Registry {
         }
         let registered = match found.holding.claim(identity, found.seat.is_some(), now) {
             Claim::Own => {
-                arrival.outbox.follow(&found.arrival.outbox);
+                let moved = arrival.place.follow(&found.arrival.place);
+                let client = arrival.client;
+                after.moved.extend(moved.map(|(outbox, node)| Moved {
+                    outbox,
+                    peer,
+                    to: Holder { node, client },
+                    is_yielding: true,
+                }));
                 // One that was too full has forgotten where it was.
                 let room = found.seat.as_ref().and_then(|seat| self.rooms.number(&seat.room));
-                arrival.outbox.enter(room);
+                arrival.place.enter(room);
                 let before = std::mem::replace(&mut found.arrival, arrival);
-                Registered::Yielding(before.client, before.outbox)
+                Registered::Yielding(self.holder(&before), before.place)
             }
             Claim::Challenge(time) => {
-                let Arrival { client, outbox, .. } = &found.arrival;
-                Registered::Held(*client, Arc::clone(outbox), time)
+                let (holder, place) = (found.arrival.clone(), found.arrival.place.clone());
+                Registered::Held(self.holder(&holder), place, time)
             }
             Claim::Refused => Registered::Refused,
         };
@@ -204,7 +228,7 @@ impl Registry {
     pub(super) fn take_over(
         &mut self,
         peer: PeerId,
-        holder: ClientId,
+        holder: Holder,
         arrival: Arrival,
         now: Instant,
     ) -> (TakeOver, Aftermath) {
@@ -212,12 +236,18 @@ impl Registry {
             self.hold(peer, arrival);
             return (TakeOver::Free, Aftermath::default());
         };
-        if found.arrival.client != holder {
+        if self.holder(&found.arrival) != holder {
             return (TakeOver::Held, Aftermath::default());
         }
         let after = self.silence(peer, holder, now);
         self.hold(peer, arrival);
         (TakeOver::Replaced, after)
+    }
+
+    /// Which client of which node that is.
+    fn holder(&self, arrival: &Arrival) -> Holder {
+        let node = arrival.place.elsewhere().unwrap_or(self.node);
+        Holder { node, client: arrival.client }
     }
 
     fn hold(&mut self, peer: PeerId, arrival: Arrival) {
@@ -235,15 +265,15 @@ impl Registry {
         &self,
         from: PeerId,
         to: PeerId,
-    ) -> Result<(Arc<Outbox>, Option<RoomNumber>), RelayError> {
+    ) -> Result<(Place, Option<RoomNumber>), RelayError> {
         let sender = self.peers.get(&from);
         let room = sender.and_then(|sender| sender.seat.as_ref()).map(|seat| &seat.room);
         if self.limits.is_invited_only && room.is_none() {
             return Err(RelayError::NoRoom);
         }
         let number = room.and_then(|room| self.rooms.number(room));
-        if let Some(outbox) = room.and_then(|room| self.outbox_in(room, to)) {
-            return Ok((Arc::clone(outbox), number));
+        if let Some(place) = room.and_then(|room| self.place_in(room, to)) {
+            return Ok((place.clone(), number));
         }
         let receiver = self.peers.get(&to);
         let Some(receiver) = receiver.filter(|_| sender.is_some()) else {
@@ -251,7 +281,7 @@ impl Registry {
             return Err(if is_kept { RelayError::DifferentRoom } else { RelayError::NotConnected });
         };
         match (room, &receiver.seat) {
-            (None, None) => Ok((Arc::clone(&receiver.arrival.outbox), None)),
+            (None, None) => Ok((receiver.arrival.place.clone(), None)),
             _ => Err(RelayError::DifferentRoom),
         }
     }
@@ -321,16 +351,21 @@ impl Registry {
         Ok(self.audience(&self.room_of(peer).ok_or(NotInRoom)?))
     }
 
-    /// The outbox of `client`, if it has the id `peer`.
-    pub(super) fn outbox_of(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
-        let found = self.peers.get(&peer).filter(|found| found.arrival.client == client)?;
-        Some(Arc::clone(&found.arrival.outbox))
+    /// The place of `holder`, if it has the id `peer`.
+    pub(super) fn place_of(&self, peer: PeerId, holder: Holder) -> Option<Place> {
+        let found = self.peers.get(&peer)?;
+        (self.holder(&found.arrival) == holder).then(|| found.arrival.place.clone())
     }
 
-    /// One peer, wherever it is.
+    /// The outbox of `client`, if it is one of this node and has the id `peer`.
+    pub(super) fn outbox_of(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
+        self.place_of(peer, Holder { node: self.node, client })?.here().cloned()
+    }
+
+    /// One peer of this node, whatever room it is in.
     pub(super) fn one(&self, peer: PeerId) -> Audience {
-        let found = self.peers.get(&peer).map(|found| Arc::clone(&found.arrival.outbox));
-        Audience { receivers: found.into_iter().collect(), ..Audience::default() }
+        let found = self.peers.get(&peer).and_then(|found| found.arrival.place.here());
+        Audience { receivers: found.into_iter().cloned().collect(), ..Audience::default() }
     }
 
     fn seat(&self, peer: PeerId) -> Option<&Seat> {
@@ -341,19 +376,20 @@ impl Registry {
         self.seat(peer).map(|seat| seat.room.clone())
     }
 
-    /// The outbox of who has the seat of `peer` in `room`: a client, or nobody until its identity is back.
-    fn outbox_in(&self, room: &RoomId, peer: PeerId) -> Option<&Arc<Outbox>> {
+    /// The place of who has the seat of `peer` in `room`: a client, or nobody until its identity is back.
+    fn place_in(&self, room: &RoomId, peer: PeerId) -> Option<&Place> {
         let is_here = |seat: &Seat| seat.room == *room;
         let present = self.peers.get(&peer).filter(|peer| peer.seat.as_ref().is_some_and(is_here));
         let arrival = present.map(|peer| &peer.arrival);
         let kept = || self.kept.get(&peer).filter(|kept| is_here(&kept.seat));
-        arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.outbox)
+        arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.place)
     }
 
+    /// Those in a room who are on this node.
     fn audience(&self, room: &RoomId) -> Audience {
         let participants = self.rooms.get(room).into_iter().flat_map(|found| found.participants());
-        let outboxes = participants.filter_map(|p| self.outbox_in(room, p.peer_id));
-        let receivers = outboxes.map(Arc::clone).collect();
+        let places = participants.filter_map(|p| self.place_in(room, p.peer_id));
+        let receivers = places.filter_map(Place::here).cloned().collect();
         let room = self.rooms.number(room).unwrap_or_default();
         Audience { receivers, room, ends: false }
     }

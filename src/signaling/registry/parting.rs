@@ -6,20 +6,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::signaling::broadcast::Audience;
+use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::budget::ClientBudget;
-use crate::signaling::identity::absence::{Absence, RESTART_TIME, SEAT_TIME};
+use crate::signaling::identity::absence::{Absence, DRAIN_TIME, RESTART_TIME, SEAT_TIME};
 use crate::signaling::outbox::Outbox;
-use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
+use crate::signaling::registry::{Arrival, Kept, NotInRoom, Peer, Registry, Seat};
 use crate::signaling::rooms::After;
 use crate::telemetry::subnet::subnet;
-use crate::wire::ids::{ClientId, Identity, PeerId, RoomId};
+use crate::wire::ids::{Holder, Identity, PeerId, RoomId};
+use crate::wire::reply::ServerMessage;
 use crate::wire::role::Role;
 
 /// How a client goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Parting {
     /// By its own will, for good.
     Left,
@@ -33,6 +36,10 @@ pub enum Parting {
     Stopping,
     /// With a server that is restarted: it can't be carried, and is back at once.
     Restarting,
+    /// With a node of a cluster that stops: it is back at another one.
+    Draining,
+    /// With a node of a cluster that has not been heard of for as long as a seat is kept.
+    Gone,
 }
 
 impl Parting {
@@ -41,6 +48,7 @@ impl Parting {
         match self {
             Self::Broken => Some(SEAT_TIME),
             Self::Restarting => Some(RESTART_TIME),
+            Self::Draining => Some(DRAIN_TIME),
             _ => None,
         }
     }
@@ -59,22 +67,44 @@ pub struct LeftSeat {
     pub(in crate::signaling) others: Audience,
 }
 
+/// What waits for a client that is on another node now.
+#[derive(Debug)]
+pub struct Moved {
+    /// What it is to hear.
+    pub outbox: Arc<Outbox>,
+    /// Its id.
+    pub peer: PeerId,
+    /// Where it is now.
+    pub to: Holder,
+    /// Whether a connection of it is here still, which is to yield.
+    pub is_yielding: bool,
+}
+
 /// What is left to be done when a change is made, without the lock.
 #[derive(Debug, Default)]
 pub(in crate::signaling) struct Aftermath {
-    /// Clients that end with 4010.
+    /// Clients of this node that end with 4010.
     pub(in crate::signaling) replaced: Vec<Arc<Outbox>>,
+    /// Clients that go on at another node.
+    pub(in crate::signaling) moved: Vec<Moved>,
     /// Seats that have ended.
     pub(in crate::signaling) left: Vec<LeftSeat>,
+    /// What is to be heard, behind all that.
+    pub(in crate::signaling) news: Vec<News>,
+    /// Who has gone by itself, and what is kept of it.
+    pub(in crate::signaling) parted: Option<Parted>,
+    /// Rooms that have reached their age.
+    pub(in crate::signaling) expired: Vec<(RoomId, Duration)>,
 }
 
 impl Aftermath {
     pub(in crate::signaling) fn is_empty(&self) -> bool {
-        self.replaced.is_empty() && self.left.is_empty()
+        self.replaced.is_empty() && self.moved.is_empty() && self.left.is_empty()
     }
 
     pub(super) fn append(&mut self, mut other: Self) {
         self.replaced.append(&mut other.replaced);
+        self.moved.append(&mut other.moved);
         self.left.append(&mut other.left);
     }
 }
@@ -92,34 +122,36 @@ pub struct Remains {
     pub is_full: bool,
 }
 
-/// What is over.
+/// A client that has gone by itself.
 #[derive(Debug)]
-pub(in crate::signaling) struct Expired {
-    /// Rooms that have reached their age, with who was in them.
-    pub(in crate::signaling) rooms: Vec<(RoomId, Audience)>,
-    /// Seats whose time is over.
-    pub(in crate::signaling) after: Aftermath,
-    /// When the next thing is over.
-    pub(in crate::signaling) next: Option<Instant>,
+pub struct Parted {
+    /// Its id.
+    pub peer: PeerId,
+    /// Who it was.
+    pub arrival: Arrival,
+    /// How it went.
+    pub parting: Parting,
+    /// What is kept for it.
+    pub remains: Remains,
+    /// For how long its role is reserved, where that is.
+    pub reserve: Duration,
 }
 
 impl Registry {
-    /// `client` has gone, with what it may still send, if it is still the one that has the id `peer`. Returns what is
-    /// kept for it, if anything is.
+    /// `holder` has gone, with what it may still send, if it is still the one that has the id `peer`.
     pub(in crate::signaling) fn part(
         &mut self,
         peer: PeerId,
-        client: ClientId,
+        holder: Holder,
         parting: Parting,
-        budget: ClientBudget,
+        budget: Option<ClientBudget>,
         now: Instant,
-    ) -> (Option<Remains>, Aftermath) {
-        let budget = Some(budget);
+    ) -> Aftermath {
         match self.peers.get(&peer) {
-            Some(found) if found.arrival.client == client => {
+            Some(found) if self.holder(&found.arrival) == holder => {
                 self.depart(peer, parting, budget, now)
             }
-            _ => (None, Aftermath::default()),
+            _ => Aftermath::default(),
         }
     }
 
@@ -129,24 +161,24 @@ impl Registry {
         parting: Parting,
         budget: Option<ClientBudget>,
         now: Instant,
-    ) -> (Option<Remains>, Aftermath) {
+    ) -> Aftermath {
         let mut after = Aftermath::default();
-        let Some(Peer { arrival, seat, .. }) = self.peers.remove(&peer) else {
-            return (None, after);
-        };
+        let Some(Peer { arrival, seat, .. }) = self.peers.remove(&peer) else { return after };
         self.identities.leave(arrival.identity, now);
-        let Some(seat) = seat else { return (None, after) };
+        let Some(seat) = seat else { return after };
         let role = self.rooms.get(&seat.room).and_then(|room| room.role(peer));
-        let Some(role) = role else { return (None, after) };
+        let Some(role) = role else { return after };
         let absence = self.absence(peer, &arrival, &seat, role, parting, now);
         let has_seat = absence.as_ref().is_some_and(|absence| absence.seat_end.is_some());
         let (room, identity) = (seat.room.clone(), arrival.identity);
         if has_seat {
-            let outbox = arrival.outbox.successor();
-            outbox.enter(self.rooms.number(&room));
-            let arrival = Arrival { outbox, ..arrival.clone() };
+            let place = arrival.place.successor();
+            place.enter(self.rooms.number(&room));
+            let arrival = Arrival { place, ..arrival.clone() };
             self.kept.insert(peer, Kept { arrival, seat, budget });
         }
+        let gone = arrival.clone();
+        let reserve = self.limits.role_reserve;
         let remains = absence.map(|absence| {
             let reserved = absence.role_end.map(|_| role);
             let given_up = self.absences.add(absence);
@@ -162,7 +194,10 @@ impl Registry {
             after.left.push(self.vacate(peer, arrival, &room, now));
         }
         // It may have been too much itself.
-        (remains.filter(|_| self.absences.owns(identity, peer)), after)
+        let remains = remains.filter(|_| self.absences.owns(identity, peer));
+        after.parted =
+            remains.map(|remains| Parted { peer, arrival: gone, parting, remains, reserve });
+        after
     }
 
     /// What is kept for a client that goes like this.
@@ -221,14 +256,14 @@ impl Registry {
         role.leads() || self.limits.is_invited_only
     }
 
-    /// Ends `client`, which was silent, if it still has the id `peer`: its seat is kept.
+    /// Ends `holder`, which was silent, if it still has the id `peer`: its seat is kept.
     pub(in crate::signaling) fn silence(
         &mut self,
         peer: PeerId,
-        client: ClientId,
+        holder: Holder,
         now: Instant,
     ) -> Aftermath {
-        self.replace(peer, Some(client), Parting::Broken, now)
+        self.replace(peer, Some(holder), Parting::Broken, now)
     }
 
     /// Ends who has the id `peer`, which is somebody else's.
@@ -239,17 +274,19 @@ impl Registry {
     fn replace(
         &mut self,
         peer: PeerId,
-        client: Option<ClientId>,
+        holder: Option<Holder>,
         parting: Parting,
         now: Instant,
     ) -> Aftermath {
         let Some(found) = self.peers.get(&peer) else { return Aftermath::default() };
-        if client.is_some_and(|client| client != found.arrival.client) {
+        if holder.is_some_and(|holder| holder != self.holder(&found.arrival)) {
             return Aftermath::default();
         }
-        let outbox = Arc::clone(&found.arrival.outbox);
-        let (_, mut after) = self.depart(peer, parting, None, now);
-        after.replaced.push(outbox);
+        let place = found.arrival.place.clone();
+        let mut after = self.depart(peer, parting, None, now);
+        // It did not go by itself.
+        after.parted = None;
+        after.replaced.extend(place.here().cloned());
         after
     }
 
@@ -263,9 +300,15 @@ impl Registry {
     ) -> Option<(Kept, Aftermath)> {
         self.absences.take_seat(arrival.identity, peer)?;
         let kept = self.kept.remove(&peer)?;
-        let after = self.evict(peer, now);
-        arrival.outbox.follow(&kept.arrival.outbox);
-        arrival.outbox.enter(self.rooms.number(&kept.seat.room));
+        let mut after = self.evict(peer, now);
+        let (moved, client) = (arrival.place.follow(&kept.arrival.place), arrival.client);
+        after.moved.extend(moved.map(|(outbox, node)| Moved {
+            outbox,
+            peer,
+            to: Holder { node, client },
+            is_yielding: false,
+        }));
+        arrival.place.enter(self.rooms.number(&kept.seat.room));
         self.hold(peer, arrival.clone());
         if let Some(found) = self.peers.get_mut(&peer) {
             found.seat = Some(kept.seat.clone());
@@ -273,15 +316,15 @@ impl Registry {
         Some((kept, after))
     }
 
-    /// Ends the seat of this identity if more waits for it than may.
-    pub(super) fn end_full_seat(
-        &mut self,
-        peer: PeerId,
-        identity: Identity,
-        now: Instant,
-    ) -> Aftermath {
+    /// Whether more waits for the seat of this identity than may. It is to end then, as a client ends.
+    pub(in crate::signaling) fn has_full_seat(&self, peer: PeerId, identity: Identity) -> bool {
         let kept = self.kept.get(&peer).filter(|kept| kept.arrival.identity == identity);
-        match kept.filter(|kept| kept.arrival.outbox.is_closed()) {
+        kept.and_then(|kept| kept.arrival.place.here()).is_some_and(|outbox| outbox.is_closed())
+    }
+
+    /// Ends the seat that is kept for this identity.
+    pub(super) fn end_seat(&mut self, peer: PeerId, identity: Identity, now: Instant) -> Aftermath {
+        match self.kept.get(&peer).filter(|kept| kept.arrival.identity == identity) {
             Some(kept) => {
                 // The role may be reserved still.
                 let room = kept.seat.room.clone();
@@ -303,11 +346,28 @@ impl Registry {
         Some(self.vacate(*peer, kept.arrival, room, now))
     }
 
+    /// Takes a peer out of its room.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none.
+    pub(super) fn leave_room(
+        &mut self,
+        peer: PeerId,
+        after: &mut Aftermath,
+        now: Instant,
+    ) -> Result<RoomId, NotInRoom> {
+        let left = self.leave(peer, now).ok_or(NotInRoom)?;
+        let room = left.room.clone();
+        after.left.push(left);
+        Ok(room)
+    }
+
     /// Takes a peer out of its room: which, and whom to tell.
     pub(in crate::signaling) fn leave(&mut self, peer: PeerId, now: Instant) -> Option<LeftSeat> {
         let found = self.peers.get_mut(&peer)?;
         let Seat { room, .. } = found.seat.take()?;
-        found.arrival.outbox.enter(None);
+        found.arrival.place.enter(None);
         let arrival = found.arrival.clone();
         Some(self.vacate(peer, arrival, &room, now))
     }
@@ -324,18 +384,22 @@ impl Registry {
         &mut self,
         now: Instant,
         on_air: Option<&RoomId>,
-    ) -> Expired {
-        let mut rooms = Vec::new();
+    ) -> Aftermath {
+        let mut after = Aftermath::default();
         while let Some(id) = self.rooms.too_old(now, on_air) {
             let everyone = self.end_for_all(&id);
-            rooms.push((id, everyone));
+            after.news.push(News::new(everyone, &ServerMessage::RoomExpired { room_id: &id }));
+            after.expired.push((id, self.limits.ttl.unwrap_or_default()));
         }
-        let mut after = Aftermath::default();
         for absence in self.absences.expire(now) {
             after.left.extend(self.leave_kept(&absence, now));
         }
-        let next = self.rooms.next_end(on_air).into_iter().chain(self.absences.next_end()).min();
-        Expired { rooms, after, next }
+        after
+    }
+
+    /// When the next thing is over.
+    pub(in crate::signaling) fn next_end(&self, on_air: Option<&RoomId>) -> Option<Instant> {
+        self.rooms.next_end(on_air).into_iter().chain(self.absences.next_end()).min()
     }
 
     /// Ends a room with everyone in it, and what is kept there: whom to tell.

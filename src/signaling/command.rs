@@ -1,0 +1,198 @@
+//! The changes that are made to peers and rooms, and what each came to.
+//!
+//! Owns what a change is made of: with the time, all that its outcome depends on. It deliberately does not know when it is
+//! made.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::signaling::budget::ClientBudget;
+use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
+use crate::signaling::identity::absence::Absence;
+use crate::signaling::outbox::Outbox;
+use crate::signaling::registry::parting::Parting;
+use crate::signaling::registry::{NotInRoom, Registered, TakeOver};
+use crate::signaling::room::MuteError;
+use crate::wire::carried::is_default;
+use crate::wire::ids::{ClientId, Holder, Identity, NodeId, PeerId, RoomId};
+use crate::wire::role::Authority;
+
+/// A client that wants an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newcomer {
+    /// Its number.
+    pub client: ClientId,
+    /// Who is behind it.
+    pub identity: Identity,
+    /// Where it connects from.
+    pub ip: IpAddr,
+    /// Whether nothing is kept for it when it goes: it only checks the server.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub is_check: bool,
+}
+
+/// A change to peers and rooms.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Gives a client the id `peer`, if that is free or its own.
+    Register {
+        /// The id.
+        peer: PeerId,
+        /// The client.
+        newcomer: Newcomer,
+    },
+    /// Gives a client the id `peer`, if `holder`, which was silent, still has it or nobody has. The holder is ended with
+    /// 4010, and its seat is kept for a while.
+    TakeOver {
+        /// The id.
+        peer: PeerId,
+        /// Who had it.
+        holder: Holder,
+        /// The client.
+        newcomer: Newcomer,
+    },
+    /// A client of the node has gone, if it is still the one that has the id `peer`.
+    Part {
+        /// The id.
+        peer: PeerId,
+        /// The client.
+        client: ClientId,
+        /// How it goes.
+        parting: Parting,
+        /// What it may still send; on its own node only.
+        #[serde(skip)]
+        budget: Option<ClientBudget>,
+    },
+    /// Ends `holder`, which was silent, with 4010, if it still has the id `peer`: its seat is kept.
+    Silence {
+        /// The id.
+        peer: PeerId,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// Ends the seat that is kept for this identity: more waits for it than may.
+    EndSeat {
+        /// The id.
+        peer: PeerId,
+        /// Whose seat it is.
+        identity: Identity,
+    },
+    /// Makes a room with `peer` as its host.
+    CreateRoom {
+        /// The host.
+        peer: PeerId,
+        /// The room, which nobody can have guessed.
+        room: RoomId,
+    },
+    /// Takes `peer` into a room that there is.
+    JoinRoom {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        room: RoomId,
+    },
+    /// Takes `peer` into a room, which is made where it is not there.
+    CreateOrJoinRoom {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        room: RoomId,
+        /// The identity of the token that it has brought.
+        #[serde(default, skip_serializing_if = "is_default")]
+        token: Option<Identity>,
+        /// By what right it comes in, where nothing is reserved for it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        entry: Option<Entry>,
+    },
+    /// Gives `peer`, which is in a room, the role with more rights that is reserved for its identity there, if one is. The
+    /// others hear of it.
+    Reclaim {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Takes `peer` out of its room; the others are told.
+    LeaveRoom {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Mutes `target` in the room of `from`, or ends that, and tells everyone in it.
+    Mute {
+        /// Who does it.
+        from: PeerId,
+        /// To whom.
+        target: PeerId,
+        /// Whether it is muted from here on.
+        muted: bool,
+        /// By what right.
+        authority: Authority,
+    },
+    /// Tells everyone in the room of `from` that the recording started or stopped.
+    Recording {
+        /// Who does it.
+        from: PeerId,
+        /// Whether it runs.
+        recording: bool,
+    },
+    /// Ends what is over: rooms that are too old, seats and roles that were kept for long enough.
+    Expire {
+        /// The room that is on air, which does not end.
+        #[serde(default, skip_serializing_if = "is_default")]
+        on_air: Option<RoomId>,
+    },
+    /// Keeps what was reserved before a restart.
+    #[serde(skip)]
+    Remember(Vec<Absence>),
+    /// Rooms are within these limits from here on.
+    Limit(RoomLimits),
+    /// This node has gone, with all of its clients.
+    Gone(NodeId),
+}
+
+/// What a change came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Command::Register`].
+    Registered(Registered),
+    /// Of [`Command::TakeOver`].
+    TakenOver(TakeOver),
+    /// Of [`Command::CreateRoom`]; or the room that the peer is in already.
+    Created(Result<RoomId, RoomId>),
+    /// Of [`Command::JoinRoom`].
+    Joined(Result<Entered, JoinError>),
+    /// Of [`Command::CreateOrJoinRoom`].
+    Entered(Result<Entered, EntryError>),
+    /// Of [`Command::Reclaim`].
+    Reclaimed(Option<Entered>),
+    /// Of [`Command::LeaveRoom`].
+    Left(Result<RoomId, NotInRoom>),
+    /// Of [`Command::Mute`].
+    Muted(Result<(), MuteError>),
+    /// Of [`Command::Recording`].
+    Told(Result<(), NotInRoom>),
+    /// Of all others.
+    Done,
+}
+
+impl Outcome {
+    /// The room that somebody came into, if that is what it came to.
+    pub fn entered(&mut self) -> Option<&mut Entered> {
+        match self {
+            Self::Joined(Ok(entered))
+            | Self::Entered(Ok(entered))
+            | Self::Reclaimed(Some(entered)) => Some(entered),
+            _ => None,
+        }
+    }
+}
+
+/// Which node wants a change.
+#[derive(Clone, Debug)]
+pub struct Proposer {
+    /// It.
+    pub node: NodeId,
+    /// On that node: what the client that wants an id is to hear.
+    pub outbox: Option<Arc<Outbox>>,
+}

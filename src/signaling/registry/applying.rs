@@ -1,0 +1,139 @@
+//! How a change is made to peers and rooms.
+//!
+//! Owns which rule a change goes by. All that the outcome depends on is in the change, in the time and in what was there
+//! before, so that nodes which make the same changes in the same order agree. It deliberately does not know in which
+//! order changes are made.
+
+use tokio::time::Instant;
+
+use crate::signaling::broadcast::News;
+use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
+use crate::signaling::place::Place;
+use crate::signaling::registry::parting::{Aftermath, Parting};
+use crate::signaling::registry::{Arrival, Registry};
+use crate::wire::ids::{Holder, NodeId};
+use crate::wire::reply::ServerMessage;
+
+impl Registry {
+    /// Makes a change that `proposer` wants, at `now`: what it came to, and what is left to be done.
+    pub(in crate::signaling) fn apply(
+        &mut self,
+        command: Command,
+        proposer: Proposer,
+        now: Instant,
+    ) -> (Outcome, Aftermath) {
+        let node = proposer.node;
+        let mut after = Aftermath::default();
+        let outcome = match command {
+            Command::Register { peer, newcomer } => {
+                let arrival = self.arrival(newcomer, proposer);
+                let registered;
+                (registered, after) = self.register(peer, arrival, now);
+                Outcome::Registered(registered)
+            }
+            Command::TakeOver { peer, holder, newcomer } => {
+                let arrival = self.arrival(newcomer, proposer);
+                let taken;
+                (taken, after) = self.take_over(peer, holder, arrival, now);
+                Outcome::TakenOver(taken)
+            }
+            Command::Part { peer, client, parting, budget } => {
+                after = self.part(peer, Holder { node, client }, parting, budget, now);
+                if parting == Parting::Stopping {
+                    // Everybody goes: no call has to end for it.
+                    after.left.iter_mut().for_each(|left| left.others.receivers.clear());
+                }
+                Outcome::Done
+            }
+            Command::Silence { peer, holder } => {
+                after = self.silence(peer, holder, now);
+                Outcome::Done
+            }
+            Command::EndSeat { peer, identity } => {
+                after = self.end_seat(peer, identity, now);
+                Outcome::Done
+            }
+            Command::CreateRoom { peer, room } => {
+                Outcome::Created(self.create_room(peer, room, now))
+            }
+            Command::JoinRoom { peer, room } => Outcome::Joined(self.join_room(peer, &room, now)),
+            Command::CreateOrJoinRoom { peer, room, token, entry } => {
+                let entered = self.create_or_join_room(peer, &room, token, entry, now);
+                Outcome::Entered(entered.map(|(entered, left)| {
+                    after = left;
+                    entered
+                }))
+            }
+            Command::Reclaim { peer } => {
+                let reclaimed = self.reclaim(peer, now);
+                Outcome::Reclaimed(reclaimed.map(|(entered, left)| {
+                    after = left;
+                    entered
+                }))
+            }
+            Command::LeaveRoom { peer } => Outcome::Left(self.leave_room(peer, &mut after, now)),
+            Command::Mute { from, target, muted, authority } => {
+                let muting = self.mute(from, target, muted, authority);
+                Outcome::Muted(muting.map(|changed| {
+                    let mute = ServerMessage::Mute { peer_id: target, muted, authority, from };
+                    after.news.extend(changed.map(|everyone| News::new(everyone, &mute)));
+                }))
+            }
+            Command::Recording { from, recording } => {
+                let everyone = self.everyone(from);
+                Outcome::Told(everyone.map(|everyone| {
+                    let message = ServerMessage::RecordingState { recording, from };
+                    after.news.push(News::new(everyone, &message));
+                }))
+            }
+            Command::Expire { on_air } => {
+                after = self.expire(now, on_air.as_ref());
+                Outcome::Done
+            }
+            Command::Remember(absences) => {
+                self.remember(absences);
+                Outcome::Done
+            }
+            Command::Limit(limits) => {
+                self.limit(limits);
+                Outcome::Done
+            }
+            Command::Gone(gone) => {
+                after = self.lose_node(gone, now);
+                Outcome::Done
+            }
+        };
+        (outcome, after)
+    }
+
+    fn arrival(&self, newcomer: Newcomer, proposer: Proposer) -> Arrival {
+        let Newcomer { client, identity, ip, is_check } = newcomer;
+        let Proposer { node, outbox } = proposer;
+        let place = match outbox.filter(|_| node == self.node) {
+            Some(outbox) => Place::Here(outbox),
+            None => Place::Elsewhere(node),
+        };
+        Arrival { client, identity, ip, is_check, place }
+    }
+
+    /// All clients of a node have gone, and the seats that it kept have ended: nobody has heard of it for long enough.
+    fn lose_node(&mut self, gone: NodeId, now: Instant) -> Aftermath {
+        let mut after = Aftermath::default();
+        let is_there = |place: &Place| place.elsewhere() == Some(gone);
+        let kept = self.kept.iter().filter(|(_, kept)| is_there(&kept.arrival.place));
+        let mut seats: Vec<_> = kept.map(|(peer, kept)| (*peer, kept.arrival.identity)).collect();
+        // Everywhere in the same order.
+        seats.sort_unstable_by_key(|(peer, _)| *peer);
+        for (peer, identity) in seats {
+            after.append(self.end_seat(peer, identity, now));
+        }
+        let peers = self.peers.iter().filter(|(_, found)| is_there(&found.arrival.place));
+        let mut peers: Vec<_> = peers.map(|(peer, found)| (*peer, found.arrival.client)).collect();
+        peers.sort_unstable();
+        for (peer, client) in peers {
+            let holder = Holder { node: gone, client };
+            after.append(self.part(peer, holder, Parting::Gone, None, now));
+        }
+        after
+    }
+}
