@@ -10,6 +10,7 @@
 //! | [`station`] | the manifest, tokens, TURN credentials, the made secret, the certificate | clients |
 //! | [`programme`] | the programme: WebM from the browser to Ogg for Icecast, silence in gaps, who is on air | who may go on air |
 //! | [`signaling`] | peers, rooms, relays, roles, and the `Conversation` trait, which connects a session to the message code | frames and sockets |
+//! | [`cluster`] | the log, who is a member, links between nodes, NATS | the rules of rooms |
 //! | [`server`] | the port and the process: accept, HTTP, sessions, limits, drain, systemd | what messages mean |
 //! | [`invite`] | the `invite` command | clients, and the server |
 //! | [`check`] | the `check` command | anything about the server except its protocol |
@@ -22,6 +23,7 @@
 //! Owns this map. It deliberately has no code.
 
 pub mod check;
+pub mod cluster;
 pub mod config;
 pub mod invite;
 pub mod programme;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::config::cluster::{Cluster, cluster};
 use crate::config::icecast::{Icecast, OnAirAccess, icecast, on_air_access};
 use crate::config::origin::{HIDDEN, Invalid, Origin};
 use crate::config::parser::{Parser, network};
@@ -113,6 +114,8 @@ pub struct Config {
     pub room_access: RoomAccess,
     /// Where the programme goes, if it goes anywhere.
     pub icecast: Option<Icecast>,
+    /// The cluster, where this is a node of one.
+    pub cluster: Option<Cluster>,
     /// Who may go on air.
     pub on_air_access: OnAirAccess,
     /// How long the role of a peer that has gone is reserved for it; zero for not at all.
@@ -167,6 +170,7 @@ impl Config {
             turn_ttl: parser.time("TURN_TTL_MS"),
             room_access: room_access(&mut parser),
             icecast: icecast(&mut parser),
+            cluster: cluster(&mut parser),
             on_air_access: on_air_access(&mut parser),
             role_reserve: parser.time("ROLE_RESERVE_MS"),
             room_ttl: Some(parser.time("ROOM_TTL_MS")).filter(|ttl| !ttl.is_zero()),

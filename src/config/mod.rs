@@ -3,6 +3,7 @@
 //! Owns what can be set. It deliberately does not know what the settings are for.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod file;
 pub mod icecast;

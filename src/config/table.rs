@@ -262,6 +262,30 @@ pub const SETTINGS: &[Setting] = &[
         "Which hosts and ops may go on air: invited (those with an invite), or open (all)",
     ),
     setting(
+        "NATS_URL",
+        "not set",
+        Allowed::Text(
+            "NATS servers such as nats://10.0.0.1:4222,tls://nats.example.org or unix:/run/openstudio-signaling-nats/socket, without a user",
+        ),
+        "NATS servers that connect this node with the other nodes of a cluster; not set: this server is alone",
+    ),
+    setting(
+        "CLUSTER_NAME",
+        "openstudio",
+        Allowed::Text("1 to 32 letters, digits, hyphens and underscores"),
+        "Name of the cluster, the same on all of its nodes; it tells clusters on the same NATS servers apart",
+    ),
+    file(
+        "NATS_CREDS",
+        "nats-creds",
+        "Credentials for the NATS servers (a .creds file, or a file with the seed of an NKEY); better the systemd credential nats-creds",
+    ),
+    file(
+        "NATS_CA",
+        "nats-ca",
+        "Certificate authority (PEM) of the NATS servers' certificates; not set: those that this machine trusts",
+    ),
+    setting(
         "ROLE_RESERVE_MS",
         "600000",
         Allowed::Number(0, 86_400_000),

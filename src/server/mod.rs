@@ -4,6 +4,7 @@
 
 pub mod accept;
 pub mod archive;
+pub mod cluster;
 pub mod connection;
 pub mod drain;
 pub mod first;

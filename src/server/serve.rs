@@ -20,6 +20,7 @@ use crate::config::source::Source;
 use crate::programme::on_air::OnAir;
 use crate::server::accept::accept;
 use crate::server::archive::archive;
+use crate::server::cluster::node;
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
 use crate::server::handover::execute::{hold_signals, keep_signal, release_signals};
@@ -164,6 +165,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     if taken.is_none() {
         studio.hub.remember(remembered.unwrap_or_default());
     }
+    let (node, cluster) = node(&studio, &secret).unzip();
     let state = Arc::new(State {
         collection: Collection::default(),
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
@@ -174,6 +176,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         tls: certified.map(Tls::new),
         fairness: Fairness::default(),
         shutdown: shutdown.clone(),
+        cluster,
         began_unix: UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64),
         secret: signing.is_only_here.then_some(secret),
         started: taken.as_ref().map_or_else(std::time::Instant::now, Taken::started),
@@ -222,6 +225,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     tasks.spawn(end_what_is_over(Arc::clone(&state)));
     tasks.spawn(feed(Arc::clone(&state), icecast));
     tasks.spawn(archive(Arc::clone(&state), part));
+    if let Some(node) = node {
+        let shutdown = shutdown.clone();
+        tasks.spawn(node.run(async move { shutdown.reached(Phase::Closing).await }));
+    }
     if let Some(memory) = memory.clone() {
         tasks.spawn(keep_saved(memory, Arc::clone(&state)));
     }
@@ -249,7 +256,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         journal.log(Event::Signal { signal });
     }
     let is_stop = signal.is_some() && queue.is_none();
-    let is_restart = is_stop && mark.counts().await && !shutdown.has_failed();
+    let is_restart =
+        is_stop && mark.counts().await && !shutdown.has_failed() && state.cluster.is_none();
     // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
     if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;

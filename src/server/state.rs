@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
+use crate::cluster::standing::Standing;
 use crate::config::config::Secret;
 use crate::server::handover::collection::Collection;
 use crate::server::limits::clients::ClientLimit;
@@ -42,6 +45,8 @@ pub struct State {
     pub tls: Option<Tls>,
     /// What signs tokens, where it is known to this process only.
     pub secret: Option<Secret>,
+    /// How the node stands, where this is one of a cluster.
+    pub cluster: Option<watch::Receiver<Standing>>,
     /// When this process started, in ms since 1970: with a handover, that is another process than the service began with.
     pub began_unix: u64,
     /// When the service started, for `uptime`.
@@ -104,6 +109,7 @@ impl State {
             web_root: None,
             tls: None,
             secret: None,
+            cluster: None,
             began_unix: 0,
             started: Instant::now(),
         }

@@ -49,7 +49,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     journal: Journal,
     /// The other nodes, where there are any. Set once, before the first client comes.
-    sequencer: OnceLock<(NodeId, Arc<dyn Sequencer>)>,
+    sequencer: OnceLock<Arc<dyn Sequencer>>,
     /// Peers and rooms have one lock, because they must agree. Sessions write and read it by the methods
     /// below; nobody sends while it is held.
     registry: Mutex<Registry>,
@@ -80,10 +80,9 @@ impl Hub {
         Self { inner: Arc::new(Inner { ends, roles, metrics, journal, sequencer, registry }) }
     }
 
-    /// From here on this is `node`, and changes are made when `sequencer` says so. Once, before the first client comes.
-    pub fn join(&self, node: NodeId, sequencer: Arc<dyn Sequencer>) {
-        self.registry().become_node(node);
-        let _ = self.inner.sequencer.set((node, sequencer));
+    /// From here on changes are made when `sequencer` says so. Once, before the first client comes.
+    pub fn join(&self, sequencer: Arc<dyn Sequencer>) {
+        let _ = self.inner.sequencer.set(sequencer);
     }
 
     /// Waits for the lock that everything here needs, so that whoever asks knows it is to be had.
@@ -98,15 +97,11 @@ impl Hub {
 
     /// A client of this node, as all nodes know it.
     pub fn holder(&self, client: ClientId) -> Holder {
-        Holder { node: self.node(), client }
-    }
-
-    fn node(&self) -> NodeId {
-        self.inner.sequencer.get().map_or(NodeId::default(), |(node, _)| *node)
+        Holder { node: self.registry().node(), client }
     }
 
     fn sequencer(&self) -> Option<&dyn Sequencer> {
-        self.inner.sequencer.get().map(|(_, sequencer)| &**sequencer)
+        self.inner.sequencer.get().map(|sequencer| &**sequencer)
     }
 
     /// Whether a proof of this identity that is `age` old counts now.

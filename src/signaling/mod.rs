@@ -23,6 +23,7 @@ pub mod registry;
 pub mod room;
 pub mod rooms;
 pub mod sequencer;
+pub mod shared;
 pub mod streaming;
 pub mod studio;
 pub mod turn;

@@ -207,7 +207,7 @@ impl Outbox {
     }
 
     /// Puts whole frames before all others. Where they do not fit any longer, it is as with any other frame.
-    fn put_first(&self, frames: Vec<u8>) {
+    pub fn put_first(&self, frames: Vec<u8>) {
         let mut queue = self.lock();
         if let Some(successor) = queue.successor.clone() {
             drop(queue);

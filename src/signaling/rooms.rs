@@ -103,6 +103,11 @@ impl Rooms {
         }
     }
 
+    /// How many there have been.
+    pub fn numbers(&self) -> RoomNumber {
+        self.numbers
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.by_id.len()

@@ -55,6 +55,34 @@ events! {
     Resumed { client_ip: IpAddr, client_id: ClientId, peer_id: PeerId, holder: ClientId } Info Few "5f0f3c5bb1b94f0c8d1d8a7c2b1e7d06"
     "Peer {peer_id} is back as client {client_id}, {client_ip}: it takes the place of client {holder}, its earlier connection"
 
+    /// The node is a member of the cluster.
+    ClusterJoined { cluster: String, node: String, nodes: usize, milliseconds: u64 } Info "349b8cf66096479f8c28233d75ee49e6"
+    "Joined the cluster {cluster} as node {node}: {nodes} nodes, after {milliseconds} ms"
+    /// Another node has come or gone.
+    ClusterMember { node: String, host: String, change: &'static str, nodes: usize } Info "41e146ba29eb46478915d4ef23c088a5"
+    "Node {node} {host} {change}: the cluster has {nodes} nodes"
+    /// The log of the cluster is there.
+    ClusterStream { stream: String, replicas: u32 } Info "0b3da134b4584f6da92930b8319b8281"
+    "The log of the cluster is the stream {stream} with {replicas} replicas"
+    /// The node can't work with NATS.
+    ClusterTrouble { problem: String, fix: &'static str } Warn One "73a5640e52684d9d8d11366b033139c3"
+    "Out of touch with the cluster: {problem}; {fix}"
+    /// The node is in touch with the others again.
+    ClusterInTouch { seconds: u64 } Info "2e693c07b5ed4bf9b4cdbbd286a79b47"
+    "In touch with the cluster again, after {seconds} s"
+    /// The node has lost its place in the cluster.
+    ClusterLost { reason: &'static str, clients: usize } Warn "cd862e8bcfba4af19b212acd33fd081b"
+    "Lost the place in the cluster: {reason}; {clients} clients are asked to reconnect, and the node joins anew"
+    /// Another node has other settings.
+    ClusterDiffers { what: &'static str, host: String } Warn "0945961448654ff39d6e2ebec32cb2c7"
+    "The nodes of the cluster differ in {what}: this node and {host}; set the same on all nodes"
+    /// Another node writes what this program does not know.
+    ClusterUnknownEntry { version: u32, reads: u32 } Error "3c0ef23eaed74ae3abd58d15e7a0c987"
+    "Another node writes entries of version {version}, and this program reads version {reads}: upgrade this node"
+    /// Two nodes do not have the same peers and rooms.
+    ClusterDiverged { position: u64, node: String, own: String, other: String } Error One "47e5a5a69eb34d0f9455c6c581491d22"
+    "This node and node {node} do not agree at position {position} of the log ({own} and {other}): restart this node, and report it"
+
     /// Everything was given to the process that follows.
     HandedOver { clients: usize, rooms: usize, told: usize, milliseconds: u64 } Info "d7c41f96e02b4a58b1e09c73a5f6d284"
     "Handed over {clients} clients in {rooms} rooms, within {milliseconds} ms ({told} clients by TLS were asked to reconnect)"

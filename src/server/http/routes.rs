@@ -14,6 +14,9 @@ use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
 
+use tokio::time::Instant;
+
+use crate::cluster::standing::Shown;
 use crate::config::config::MetricsAccess;
 use crate::programme::on_air::Standing;
 use crate::programme::opus::RATE;
@@ -178,9 +181,12 @@ fn health(state: &State) -> Reply {
     struct Health {
         status: &'static str,
         uptime: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cluster: Option<Shown>,
     }
     let uptime = state.started.elapsed().as_secs();
-    let mut reply = json(StatusCode::OK, &Health { status: "ok", uptime });
+    let cluster = state.cluster.as_ref().map(|found| found.borrow().show(Instant::now()));
+    let mut reply = json(StatusCode::OK, &Health { status: "ok", uptime, cluster });
     reply.headers_mut().insert(BEGAN, state.began_unix.into());
     reply
 }
@@ -190,11 +196,16 @@ fn ready(state: &State) -> Reply {
     struct Ready {
         status: &'static str,
     }
-    if state.shutdown.phase() == Phase::Serving {
-        json(StatusCode::OK, &Ready { status: "ready" })
-    } else {
-        json(StatusCode::SERVICE_UNAVAILABLE, &Ready { status: "draining" })
-    }
+    let is_cut_off = state.cluster.as_ref().is_some_and(|found| {
+        let standing = found.borrow();
+        !standing.is_member || standing.out_of_touch(Instant::now()).is_some()
+    });
+    let (code, status) = match state.shutdown.phase() {
+        Phase::Serving if is_cut_off => (StatusCode::SERVICE_UNAVAILABLE, "cluster-unavailable"),
+        Phase::Serving => (StatusCode::OK, "ready"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    json(code, &Ready { status })
 }
 
 /// What pages of other origins may know of the station.

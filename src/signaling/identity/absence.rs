@@ -281,7 +281,7 @@ impl Absences {
     }
 
     /// All, in the order in which they went.
-    pub fn iter(&self) -> impl Iterator<Item = &Absence> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Absence> {
         self.all.iter()
     }
 }

@@ -41,6 +41,8 @@ pub struct CarriedHolding {
     identity: Identity,
     #[serde(default, skip_serializing_if = "is_default")]
     taken: Option<(Moment, u32)>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    challenged: Option<Moment>,
 }
 
 /// What comes of a wish for an id that is held.
@@ -62,17 +64,22 @@ impl Holding {
 
     /// It is carried at `now`.
     pub fn carry(&self, now: Instant) -> CarriedHolding {
-        let Self { identity, taken, .. } = *self;
+        let Self { identity, taken, challenged } = *self;
         let taken = taken.map(|(since, count)| (Moment::new(since, now), count));
-        CarriedHolding { identity, taken }
+        let challenged = challenged.map(|since| Moment::new(since, now));
+        CarriedHolding { identity, taken, challenged }
     }
 
     /// It goes on at `now`.
     pub fn go_on(carried: &CarriedHolding, now: Instant) -> Self {
-        let CarriedHolding { identity, taken } = *carried;
+        let CarriedHolding { identity, taken, challenged } = *carried;
         let taken = taken.map(|(since, count)| (since.at(now), count));
-        // Whoever was asked is asked anew, and has all of its time.
-        Self { identity, taken, challenged: None }
+        Self { identity, taken, challenged: challenged.map(|since| since.at(now)) }
+    }
+
+    /// The holder is as one that was not challenged.
+    pub fn forget_challenge(&mut self) {
+        self.challenged = None;
     }
 
     /// Who holds it.

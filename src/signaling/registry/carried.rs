@@ -17,6 +17,7 @@ use crate::signaling::outbox::{CarriedOutbox, Outbox, RoomNumber};
 use crate::signaling::place::Place;
 use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
 use crate::signaling::rooms::CarriedRoom;
+use crate::telemetry::subnet::subnet;
 use crate::wire::carried::{Moment, is_default};
 use crate::wire::ids::{ClientId, Identity, NodeId, PeerId, RoomId};
 
@@ -106,16 +107,41 @@ impl CarriedArrival {
 impl Registry {
     /// All of it, as it is carried at `now`.
     pub(in crate::signaling) fn carry(&self, now: Instant) -> CarriedRegistry {
+        self.carry_as(now, |arrival| CarriedArrival::from(arrival))
+    }
+
+    /// All of it, as other nodes see it at `now`: everybody is on a node, and what waits for somebody waits there.
+    pub(in crate::signaling) fn share(&self, now: Instant) -> CarriedRegistry {
+        let node = self.node;
+        let seen = |arrival: &Arrival| {
+            let Arrival { client, identity, ip, is_check, place } = arrival;
+            let (client, identity, is_check) = (*client, *identity, *is_check);
+            let node = Some(place.elsewhere().unwrap_or(node));
+            let (ip, outbox) = (subnet(*ip), CarriedOutbox::default());
+            CarriedArrival { client, identity, ip, is_check, node, outbox }
+        };
+        let mut shared = self.carry_as(now, seen);
+        for kept in &mut shared.kept {
+            kept.budget = None;
+        }
+        shared
+    }
+
+    fn carry_as(
+        &self,
+        now: Instant,
+        seen: impl Fn(&Arrival) -> CarriedArrival,
+    ) -> CarriedRegistry {
         let (rooms, room_numbers) = self.rooms.carry(now);
         let peers = self.peers.iter().map(|(id, peer)| CarriedPeer {
             id: *id,
-            arrival: (&peer.arrival).into(),
+            arrival: seen(&peer.arrival),
             holding: peer.holding.carry(now),
             seat: peer.seat.as_ref().map(CarriedSeat::from),
         });
         let kept = self.kept.iter().map(|(id, kept)| CarriedKept {
             id: *id,
-            arrival: (&kept.arrival).into(),
+            arrival: seen(&kept.arrival),
             seat: (&kept.seat).into(),
             budget: kept.budget.map(|budget| budget.carry(now)),
         });
@@ -150,7 +176,11 @@ impl Registry {
         self.identities = Identities::go_on(&carried.identities, now);
         self.rooms.go_on(carried.rooms, carried.room_numbers, now);
         for CarriedPeer { id, arrival, holding, seat } in carried.peers {
-            let (arrival, holding) = (arrival.go_on(outbox), Holding::go_on(&holding, now));
+            let (arrival, mut holding) = (arrival.go_on(outbox), Holding::go_on(&holding, now));
+            if self.node == NodeId::default() {
+                // Whoever was asked is asked anew, and has all of its time.
+                holding.forget_challenge();
+            }
             self.identities.enter(holding.identity());
             self.peers.insert(id, Peer { arrival, holding, seat: seat.map(Seat::from) });
         }

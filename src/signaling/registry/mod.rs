@@ -14,6 +14,7 @@ pub mod parting;
 mod role_tests;
 #[cfg(test)]
 mod seat_tests;
+pub mod sharing;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -150,9 +151,9 @@ impl Registry {
         self.rooms.limit_age(limits.ttl);
     }
 
-    /// Which node this is, from here on.
-    pub(super) fn become_node(&mut self, node: NodeId) {
-        self.node = node;
+    /// Which node this is.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
     }
 
     /// How much there is.

@@ -1,0 +1,421 @@
+//! The links between nodes: messages from one node to another, each once and in order.
+//!
+//! Owns what is sent again, what is held until the receiver has made the changes that it follows, and what is given up. It
+//! is pure: the time is an argument, and it deliberately knows no connection.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::wire::ids::{ClientId, NodeId, PeerId};
+
+/// How much of what was sent is kept for a node that asks for it again: in time, and in bytes.
+const MOST_TIME: Duration = Duration::from_secs(10);
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// How long something may be missing behind which other things have come, before it is asked for; and how long an answer
+/// may take to that.
+const PATIENCE: Duration = Duration::from_millis(25);
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often a node is tried that nobody answers for, and for how long: a node that is restarted is back by then.
+const TRY: Duration = Duration::from_millis(200);
+const GIVE_UP: Duration = Duration::from_secs(2);
+
+/// How many things that are early are held of a node.
+const MOST_EARLY: usize = 4096;
+
+/// What the sender of a relay hears where it does not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its client on this node.
+    pub client: ClientId,
+    /// Its id.
+    pub from: PeerId,
+    /// Who did not get it.
+    pub to: PeerId,
+    /// Of the relay.
+    pub request_id: Option<String>,
+}
+
+/// Something that was sent to a node.
+#[derive(Clone, Debug)]
+struct Kept {
+    number: u64,
+    at: Instant,
+    bytes: Arc<[u8]>,
+    sender: Option<Sender>,
+}
+
+/// What goes to a node.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// How many there have been.
+    number: u64,
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    down: Option<Down>,
+    /// Whether it was given up, and has not been heard of since.
+    is_dead: bool,
+}
+
+/// Nobody answers for a node.
+#[derive(Clone, Copy, Debug)]
+struct Down {
+    since: Instant,
+    /// The first thing that has not arrived.
+    first: u64,
+    tried: Instant,
+    /// Whether the try has failed.
+    has_failed: bool,
+}
+
+/// What comes from a node.
+#[derive(Debug)]
+struct Incoming<T> {
+    /// The number of the next thing.
+    next: u64,
+    /// What has come, each with the position that it follows.
+    early: BTreeMap<u64, (u64, T)>,
+    missing: Option<Instant>,
+    asked: Option<Instant>,
+}
+
+impl<T> Default for Incoming<T> {
+    fn default() -> Self {
+        Self { next: 1, early: BTreeMap::new(), missing: None, asked: None }
+    }
+}
+
+/// Something to be sent to a node, with its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Which node.
+    pub to: NodeId,
+    /// Its number.
+    pub number: u64,
+    /// As it is sent.
+    pub bytes: Arc<[u8]>,
+}
+
+/// All links of this node. What comes is a `T`.
+#[derive(Debug)]
+pub struct Links<T> {
+    outgoing: HashMap<NodeId, Outgoing>,
+    incoming: HashMap<NodeId, Incoming<T>>,
+}
+
+impl<T> Default for Links<T> {
+    fn default() -> Self {
+        Self { outgoing: HashMap::new(), incoming: HashMap::new() }
+    }
+}
+
+impl<T> Links<T> {
+    /// The number of the next thing for a node.
+    pub fn next(&self, to: NodeId) -> u64 {
+        self.outgoing.get(&to).map_or(1, |link| link.number + 1)
+    }
+
+    /// Keeps something for a node, with that number. Returns it where it can be sent at once.
+    pub fn send(
+        &mut self,
+        to: NodeId,
+        bytes: Arc<[u8]>,
+        sender: Option<Sender>,
+        now: Instant,
+    ) -> Option<Send> {
+        let link = self.outgoing.entry(to).or_default();
+        link.number += 1;
+        link.bytes += bytes.len();
+        let number = link.number;
+        link.kept.push_back(Kept { number, at: now, bytes: Arc::clone(&bytes), sender });
+        while link.kept.len() > 1 {
+            let Some(oldest) = link.kept.front() else { break };
+            if link.bytes <= MOST_BYTES && now < oldest.at + MOST_TIME {
+                break;
+            }
+            link.bytes -= oldest.bytes.len();
+            link.kept.pop_front();
+        }
+        link.down.is_none().then_some(Send { to, number, bytes })
+    }
+
+    /// Nobody answered for a node that was sent that. Returns who hears that theirs did not arrive.
+    pub fn failed(&mut self, to: NodeId, number: u64, now: Instant) -> Vec<Sender> {
+        let Some(link) = self.outgoing.get_mut(&to) else { return Vec::new() };
+        if link.is_dead {
+            return link.give_up(number);
+        }
+        match &mut link.down {
+            Some(down) => {
+                down.first = down.first.min(number);
+                down.has_failed = true;
+            }
+            None => {
+                link.down =
+                    Some(Down { since: now, first: number, tried: now, has_failed: true });
+            }
+        }
+        Vec::new()
+    }
+
+    /// A node did not know whom something was for. Returns whose it was.
+    pub fn refused(&mut self, by: NodeId, number: u64) -> Option<Sender> {
+        let link = self.outgoing.get_mut(&by)?;
+        link.kept.iter_mut().find(|kept| kept.number == number)?.sender.take()
+    }
+
+    /// A node asks for all from that number on. Returns that, and from where it is kept where some of it is not.
+    pub fn again(&mut self, to: NodeId, from: u64) -> (Vec<Send>, Option<u64>) {
+        let Some(link) = self.outgoing.get_mut(&to) else { return (Vec::new(), None) };
+        (link.down, link.is_dead) = (None, false);
+        let first = link.kept.front().map_or(link.number + 1, |kept| kept.number);
+        let kept = link.kept.iter().filter(|kept| kept.number >= from);
+        let send = kept.map(|Kept { number, bytes, .. }| Send {
+            to,
+            number: *number,
+            bytes: Arc::clone(bytes),
+        });
+        (send.collect(), (first > from).then_some(first))
+    }
+
+    /// Something came from a node: it lives.
+    pub fn lives(&mut self, node: NodeId) {
+        if let Some(link) = self.outgoing.get_mut(&node) {
+            link.is_dead = false;
+        }
+    }
+
+    /// What is to be sent at `now` to nodes that nobody answered for, and who hears that theirs did not arrive.
+    pub fn try_again(&mut self, now: Instant) -> (Vec<Send>, Vec<Sender>) {
+        let (mut send, mut lost) = (Vec::new(), Vec::new());
+        for (to, link) in &mut self.outgoing {
+            let Some(down) = &mut link.down else { continue };
+            if now < down.tried + TRY {
+                continue;
+            }
+            if now >= down.since + GIVE_UP && down.has_failed {
+                let first = down.first;
+                (link.down, link.is_dead) = (None, true);
+                lost.extend(link.give_up(first));
+                continue;
+            }
+            let is_up = !down.has_failed;
+            let first = down.first;
+            let kept = link.kept.iter().filter(|kept| kept.number >= first);
+            let sends = kept.map(|Kept { number, bytes, .. }| Send {
+                to: *to,
+                number: *number,
+                bytes: Arc::clone(bytes),
+            });
+            if is_up {
+                // The one that was tried has arrived.
+                send.extend(sends.skip(1));
+                link.down = None;
+            } else {
+                (down.tried, down.has_failed) = (now, false);
+                send.extend(sends.take(1));
+            }
+        }
+        (send, lost)
+    }
+
+    /// What may not have arrived, as the connection has ended: all that is not too old.
+    pub fn all_again(&self, now: Instant) -> Vec<Send> {
+        let mut all = Vec::new();
+        for (to, link) in self.outgoing.iter().filter(|(_, link)| link.down.is_none()) {
+            let kept = link.kept.iter().filter(|kept| now < kept.at + MOST_TIME);
+            all.extend(kept.map(|Kept { number, bytes, .. }| Send {
+                to: *to,
+                number: *number,
+                bytes: Arc::clone(bytes),
+            }));
+        }
+        all
+    }
+
+    /// Something came from a node, which follows what the log has up to `position`.
+    pub fn receive(&mut self, from: NodeId, number: u64, position: u64, thing: T) {
+        let link = self.incoming.entry(from).or_default();
+        if number >= link.next && (link.early.len() < MOST_EARLY || number == link.next) {
+            link.early.insert(number, (position, thing));
+        }
+    }
+
+    /// A node has nothing before that number any longer.
+    pub fn skip(&mut self, from: NodeId, to: u64) {
+        let link = self.incoming.entry(from).or_default();
+        if to > link.next {
+            link.next = to;
+            link.early = link.early.split_off(&to);
+            (link.missing, link.asked) = (None, None);
+        }
+    }
+
+    /// The next thing whose turn it is, where the changes up to `position` are made.
+    pub fn ready(&mut self, position: u64) -> Option<(NodeId, u64, T)> {
+        self.incoming.iter_mut().find_map(|(from, link)| {
+            let first = link.early.first_entry()?;
+            if *first.key() != link.next || first.get().0 > position {
+                return None;
+            }
+            let (number, (_, thing)) = first.remove_entry();
+            link.next = number + 1;
+            (link.missing, link.asked) = (None, None);
+            Some((*from, number, thing))
+        })
+    }
+
+    /// From which nodes something is missing at `now`, and from which number on.
+    pub fn wanted(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
+        let mut wanted = Vec::new();
+        for (from, link) in &mut self.incoming {
+            let has_gap = link.early.first_key_value().is_some_and(|(number, _)| *number != link.next);
+            if !has_gap {
+                link.missing = None;
+                continue;
+            }
+            let since = *link.missing.get_or_insert(now);
+            let is_due = match link.asked {
+                Some(asked) => now >= asked + AGAIN,
+                None => now >= since + PATIENCE,
+            };
+            if is_due {
+                link.asked = Some(now);
+                wanted.push((*from, link.next));
+            }
+        }
+        wanted
+    }
+
+    /// What is next from a node.
+    pub fn expected(&self, from: NodeId) -> u64 {
+        self.incoming.get(&from).map_or(1, |link| link.next)
+    }
+
+    /// A node has gone. Returns who hears that theirs did not arrive.
+    pub fn end(&mut self, node: NodeId) -> Vec<Sender> {
+        self.incoming.remove(&node);
+        let down = self.outgoing.remove(&node).and_then(|mut link| {
+            let first = link.down?.first;
+            Some(link.give_up(first))
+        });
+        down.unwrap_or_default()
+    }
+
+    /// Whether something waits that time alone moves.
+    pub fn is_busy(&self) -> bool {
+        self.outgoing.values().any(|link| link.down.is_some())
+            || self.incoming.values().any(|link| !link.early.is_empty())
+    }
+}
+
+impl Outgoing {
+    /// All from that number on did not arrive. Returns whose it was.
+    fn give_up(&mut self, from: u64) -> Vec<Sender> {
+        let lost = self.kept.iter_mut().filter(|kept| kept.number >= from);
+        lost.filter_map(|kept| kept.sender.take()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const A: NodeId = NodeId(1);
+
+    fn bytes(text: &str) -> Arc<[u8]> {
+        text.as_bytes().into()
+    }
+
+    fn sender(number: u64) -> Sender {
+        let from = PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").unwrap();
+        Sender { client: ClientId(number), from, to: from, request_id: None }
+    }
+
+    fn numbers(sent: &[Send]) -> Vec<u64> {
+        sent.iter().map(|send| send.number).collect()
+    }
+
+    #[test]
+    fn what_comes_is_taken_once_in_order_and_behind_its_position() {
+        let mut links = Links::default();
+        for (number, position) in [(2, 0), (1, 5), (2, 0), (4, 0)] {
+            links.receive(A, number, position, number * 10);
+        }
+        assert_eq!(links.ready(4), None, "the change that it follows is not made");
+        assert_eq!(links.ready(5), Some((A, 1, 10)));
+        assert_eq!(links.ready(5), Some((A, 2, 20)));
+        assert_eq!(links.ready(5), None);
+        let start = Instant::now();
+        assert_eq!(links.wanted(start), []);
+        assert_eq!(links.wanted(start + PATIENCE), [(A, 3)]);
+        assert_eq!(links.wanted(start + PATIENCE + AGAIN - MS), []);
+        assert_eq!(links.wanted(start + PATIENCE + AGAIN), [(A, 3)]);
+        links.skip(A, 4);
+        assert_eq!((links.ready(0), links.expected(A)), (Some((A, 4, 40)), 5));
+        links.receive(A, 4, 0, 0);
+        assert_eq!(links.ready(0), None, "it came again");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_sent_again() {
+        let (mut links, start) = (Links::<()>::default(), Instant::now());
+        for number in 1..=3 {
+            assert_eq!(links.next(A), number);
+            let sent = links.send(A, bytes("x"), None, start).unwrap();
+            assert_eq!(sent, Send { to: A, number, bytes: bytes("x") });
+        }
+        let (sent, skip) = links.again(A, 2);
+        assert_eq!((numbers(&sent), skip), (vec![2, 3], None));
+        links.send(A, bytes("y"), None, start + MOST_TIME);
+        let (sent, skip) = links.again(A, 2);
+        assert_eq!((numbers(&sent), skip), (vec![4], Some(4)), "the others are too old");
+        links.send(A, vec![0; MOST_BYTES].into(), None, start + MOST_TIME);
+        let (sent, skip) = links.again(A, 4);
+        assert_eq!((numbers(&sent), skip), (vec![5], Some(5)), "or too much");
+        assert_eq!(numbers(&links.all_again(start + MOST_TIME)), [5]);
+        assert_eq!(numbers(&links.all_again(start + 2 * MOST_TIME)), [0; 0]);
+    }
+
+    #[test]
+    fn a_node_that_is_back_soon_gets_all_of_it() {
+        let (mut links, start) = (Links::<()>::default(), Instant::now());
+        for number in 1..=3 {
+            links.send(A, bytes("x"), Some(sender(number)), start);
+        }
+        assert_eq!(links.failed(A, 2, start), []);
+        assert_eq!(links.send(A, bytes("x"), Some(sender(4)), start), None, "it waits");
+        assert_eq!(links.try_again(start + TRY - MS), (vec![], vec![]));
+        let (sent, _) = links.try_again(start + TRY);
+        assert_eq!(numbers(&sent), [2]);
+        assert_eq!(links.failed(A, 2, start + TRY), []);
+        assert_eq!(numbers(&links.try_again(start + 2 * TRY).0), [2]);
+        // Nobody says that it failed.
+        assert_eq!(numbers(&links.try_again(start + 3 * TRY).0), [3, 4]);
+        assert!(links.send(A, bytes("x"), None, start).is_some());
+    }
+
+    #[test]
+    fn who_sent_to_a_node_that_has_gone_hears_that() {
+        let (mut links, start) = (Links::<()>::default(), Instant::now());
+        for number in 1..=3 {
+            links.send(A, bytes("x"), Some(sender(number)), start);
+        }
+        links.failed(A, 2, start);
+        assert_eq!(links.try_again(start + GIVE_UP), (vec![], vec![sender(2), sender(3)]));
+        assert_eq!(links.send(A, bytes("x"), Some(sender(4)), start).unwrap().number, 4);
+        assert_eq!(links.failed(A, 4, start), [sender(4)], "at once");
+        links.lives(A);
+        links.send(A, bytes("x"), Some(sender(5)), start);
+        assert_eq!(links.failed(A, 5, start), []);
+        assert_eq!(links.end(A), [sender(5)]);
+        links.send(A, bytes("x"), Some(sender(6)), start);
+        assert_eq!(links.refused(A, 1), Some(sender(6)), "counting begins anew");
+        assert_eq!(links.refused(A, 1), None);
+    }
+}

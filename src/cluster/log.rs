@@ -1,0 +1,161 @@
+//! The entries of the log, in their order.
+//!
+//! Owns which entry is next, and which are missing: they can come twice, out of order, or not at all. It is pure: the time
+//! is an argument. It deliberately does not know what an entry says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an entry may be missing behind which others have come, before it is asked for.
+const PATIENCE: Duration = Duration::from_millis(25);
+
+/// How long an answer may take to that.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How many entries that are early are held, and how many are asked for at once. What is more comes by asking.
+const MOST_EARLY: usize = 65_536;
+const MOST_ASKED: u64 = 256;
+
+/// The place in the log.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// The last entry that was taken.
+    position: u64,
+    /// Those that came before it was their turn.
+    early: BTreeMap<u64, Vec<u8>>,
+    /// The last entry that there is, as far as is known.
+    last: u64,
+    /// Since when the next one is missing.
+    missing: Option<Instant>,
+    /// When it was asked for.
+    asked: Option<Instant>,
+}
+
+impl Log {
+    /// The last entry that was taken.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The last entry that there is, as far as is known.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// All up to there need not come.
+    pub fn skip_to(&mut self, position: u64) {
+        self.position = position;
+        self.early = self.early.split_off(&(position + 1));
+        (self.missing, self.asked) = (None, None);
+    }
+
+    /// It begins anew behind `position`.
+    pub fn reset(&mut self, position: u64) {
+        *self = Self { position, last: position, ..Self::default() };
+    }
+
+    /// The entry at `position` has come.
+    pub fn take(&mut self, position: u64, entry: Vec<u8>) {
+        self.last = self.last.max(position);
+        if position > self.position && (self.early.len() < MOST_EARLY || position == self.position + 1)
+        {
+            self.early.insert(position, entry);
+        }
+    }
+
+    /// There are entries up to `last`.
+    pub fn knows(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
+    /// The next entry, if it is there.
+    pub fn next(&mut self) -> Option<(u64, Vec<u8>)> {
+        let entry = self.early.remove(&(self.position + 1))?;
+        self.position += 1;
+        (self.missing, self.asked) = (None, None);
+        Some((self.position, entry))
+    }
+
+    /// Which entries are to be asked for at `now`.
+    pub fn wanted(&mut self, now: Instant) -> Vec<u64> {
+        if self.position >= self.last {
+            self.missing = None;
+            return Vec::new();
+        }
+        let since = *self.missing.get_or_insert(now);
+        let is_due = match self.asked {
+            Some(asked) => now >= asked + AGAIN,
+            None => now >= since + PATIENCE,
+        };
+        if !is_due {
+            return Vec::new();
+        }
+        self.asked = Some(now);
+        let end = self.last.min(self.position + MOST_ASKED);
+        (self.position + 1..=end).filter(|position| !self.early.contains_key(position)).collect()
+    }
+
+    /// When [`Self::wanted`] is to be asked again at the latest.
+    pub fn is_missing(&self) -> bool {
+        self.position < self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn all(log: &mut Log) -> Vec<u64> {
+        std::iter::from_fn(|| log.next().map(|(position, _)| position)).collect()
+    }
+
+    #[test]
+    fn entries_come_in_order_and_once() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in [12, 11, 11, 9, 13, 12] {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!(log.next(), Some((11, vec![11])));
+        assert_eq!(all(&mut log), [12, 13]);
+        log.take(12, vec![]);
+        assert_eq!(log.next(), None);
+        assert!(!log.is_missing());
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for() {
+        let (mut log, start) = (Log::default(), Instant::now());
+        for position in [3, 5] {
+            log.take(position, vec![]);
+        }
+        assert_eq!(log.wanted(start), [0; 0]);
+        assert_eq!(log.wanted(start + PATIENCE - MS), [0; 0]);
+        assert_eq!(log.wanted(start + PATIENCE), [1, 2, 4]);
+        assert_eq!(log.wanted(start + PATIENCE + AGAIN - MS), [0; 0]);
+        assert_eq!(log.wanted(start + PATIENCE + AGAIN), [1, 2, 4]);
+        log.take(1, vec![]);
+        assert_eq!(all(&mut log), [1]);
+        assert_eq!(log.wanted(start + PATIENCE + AGAIN), [0; 0], "it has its own time");
+        log.knows(1000);
+        assert_eq!(log.wanted(start + 2 * (PATIENCE + AGAIN)).len(), MOST_ASKED as usize - 2);
+        log.skip_to(4);
+        assert_eq!(all(&mut log), [5]);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut log = Log::default();
+        for position in 2..MOST_EARLY as u64 + 10 {
+            log.take(position, vec![]);
+        }
+        assert_eq!(log.early.len(), MOST_EARLY);
+        log.take(1, vec![]);
+        assert_eq!(all(&mut log).len(), MOST_EARLY + 1, "the next one always is");
+        assert!(log.is_missing(), "the rest is asked for");
+    }
+}

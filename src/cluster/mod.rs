@@ -1,0 +1,21 @@
+//! The nodes of a cluster: one order of changes for all of them, and messages from one to another.
+//!
+//! Owns the log (a JetStream stream of NATS), who is a member, and the links between nodes. It deliberately does not know
+//! the rules of rooms: what a change comes to, signaling decides.
+
+pub mod apply;
+pub mod asks;
+pub mod entry;
+pub mod handle;
+pub mod letter;
+pub mod links;
+pub mod log;
+pub mod members;
+pub mod names;
+pub mod nats;
+pub mod node;
+pub mod post;
+pub mod run;
+pub mod standing;
+pub mod transfer;
+pub mod window;

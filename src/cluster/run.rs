@@ -1,0 +1,221 @@
+//! The task of a node: the connection to NATS, the clock, and those who ask.
+//!
+//! Owns when a connection is made again, and that the node hears of everything in one place. It deliberately does not know
+//! what is said.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::cluster::entry::About;
+use crate::cluster::handle::{Ask, Asks, Handle};
+use crate::cluster::nats::connection::{Connection, Trouble};
+use crate::cluster::nats::protocol::Message;
+use crate::cluster::node::Node;
+use crate::cluster::standing::Standing;
+use crate::config::cluster::Cluster;
+use crate::signaling::hub::Hub;
+use crate::telemetry::journal::Journal;
+
+/// How long to wait before the next server is tried, after each has been.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a server may be silent before it is asked whether it lives, and then.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How long the last entries may take.
+const LAST: Duration = Duration::from_secs(2);
+
+/// How many questions are taken at once, before others have their turn.
+const MOST: usize = 256;
+
+type Dialing = Pin<Box<dyn Future<Output = Result<Connection, Trouble>> + Send>>;
+
+/// What the task runs on.
+#[derive(Debug)]
+pub struct Task {
+    node: Node,
+    asks: Asks,
+    settings: Arc<Cluster>,
+    standing: watch::Sender<Standing>,
+}
+
+/// Makes the server with this hub a node of the cluster. The task does nothing until it runs.
+pub fn join(
+    settings: Cluster,
+    about: About,
+    hub: &Hub,
+    journal: &Journal,
+    rate_limit: Option<u32>,
+) -> (Task, watch::Receiver<Standing>) {
+    let (handle, asks) = Handle::new();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = (Instant::now(), unix.as_millis() as u64);
+    let node = Node::new(
+        &settings.name,
+        about,
+        hub.clone(),
+        journal.clone(),
+        handle.clone(),
+        rate_limit,
+        now,
+    );
+    hub.join(Arc::new(handle));
+    let (standing, shown) = watch::channel(node.standing(None, &asks.shared, Instant::now()));
+    (Task { node, asks, settings: Arc::new(settings), standing }, shown)
+}
+
+/// What happened.
+enum Happened {
+    Heard(Result<Option<Message>, Trouble>),
+    Asked(Option<Ask>),
+    Dialed(Result<Connection, Trouble>),
+    Time,
+    Stop,
+}
+
+impl Task {
+    /// Runs until `stop`, and tells the others then.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let (mut connection, mut dialing): (Option<Connection>, Option<Dialing>) = (None, None);
+        let (mut server, mut next_dial) = (0, Instant::now());
+        let (mut heard, mut asked) = (Instant::now(), false);
+        let mut tick = Instant::now();
+        loop {
+            let now = Instant::now();
+            if self.node.takes_new_connection() {
+                connection = None;
+            }
+            if connection.is_none() && dialing.is_none() && now >= next_dial {
+                let servers = &self.settings.servers;
+                let url = servers[server % servers.len()].clone();
+                server += 1;
+                if server % servers.len() == 0 {
+                    next_dial = now + PAUSE;
+                }
+                let name = format!("openstudio-signaling {}", self.node.name());
+                dialing = Some(Box::pin(Connection::open(url, Arc::clone(&self.settings), name)));
+            }
+            if now >= tick {
+                self.node.tick(now);
+                tick = now + self.node.pause();
+                if connection.is_some() && now >= heard + QUIET {
+                    if asked {
+                        connection = None;
+                        self.trouble(&Trouble::Unreachable("the server is silent".to_owned()));
+                    } else if let Some(connection) = &mut connection {
+                        connection.ping();
+                        (asked, heard) = (true, now);
+                    }
+                }
+            }
+            self.speak(&mut connection);
+            self.show(connection.as_ref(), now);
+            let wake = if connection.is_none() && dialing.is_none() { tick.min(next_dial) } else { tick };
+            let happened = tokio::select! {
+                biased;
+                () = &mut stop => Happened::Stop,
+                heard = async { match &mut connection { Some(connection) => connection.next().await, None => pending().await } } => Happened::Heard(heard),
+                ask = self.asks.next() => Happened::Asked(ask),
+                dialed = async { match &mut dialing { Some(dialing) => dialing.await, None => pending().await } } => Happened::Dialed(dialed),
+                () = sleep_until(wake) => Happened::Time,
+            };
+            let now = Instant::now();
+            match happened {
+                Happened::Heard(Ok(message)) => {
+                    (heard, asked) = (now, false);
+                    if let Some(message) = message {
+                        self.node.hear(&message, now);
+                    }
+                }
+                Happened::Heard(Err(trouble)) => {
+                    connection = None;
+                    self.trouble(&trouble);
+                }
+                Happened::Asked(Some(ask)) => {
+                    self.node.ask(ask, now);
+                    for _ in 0..MOST {
+                        let Some(ask) = self.asks.try_next() else { break };
+                        self.node.ask(ask, now);
+                    }
+                }
+                Happened::Asked(None) => return,
+                Happened::Dialed(dialed) => {
+                    dialing = None;
+                    match dialed {
+                        Ok(mut made) => {
+                            for (number, subject) in (1..).zip(self.node.subjects()) {
+                                made.subscribe(&subject, number);
+                            }
+                            connection = Some(made);
+                            (heard, asked, next_dial) = (now, false, now + PAUSE);
+                            self.node.reached();
+                            self.node.connected(now);
+                            tick = now;
+                        }
+                        Err(trouble) => self.trouble(&trouble),
+                    }
+                }
+                Happened::Time => {}
+                Happened::Stop => break,
+            }
+        }
+        self.end(connection).await;
+    }
+
+    /// Says what the node says.
+    fn speak(&mut self, connection: &mut Option<Connection>) {
+        // Without a connection it is said again by the next one.
+        let said = self.node.take_out();
+        if let Some(connection) = connection {
+            said.iter().for_each(|publish| connection.publish(publish));
+        }
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) {
+        self.node.fails(trouble.to_string(), trouble.fix());
+    }
+
+    /// Shows how the node stands, and logs it where that has changed.
+    fn show(&mut self, connection: Option<&Connection>, now: Instant) {
+        let server = connection.map(|connection| connection.info.server_name.as_str());
+        let standing = self.node.standing(server, &self.asks.shared, now);
+        self.standing.send_if_modified(|shown| {
+            let changes = *shown != standing;
+            *shown = standing;
+            changes
+        });
+        self.node.log_touch(now);
+    }
+
+    /// The last entry, when all others of this node are made.
+    async fn end(mut self, mut connection: Option<Connection>) {
+        let Some(connection) = &mut connection else { return };
+        let end = Instant::now() + LAST;
+        // Sessions that end have something to say still.
+        while let Some(ask) = self.asks.try_next() {
+            self.node.ask(ask, Instant::now());
+        }
+        self.node.leave(Instant::now());
+        loop {
+            for publish in self.node.take_out() {
+                connection.publish(&publish);
+            }
+            if self.node.is_done() || Instant::now() >= end {
+                break;
+            }
+            match timeout(PAUSE / 5, connection.next()).await {
+                Ok(Ok(Some(message))) => self.node.hear(&message, Instant::now()),
+                Ok(Ok(None)) => {}
+                Ok(Err(_)) => return,
+                Err(_) => self.node.tick(Instant::now()),
+            }
+        }
+        let _ = timeout(LAST, connection.flush()).await;
+    }
+}

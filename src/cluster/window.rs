@@ -1,0 +1,185 @@
+//! What this node has written to the log, and has not seen come back.
+//!
+//! Owns the order in which entries are written, and when all of them are written again (go-back-N): what counts is the
+//! entry that comes back, not that a server has acknowledged it. It is pure: the time is an argument, and it deliberately
+//! knows no connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::signaling::command::{Command, Outcome};
+use crate::signaling::outbox::Outbox;
+
+/// When entries are written again: after a server refused one, and after it said nothing.
+const REFUSED: Duration = Duration::from_millis(200);
+const SILENT: Duration = Duration::from_secs(1);
+
+/// How much may wait to come back, in bytes.
+const MOST: usize = 16 * 1024 * 1024;
+
+/// An entry that has not come back.
+#[derive(Debug)]
+pub struct Sent {
+    /// Which of this node's entries.
+    pub counter: u64,
+    /// As it is written.
+    pub bytes: Arc<[u8]>,
+    /// What the client that wants an id is to hear.
+    pub outbox: Option<Arc<Outbox>>,
+    /// Who waits for the outcome.
+    pub outcome: Option<oneshot::Sender<Outcome>>,
+    /// What undoes it, where nobody waits any longer.
+    pub undo: Option<Command>,
+    since: Instant,
+}
+
+/// The entries that have not come back, in order.
+#[derive(Debug, Default)]
+pub struct Window {
+    sent: VecDeque<Sent>,
+    bytes: usize,
+    /// How many there have been.
+    counter: u64,
+    /// When entries were last written, all of them or the last one.
+    written: Option<Instant>,
+    /// Whether a server has refused one since.
+    is_refused: bool,
+}
+
+impl Window {
+    /// The counter of the next entry.
+    pub fn next(&self) -> u64 {
+        self.counter + 1
+    }
+
+    /// Whether there is room for more.
+    pub fn has_room(&self) -> bool {
+        self.bytes < MOST
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// An entry is written at `now`.
+    pub fn push(
+        &mut self,
+        bytes: Arc<[u8]>,
+        outbox: Option<Arc<Outbox>>,
+        outcome: Option<oneshot::Sender<Outcome>>,
+        undo: Option<Command>,
+        now: Instant,
+    ) {
+        self.counter += 1;
+        self.bytes += bytes.len();
+        self.written.get_or_insert(now);
+        let counter = self.counter;
+        self.sent.push_back(Sent { counter, bytes, outbox, outcome, undo, since: now });
+    }
+
+    /// The entry `counter` has come back.
+    pub fn take(&mut self, counter: u64, now: Instant) -> Option<Sent> {
+        let sent = self.sent.pop_front_if(|sent| sent.counter == counter)?;
+        self.bytes -= sent.bytes.len();
+        // The next one has its own time.
+        self.written = (!self.sent.is_empty()).then_some(now);
+        self.is_refused = false;
+        Some(sent)
+    }
+
+    /// A server did not take an entry.
+    pub fn refuse(&mut self) {
+        self.is_refused = true;
+    }
+
+    /// All entries that are to be written again at `now`, if they are. `is_new` is whether the connection is.
+    pub fn again(&mut self, is_new: bool, now: Instant) -> Vec<Arc<[u8]>> {
+        let wait = if self.is_refused { REFUSED } else { SILENT };
+        let is_due = self.written.is_some_and(|written| now >= written + wait);
+        if self.sent.is_empty() || !(is_new || is_due) {
+            return Vec::new();
+        }
+        (self.written, self.is_refused) = (Some(now), false);
+        self.sent.iter().map(|sent| Arc::clone(&sent.bytes)).collect()
+    }
+
+    /// Whoever has waited since before `then` waits no longer. What they wanted is undone once it is made.
+    pub fn give_up(&mut self, then: Instant) {
+        for sent in self.sent.iter_mut().filter(|sent| sent.since <= then) {
+            sent.outcome = None;
+        }
+    }
+
+    /// Nobody waits any longer, and counting begins anew.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn push(window: &mut Window, text: &str, now: Instant) {
+        window.push(text.as_bytes().into(), None, None, None, now);
+    }
+
+    fn texts(found: Vec<Arc<[u8]>>) -> Vec<String> {
+        found.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+    }
+
+    #[test]
+    fn entries_are_written_again_in_order_until_they_come_back() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        assert_eq!(window.next(), 1);
+        for text in ["a", "b", "c"] {
+            push(&mut window, text, start);
+        }
+        assert_eq!(texts(window.again(false, start + SILENT - MS)), [""; 0]);
+        assert_eq!(texts(window.again(false, start + SILENT)), ["a", "b", "c"]);
+        assert_eq!(texts(window.again(false, start + 2 * SILENT - MS)), [""; 0]);
+        assert!(window.take(2, start).is_none(), "not in order");
+        assert_eq!(window.take(1, start + SILENT).unwrap().counter, 1);
+        assert!(window.take(1, start).is_none(), "it came twice");
+        assert_eq!(texts(window.again(true, start + SILENT)), ["b", "c"], "another connection");
+        window.refuse();
+        assert_eq!(texts(window.again(false, start + SILENT + REFUSED - MS)), [""; 0]);
+        assert_eq!(texts(window.again(false, start + SILENT + REFUSED)), ["b", "c"]);
+        for counter in [2, 3] {
+            window.take(counter, start).unwrap();
+        }
+        assert!(window.is_empty() && window.again(true, start + 9 * SILENT).is_empty());
+        push(&mut window, "d", start + 9 * SILENT);
+        assert_eq!(texts(window.again(false, start + 9 * SILENT)), [""; 0]);
+        assert_eq!(window.next(), 5);
+    }
+
+    #[test]
+    fn who_waits_too_long_is_let_go_and_the_bytes_are_bounded() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        let (outcome, mut made) = oneshot::channel();
+        window.push(b"x".as_slice().into(), None, Some(outcome), None, start);
+        window.give_up(start - MS);
+        assert!(made.try_recv().is_err() && !window.sent[0].outcome.as_ref().unwrap().is_closed());
+        window.give_up(start);
+        assert!(window.sent[0].outcome.is_none());
+        assert!(window.has_room());
+        window.push(vec![0; MOST].into(), None, None, None, start);
+        assert!(!window.has_room());
+        window.take(1, start);
+        window.take(2, start);
+        assert!(window.has_room());
+    }
+}

@@ -1,0 +1,83 @@
+//! Peers and rooms for another node.
+//!
+//! Owns what of them other nodes see, and that nodes which agree see the same. It deliberately does not know which node
+//! gives, and which takes.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::signaling::entry::RoomLimits;
+use crate::signaling::outbox::{Outbox, RoomNumber};
+use crate::signaling::place::Place;
+use crate::signaling::registry::Registry;
+use crate::signaling::registry::carried::CarriedRegistry;
+use crate::wire::codes::CloseCode;
+use crate::wire::ids::{NodeId, PeerId};
+
+impl Registry {
+    /// Peers and rooms as `node` begins with them.
+    pub(in crate::signaling) fn of_node(
+        node: NodeId,
+        limits: RoomLimits,
+        shared: Option<CarriedRegistry>,
+        now: Instant,
+    ) -> Self {
+        let mut registry = Self { node, ..Self::new(limits) };
+        if let Some(shared) = shared {
+            registry.go_on(shared, 0, None, now);
+        }
+        registry
+    }
+
+    /// What rooms may be.
+    pub(in crate::signaling) fn limits(&self) -> RoomLimits {
+        self.limits
+    }
+
+    /// How much there is, in few numbers.
+    pub(in crate::signaling) fn sizes(&self) -> [u64; 5] {
+        let Self { peers, kept, rooms, absences, .. } = self;
+        let sizes = [peers.len(), kept.len(), rooms.count(), absences.iter().len()];
+        let [peers, kept, held, absences] = sizes.map(|size| size as u64);
+        [peers, kept, held, absences, rooms.numbers()]
+    }
+
+    /// The outbox of who is to get a relay in that room, or in none.
+    pub(in crate::signaling) fn receiver(
+        &self,
+        to: PeerId,
+        room: Option<RoomNumber>,
+    ) -> Option<Arc<Outbox>> {
+        self.place_for(to, room)?.here().cloned()
+    }
+
+    /// The same on another node: which.
+    pub(in crate::signaling) fn receiver_elsewhere(
+        &self,
+        to: PeerId,
+        room: Option<RoomNumber>,
+    ) -> Option<NodeId> {
+        self.place_for(to, room)?.elsewhere()
+    }
+
+    fn place_for(&self, to: PeerId, room: Option<RoomNumber>) -> Option<&Place> {
+        let peer = self.peers.get(&to);
+        let number = |room| self.rooms.number(room);
+        let present = peer.filter(|peer| {
+            peer.seat.as_ref().and_then(|seat| number(&seat.room)) == room
+        });
+        let kept = || self.kept.get(&to).filter(|kept| room == number(&kept.seat.room));
+        let arrival = present.map(|peer| &peer.arrival);
+        arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.place)
+    }
+
+    /// Ends all clients of this node.
+    pub(in crate::signaling) fn close_all(self, code: CloseCode) {
+        for peer in self.peers.values() {
+            if let Some(outbox) = peer.arrival.place.here() {
+                outbox.close(code);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Peers and rooms as the nodes of a cluster share them.
+//!
+//! Owns what a node gives to another one that has none, and how one that has lost its place begins anew. It deliberately
+//! does not know how nodes reach each other.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::signaling::entry::RoomLimits;
+use crate::signaling::hub::Hub;
+use crate::signaling::outbox::{Frame, Outbox};
+use crate::signaling::registry::Registry;
+use crate::signaling::registry::carried::CarriedRegistry;
+use crate::wire::codes::CloseCode;
+use crate::wire::frame::{Opcode, encode};
+use crate::wire::ids::{ClientId, NodeId, PeerId};
+use crate::wire::reply::ServerMessage;
+
+use crate::signaling::outbox::RoomNumber;
+
+impl Hub {
+    /// All peers and rooms, as other nodes see them at `now`.
+    pub fn share(&self, now: Instant) -> CarriedRegistry {
+        self.registry().share(now)
+    }
+
+    /// Peers and rooms are those of another node from here on, which has them as of `now`, and this is `node`. Clients of
+    /// this node are ended with 4011: nobody knows them.
+    pub fn adopt(&self, node: NodeId, shared: CarriedRegistry, now: Instant) {
+        let before = {
+            let mut registry = self.registry();
+            let limits = registry.limits();
+            std::mem::replace(&mut *registry, Registry::of_node(node, limits, Some(shared), now))
+        };
+        before.close_all(CloseCode::CLUSTER_LOST);
+        self.has_changed();
+    }
+
+    /// This is `node`, and there is nobody. Clients are ended with 4011. What is reserved is not forgotten.
+    pub fn begin_as(&self, node: NodeId) {
+        let before = {
+            let mut registry = self.registry();
+            let limits = registry.limits();
+            let (reserved, _) = registry.reserved(Instant::now());
+            let mut next = Registry::of_node(node, limits, None, Instant::now());
+            next.remember(reserved);
+            std::mem::replace(&mut *registry, next)
+        };
+        before.close_all(CloseCode::CLUSTER_LOST);
+    }
+
+    /// What rooms may be.
+    pub fn limits(&self) -> RoomLimits {
+        self.registry().limits()
+    }
+
+    /// How much there is, in few numbers: nodes that agree have the same.
+    pub fn sizes(&self) -> [u64; 5] {
+        self.registry().sizes()
+    }
+
+    /// Passes a relay of another node to a peer of this one. False where it is not there, or not in that room.
+    pub fn deliver(&self, to: PeerId, room: Option<RoomNumber>, text: &[u8]) -> Option<bool> {
+        let outbox = self.registry().receiver(to, room)?;
+        let mut frame = Vec::with_capacity(text.len() + 10);
+        encode(&mut frame, Opcode::Text, text, None);
+        Some(outbox.push(&Frame::from(frame), room))
+    }
+
+    /// The node on which a peer is that is in that room, if it is none of this one.
+    pub fn elsewhere(&self, to: PeerId, room: Option<RoomNumber>) -> Option<NodeId> {
+        self.registry().receiver_elsewhere(to, room)
+    }
+
+    /// Says something to a client of this node, if it has the id `peer` still.
+    pub fn tell_client(&self, peer: PeerId, client: ClientId, message: &ServerMessage) {
+        let outbox = self.registry().outbox_of(peer, client);
+        if let Some(outbox) = outbox {
+            outbox.push(&frame(message), None);
+        }
+    }
+
+    /// The outbox of a client of this node.
+    pub fn client(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
+        self.registry().outbox_of(peer, client)
+    }
+}
+
+fn frame(message: &ServerMessage) -> Frame {
+    let (mut text, mut frame) = (Vec::new(), Vec::new());
+    crate::wire::reply::write(&mut text, message);
+    encode(&mut frame, Opcode::Text, &text, None);
+    Frame::from(frame)
+}
