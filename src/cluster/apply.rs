@@ -144,7 +144,10 @@ impl Node {
         for (what, differs) in [
             ("JWT_SECRET", about.secret != self.about.secret),
             ("the station manifest", about.manifest != self.about.manifest),
-            ("the limits of rooms (MAX_ROOM_PEERS, ROOM_TTL_MS, ROOM_ACCESS, ROLE_RESERVE_MS)", about.limits != self.about.limits),
+            (
+                "the limits of rooms (MAX_ROOM_PEERS, ROOM_TTL_MS, ROOM_ACCESS, ROLE_RESERVE_MS)",
+                about.limits != self.about.limits,
+            ),
         ] {
             if differs {
                 let host = about.host.clone();

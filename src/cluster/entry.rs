@@ -169,7 +169,13 @@ mod tests {
             assert_eq!(format!("{:?}", what(&bytes).unwrap()), format!("{said:?}"));
         }
         // Its own node only knows of it.
-        assert!(write(Head { version: 1, node, counter: 1, time: 0 }, &What::Do(Command::Remember(vec![]))).is_none());
+        assert!(
+            write(
+                Head { version: 1, node, counter: 1, time: 0 },
+                &What::Do(Command::Remember(vec![]))
+            )
+            .is_none()
+        );
     }
 
     #[test]

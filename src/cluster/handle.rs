@@ -176,7 +176,12 @@ impl Sequencer for Handle {
         tokio::spawn(send_rest(self.clone(), moved, rest));
     }
 
-    fn await_sent(&self, peer: PeerId, to: Holder, before: Holder) -> oneshot::Receiver<ClientBudget> {
+    fn await_sent(
+        &self,
+        peer: PeerId,
+        to: Holder,
+        before: Holder,
+    ) -> oneshot::Receiver<ClientBudget> {
         let (rest, came) = oneshot::channel();
         let _ = self.ask(Ask::Await(peer, to.client, before.node, rest));
         came
@@ -214,7 +219,13 @@ async fn send_rest(handle: Handle, moved: Moved, rest: Arc<Outbox>) {
 }
 
 /// Answers another node once a client of this one has shown that it lives.
-pub async fn answer(handle: Handle, node: NodeId, number: u64, alive: oneshot::Receiver<()>, time: Duration) {
+pub async fn answer(
+    handle: Handle,
+    node: NodeId,
+    number: u64,
+    alive: oneshot::Receiver<()>,
+    time: Duration,
+) {
     let lives = matches!(timeout(time, alive).await, Ok(Ok(())));
     let _ = handle.ask(if lives { Ask::Lives(node, number) } else { Ask::Silent(node, number) });
 }

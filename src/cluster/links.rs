@@ -155,8 +155,7 @@ impl<T> Links<T> {
                 down.has_failed = true;
             }
             None => {
-                link.down =
-                    Some(Down { since: now, first: number, tried: now, has_failed: true });
+                link.down = Some(Down { since: now, first: number, tried: now, has_failed: true });
             }
         }
         Vec::new()
@@ -273,7 +272,8 @@ impl<T> Links<T> {
     pub fn wanted(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
         let mut wanted = Vec::new();
         for (from, link) in &mut self.incoming {
-            let has_gap = link.early.first_key_value().is_some_and(|(number, _)| *number != link.next);
+            let has_gap =
+                link.early.first_key_value().is_some_and(|(number, _)| *number != link.next);
             if !has_gap {
                 link.missing = None;
                 continue;

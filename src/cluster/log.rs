@@ -59,7 +59,8 @@ impl Log {
     /// The entry at `position` has come.
     pub fn take(&mut self, position: u64, entry: Vec<u8>) {
         self.last = self.last.max(position);
-        if position > self.position && (self.early.len() < MOST_EARLY || position == self.position + 1)
+        if position > self.position
+            && (self.early.len() < MOST_EARLY || position == self.position + 1)
         {
             self.early.insert(position, entry);
         }

@@ -103,9 +103,8 @@ impl Members {
         if since.is_none_or(|since| now < since + SILENCE) {
             return Vec::new();
         }
-        let silent = self.all.iter().filter(|(node, member)| {
-            **node != own && now >= member.heard + SILENCE
-        });
+        let silent =
+            self.all.iter().filter(|(node, member)| **node != own && now >= member.heard + SILENCE);
         silent.map(|(node, member)| (*node, member.counter)).collect()
     }
 

@@ -431,7 +431,10 @@ impl Node {
                 10_074 => self.create_stream(1),
                 10_058 => {
                     self.trouble = Some((
-                        format!("the stream {} has another configuration: {why}", self.names.stream),
+                        format!(
+                            "the stream {} has another configuration: {why}",
+                            self.names.stream
+                        ),
                         "set another CLUSTER_NAME, or delete the stream",
                     ));
                 }

@@ -11,8 +11,8 @@ use crate::cluster::links::{Send, Sender};
 use crate::cluster::node::Node;
 use crate::cluster::transfer::{Shared, parts};
 use crate::signaling::budget::ClientBudget;
-use crate::signaling::outbox::RoomNumber;
 use crate::signaling::identity::holding::SIGN_OF_LIFE_IN_ROOM;
+use crate::signaling::outbox::RoomNumber;
 use crate::wire::codes::ErrorCode;
 use crate::wire::ids::{ClientId, Holder, NodeId, PeerId};
 use crate::wire::reply::ServerMessage;
@@ -49,7 +49,8 @@ impl Node {
 
     pub(super) fn send(&mut self, send: Send) {
         let Send { to, number, bytes } = send;
-        let (subject, reply) = (self.names.node(to), self.names.answer(&format!("r.{to}.{number}")));
+        let (subject, reply) =
+            (self.names.node(to), self.names.answer(&format!("r.{to}.{number}")));
         self.publish(subject, Some(reply), bytes.to_vec());
     }
 

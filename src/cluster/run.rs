@@ -116,7 +116,8 @@ impl Task {
             }
             self.speak(&mut connection);
             self.show(connection.as_ref(), now);
-            let wake = if connection.is_none() && dialing.is_none() { tick.min(next_dial) } else { tick };
+            let wake =
+                if connection.is_none() && dialing.is_none() { tick.min(next_dial) } else { tick };
             let happened = tokio::select! {
                 biased;
                 () = &mut stop => Happened::Stop,

@@ -65,10 +65,8 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Unreachable(why)
-        | Self::Credentials(why)
-        | Self::Tls(why)
-        | Self::Unfit(why)) = self;
+        let (Self::Unreachable(why) | Self::Credentials(why) | Self::Tls(why) | Self::Unfit(why)) =
+            self;
         f.write_str(why)
     }
 }
@@ -106,7 +104,11 @@ impl Connection {
     /// # Errors
     ///
     /// Why there is no connection.
-    pub async fn open(url: NatsUrl, cluster: Arc<Cluster>, client: String) -> Result<Self, Trouble> {
+    pub async fn open(
+        url: NatsUrl,
+        cluster: Arc<Cluster>,
+        client: String,
+    ) -> Result<Self, Trouble> {
         let late = || Trouble::Unreachable(format!("no answer within {} s", PATIENCE.as_secs()));
         timeout(PATIENCE, begin(&url, &cluster, &client)).await.unwrap_or_else(|_| Err(late()))
     }

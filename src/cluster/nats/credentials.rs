@@ -44,8 +44,10 @@ impl Credentials {
         }
         let seed = seed.ok_or("it has no seed of a user (a line that begins with SU)")?;
         let bytes = decoded(seed).ok_or("its seed is no Base32")?;
-        let (said, checksum) =
-            bytes.split_last_chunk::<2>().map(|(said, sum)| (said, *sum)).ok_or("its seed is cut")?;
+        let (said, checksum) = bytes
+            .split_last_chunk::<2>()
+            .map(|(said, sum)| (said, *sum))
+            .ok_or("its seed is cut")?;
         if crc16(said) != u16::from_le_bytes(checksum) {
             return Err("its seed has a wrong check sum: a letter is wrong");
         }

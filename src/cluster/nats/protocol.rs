@@ -155,7 +155,8 @@ struct Head {
 fn head(arguments: &str, has_headers: bool) -> Result<Head, Nonsense> {
     let words: Vec<_> = arguments.split_whitespace().collect();
     let sizes = if has_headers { 2 } else { 1 };
-    let (names, numbers) = words.split_at_checked(words.len().saturating_sub(sizes)).ok_or(Nonsense)?;
+    let (names, numbers) =
+        words.split_at_checked(words.len().saturating_sub(sizes)).ok_or(Nonsense)?;
     let number = |text: &&str| text.parse::<usize>().map_err(|_| Nonsense);
     let (headers, all) = match numbers {
         [headers, all] => (number(headers)?, number(all)?),

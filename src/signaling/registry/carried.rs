@@ -127,11 +127,7 @@ impl Registry {
         shared
     }
 
-    fn carry_as(
-        &self,
-        now: Instant,
-        seen: impl Fn(&Arrival) -> CarriedArrival,
-    ) -> CarriedRegistry {
+    fn carry_as(&self, now: Instant, seen: impl Fn(&Arrival) -> CarriedArrival) -> CarriedRegistry {
         let (rooms, room_numbers) = self.rooms.carry(now);
         let peers = self.peers.iter().map(|(id, peer)| CarriedPeer {
             id: *id,

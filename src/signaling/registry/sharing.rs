@@ -64,9 +64,8 @@ impl Registry {
     fn place_for(&self, to: PeerId, room: Option<RoomNumber>) -> Option<&Place> {
         let peer = self.peers.get(&to);
         let number = |room| self.rooms.number(room);
-        let present = peer.filter(|peer| {
-            peer.seat.as_ref().and_then(|seat| number(&seat.room)) == room
-        });
+        let present =
+            peer.filter(|peer| peer.seat.as_ref().and_then(|seat| number(&seat.room)) == room);
         let kept = || self.kept.get(&to).filter(|kept| room == number(&kept.seat.room));
         let arrival = present.map(|peer| &peer.arrival);
         arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.place)

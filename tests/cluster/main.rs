@@ -1,0 +1,20 @@
+//! Several nodes, real NATS servers between them, and clients that must not notice.
+//!
+//! `tests/run cluster` gets the servers: those of Debian 12 and 13.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
+
+mod nats;
+mod nodes;
+mod works;
+
+#[path = "../support/fetch.rs"]
+mod fetch;
+#[path = "../support/peers.rs"]
+mod peers;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/talk.rs"]
+mod talk;

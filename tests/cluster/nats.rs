@@ -1,0 +1,179 @@
+//! Real NATS servers on the loopback, which end with the test that started them. It deliberately does not know who
+//! connects to them.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::fetch::get;
+use crate::support::wait_until;
+
+/// The versions of Debian 12 and 13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Bookworm,
+    Trixie,
+}
+
+impl Version {
+    fn program(self) -> PathBuf {
+        let folder =
+            std::env::var("NATS").expect("tests/run sets NATS, and installs what is there");
+        let name = match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        };
+        Path::new(&folder).join(name).join("usr/sbin/nats-server")
+    }
+}
+
+/// Servers that are one by routes, or a single one.
+pub struct Nats {
+    version: Version,
+    folder: TempDir,
+    servers: Vec<Server>,
+}
+
+struct Server {
+    process: Option<Child>,
+    port: u16,
+    http: u16,
+}
+
+/// A port of the loopback that is free. A server that is started again has to have the same one.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+impl Nats {
+    /// A single server. `more` is more of its configuration.
+    pub fn single(version: Version, more: &str) -> Self {
+        Self::start(version, 1, more)
+    }
+
+    /// Three servers with routes.
+    pub fn three() -> Self {
+        Self::start(Version::Trixie, 3, "")
+    }
+
+    fn start(version: Version, count: usize, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<_> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
+        let routes: Vec<_> =
+            ports.iter().map(|[_, _, route]| format!("nats://127.0.0.1:{route}")).collect();
+        for (index, [port, http, route]) in ports.iter().enumerate() {
+            let store = folder.path().join(format!("js{index}"));
+            let mut text = format!(
+                "server_name: s{index}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{http}\n\
+                 jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 1G }}\n{more}\n",
+                store.display()
+            );
+            if count > 1 {
+                text += &format!(
+                    "cluster {{ name: c, listen: 127.0.0.1:{route}, routes: [ {} ] }}\n",
+                    routes.join(", ")
+                );
+            }
+            fs::write(folder.path().join(format!("{index}.conf")), text).unwrap();
+        }
+        let server =
+            |[port, http, _]: &[u16; 3]| Server { process: None, port: *port, http: *http };
+        let servers = ports.iter().map(server).collect();
+        let mut nats = Self { version, folder, servers };
+        for index in 0..count {
+            nats.run(index);
+        }
+        for index in 0..count {
+            nats.wait_for(index);
+        }
+        nats
+    }
+
+    fn run(&mut self, index: usize) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join(format!("{index}.log")))
+            .unwrap();
+        let child = Command::new(self.version.program())
+            .arg("-c")
+            .arg(self.folder.path().join(format!("{index}.conf")))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.servers[index].process = Some(child.expect("tests/run installs nats-server"));
+    }
+
+    /// Waits until a server is healthy, with JetStream.
+    pub fn wait_for(&self, index: usize) {
+        let http = self.servers[index].http;
+        wait_until(
+            || {
+                let is_up = std::net::TcpStream::connect(("127.0.0.1", http)).is_ok();
+                is_up && get(http, "/healthz").status == 200
+            },
+            || self.log(index),
+        );
+    }
+
+    /// What a server has logged.
+    pub fn log(&self, index: usize) -> String {
+        fs::read_to_string(self.folder.path().join(format!("{index}.log"))).unwrap()
+    }
+
+    /// All addresses, beginning with that of a server.
+    pub fn urls(&self, first: usize) -> String {
+        let count = self.servers.len();
+        let urls = (0..count).map(|index| self.url((first + index) % count));
+        urls.collect::<Vec<_>>().join(",")
+    }
+
+    /// The address of a server.
+    pub fn url(&self, index: usize) -> String {
+        format!("nats://127.0.0.1:{}", self.servers[index].port)
+    }
+
+    pub fn signal(&self, index: usize, signal: Signal) {
+        let process = self.servers[index].process.as_ref().unwrap();
+        kill_process(Pid::from_raw(process.id() as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Ends a server at once.
+    pub fn kill(&mut self, index: usize) {
+        let mut process = self.servers[index].process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Starts a server again.
+    pub fn start_again(&mut self, index: usize) {
+        self.run(index);
+    }
+
+    /// Forgets all that a server that does not run has stored.
+    pub fn wipe(&self, index: usize) {
+        let _ = fs::remove_dir_all(self.folder.path().join(format!("js{index}")));
+    }
+
+    /// Which server leads the log of the cluster.
+    pub fn leader(&self) -> Option<usize> {
+        let http = self.servers.iter().find(|server| server.process.is_some())?.http;
+        let text = get(http, "/jsz?streams=true&accounts=true").body;
+        let leader = text.split(r#""leader": "s"#).nth(1)?;
+        leader.split('"').next()?.parse().ok()
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        for process in self.servers.iter_mut().filter_map(|server| server.process.as_mut()) {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}

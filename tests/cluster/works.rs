@@ -1,0 +1,147 @@
+//! All that works on one node works across nodes, to the letter.
+
+use crate::nats::{Nats, Version};
+use crate::nodes::{agree, enter, hears_nothing, nodes};
+use crate::peers::{A, peer, resume_of};
+use crate::support::Client;
+
+const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
+const C: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4cc";
+
+fn error(message: &str, code: &str) -> String {
+    let message = message.replace('"', "\\\"");
+    format!(r#"{{"type":"error","message":"{message}","code":"{code}"}}"#)
+}
+
+/// Answers the ping by which the server finds out whether a client lives.
+fn lives(client: &mut Client) {
+    assert_eq!(client.frame().unwrap().opcode, 9);
+    client.send(0x8A, b"");
+}
+
+#[test]
+fn rooms_span_nodes() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let (mut a, mut b, mut c) = (peer(&one, A), peer(&two, B), peer(&two, C));
+    // An id is held once.
+    let mut other = two.client();
+    other.say(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    lives(&mut a);
+    assert_eq!(
+        other.text(),
+        error(&format!(r#"Peer ID "{A}" is already registered"#), "already-registered")
+    );
+    // In no room, both can talk.
+    let offer = |from: &str, to: &str| {
+        format!(r#"{{"type":"offer","from":"{from}","to":"{to}","sdp":" ä\n"}}"#)
+    };
+    a.say(&offer(A, B));
+    assert_eq!(b.text(), offer(A, B), "byte for byte");
+    let made = enter(&mut a, "show", "host");
+    assert!(made.starts_with(r#"{"type":"room-created","roomId":"show""#), "{made}");
+    let nowhere = b.ask(r#"{"type":"join-room","roomId":"nowhere"}"#);
+    assert_eq!(nowhere, error(r#"Room "nowhere" does not exist"#, "room-not-found"));
+    let joined = b.ask(r#"{"type":"join-room","roomId":"show","requestId":"7"}"#);
+    let expected = format!(
+        r#"{{"type":"room-joined","roomId":"show","participants":[{{"peerId":"{A}","role":"host"}},{{"peerId":"{B}","role":"caller"}}],"requestId":"7"}}"#
+    );
+    assert_eq!(joined, expected);
+    assert_eq!(a.text(), format!(r#"{{"type":"peer-joined","peerId":"{B}","role":"caller"}}"#));
+    for (from, to, sender, receiver) in [(A, B, 0, 1), (B, A, 1, 0)] {
+        let pair = [&mut a, &mut b];
+        let [sender, receiver] = [sender, receiver].map(|index: usize| index);
+        for number in 0..100 {
+            pair[sender].say(&offer(from, to).replace("ä", &number.to_string()));
+        }
+        for number in 0..100 {
+            assert_eq!(pair[receiver].text(), offer(from, to).replace("ä", &number.to_string()));
+        }
+    }
+    // The errors of a relay.
+    let elsewhere = a.ask(&offer(A, C));
+    assert_eq!(elsewhere, error("Target peer is in a different room", "different-room"));
+    let mute = format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"producer"}}"#);
+    let muted = format!(
+        r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"producer","from":"{A}"}}"#
+    );
+    assert_eq!(a.ask(&mute), muted);
+    assert_eq!(b.text(), muted);
+    let refused = b.ask(&mute.replace(B, A));
+    assert_eq!(refused, error("Only hosts and ops can mute other participants", "forbidden"));
+    let recording = b.ask(r#"{"type":"recording-state","recording":true}"#);
+    assert_eq!(recording, format!(r#"{{"type":"recording-state","recording":true,"from":"{B}"}}"#));
+    assert_eq!(a.text(), recording);
+    assert!(b.ask(r#"{"type":"request-ice"}"#).starts_with(r#"{"type":"ice","ice":{"#));
+    let invite = a.ask(r#"{"type":"request-invite","inviteRole":"ops"}"#);
+    let token = invite.split(r#""inviteToken":""#).nth(1).unwrap().split('"').next().unwrap();
+    let entered = c.ask(&format!(r#"{{"type":"create-or-join-room","inviteToken":"{token}"}}"#));
+    assert!(entered.starts_with(r#"{"type":"room-joined","roomId":"show""#), "{entered}");
+    let came = format!(r#"{{"type":"peer-joined","peerId":"{C}","role":"ops"}}"#);
+    assert_eq!((a.text(), b.text()), (came.clone(), came));
+    assert_eq!(b.ask(r#"{"type":"leave-room"}"#), r#"{"type":"room-left","roomId":"show"}"#);
+    let left = format!(r#"{{"type":"peer-left","peerId":"{B}"}}"#);
+    assert_eq!((a.text(), c.text()), (left.clone(), left));
+    c.leave(1000);
+    assert_eq!(a.text(), format!(r#"{{"type":"peer-left","peerId":"{C}"}}"#));
+    let gone = a.ask(&offer(A, C));
+    assert_eq!(
+        gone,
+        error(&format!(r#"Target peer "{C}" is not connected"#), "peer-not-connected")
+    );
+    hears_nothing(&mut a);
+    hears_nothing(&mut b);
+    agree(&[&one, &two]);
+}
+
+#[test]
+fn a_seat_is_taken_back_by_way_of_another_node() {
+    let nats = Nats::single(Version::Bookworm, "");
+    let [one, two] = nodes(&nats);
+    let (mut host, mut guest) = (peer(&one, A), two.client());
+    let registered = guest.ask(&format!(r#"{{"type":"register","peerId":"{B}"}}"#));
+    let resume = resume_of(&registered, B);
+    enter(&mut host, "show", "host");
+    enter(&mut guest, "show", "guest");
+    host.text();
+    let again = format!(r#"{{"type":"register","peerId":"{B}","resume":"{resume}"}}"#);
+    let offer =
+        |number: u32| format!(r#"{{"type":"offer","from":"{A}","to":"{B}","sdp":"{number}"}}"#);
+    // While the other connection lives: what was on its way follows.
+    let mut back = one.client();
+    let registered = back.ask(&again);
+    assert!(registered.starts_with(r#"{"type":"registered""#), "{registered}");
+    assert_eq!(guest.close_code(), Some(4010));
+    host.say(&offer(1));
+    assert_eq!(back.text(), offer(1));
+    // When it has broken: what was said meanwhile waits.
+    drop(back);
+    host.say(&offer(2));
+    host.say(&offer(3));
+    let mut back = two.client();
+    let registered = back.ask(&again);
+    assert!(registered.starts_with(r#"{"type":"registered""#), "{registered}");
+    assert_eq!((back.text(), back.text()), (offer(2), offer(3)));
+    host.say(&offer(4));
+    assert_eq!(back.text(), offer(4));
+    hears_nothing(&mut host);
+    // A stranger does not get an id whose holder lives on another node.
+    let mut stranger = one.client();
+    stranger.say(&format!(r#"{{"type":"register","peerId":"{B}"}}"#));
+    lives(&mut back);
+    let taken = stranger.text();
+    assert!(taken.contains("already-registered"), "{taken}");
+    agree(&[&one, &two]);
+}
+
+#[test]
+fn an_id_whose_holder_is_silent_on_another_node_is_given_away() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let mut silent = peer(&one, A);
+    // It does not answer the ping.
+    let mut other = peer(&two, A);
+    assert_eq!(silent.close_code(), Some(4010));
+    hears_nothing(&mut other);
+    agree(&[&one, &two]);
+}
