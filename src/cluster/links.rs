@@ -47,6 +47,8 @@ struct Kept {
     at: Instant,
     bytes: Arc<[u8]>,
     sender: Option<Sender>,
+    /// Whether there was no connection by which it could go.
+    waits: bool,
 }
 
 /// What goes to a node.
@@ -105,11 +107,13 @@ pub struct Send {
 pub struct Links<T> {
     outgoing: HashMap<NodeId, Outgoing>,
     incoming: HashMap<NodeId, Incoming<T>>,
+    /// Whether there is a connection.
+    is_up: bool,
 }
 
 impl<T> Default for Links<T> {
     fn default() -> Self {
-        Self { outgoing: HashMap::new(), incoming: HashMap::new() }
+        Self { outgoing: HashMap::new(), incoming: HashMap::new(), is_up: true }
     }
 }
 
@@ -131,7 +135,8 @@ impl<T> Links<T> {
         link.number += 1;
         link.bytes += bytes.len();
         let number = link.number;
-        link.kept.push_back(Kept { number, at: now, bytes: Arc::clone(&bytes), sender });
+        let waits = !self.is_up;
+        link.kept.push_back(Kept { number, at: now, bytes: Arc::clone(&bytes), sender, waits });
         while link.kept.len() > 1 {
             let Some(oldest) = link.kept.front() else { break };
             if link.bytes <= MOST_BYTES && now < oldest.at + MOST_TIME {
@@ -222,18 +227,30 @@ impl<T> Links<T> {
         (send, lost)
     }
 
-    /// What may not have arrived, as the connection has ended: all that is not too old.
-    pub fn all_again(&self, now: Instant) -> Vec<Send> {
+    /// There is no connection.
+    pub fn lose_connection(&mut self) {
+        self.is_up = false;
+    }
+
+    /// There is one. What may not have arrived by the one before: all that is not too old.
+    pub fn all_again(&mut self, now: Instant) -> Vec<Send> {
+        self.is_up = true;
         let mut all = Vec::new();
-        for (to, link) in self.outgoing.iter().filter(|(_, link)| link.down.is_none()) {
-            let kept = link.kept.iter().filter(|kept| now < kept.at + MOST_TIME);
-            all.extend(kept.map(|Kept { number, bytes, .. }| Send {
-                to: *to,
-                number: *number,
-                bytes: Arc::clone(bytes),
+        for (to, link) in self.outgoing.iter_mut().filter(|(_, link)| link.down.is_none()) {
+            let kept = link.kept.iter_mut().filter(|kept| now < kept.at + MOST_TIME);
+            all.extend(kept.map(|kept| {
+                kept.waits = false;
+                Send { to: *to, number: kept.number, bytes: Arc::clone(&kept.bytes) }
             }));
         }
         all
+    }
+
+    /// What waits for a connection does so for too long: it is not sent. Returns whose it was.
+    pub fn drop_waiting(&mut self) -> Vec<Sender> {
+        let links = self.outgoing.values_mut();
+        let waiting = links.flat_map(|link| link.kept.iter_mut().filter(|kept| kept.waits));
+        waiting.filter_map(|kept| kept.sender.take()).collect()
     }
 
     /// Something came from a node, which follows what the log has up to `position`.
@@ -380,6 +397,19 @@ mod tests {
         assert_eq!((numbers(&sent), skip), (vec![5], Some(5)), "or too much");
         assert_eq!(numbers(&links.all_again(start + MOST_TIME)), [5]);
         assert_eq!(numbers(&links.all_again(start + 2 * MOST_TIME)), [0; 0]);
+    }
+
+    #[test]
+    fn who_waits_for_a_connection_hears_when_that_is_too_long() {
+        let (mut links, start) = (Links::<()>::default(), Instant::now());
+        links.send(A, bytes("x"), Some(sender(1)), start);
+        links.lose_connection();
+        links.send(A, bytes("x"), Some(sender(2)), start);
+        assert_eq!(links.drop_waiting(), [sender(2)], "the first one has gone");
+        assert_eq!(links.drop_waiting(), []);
+        links.send(A, bytes("x"), Some(sender(3)), start);
+        assert_eq!(numbers(&links.all_again(start)), [1, 2, 3]);
+        assert_eq!(links.drop_waiting(), []);
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// How long a node may be silent before it is given up, and how long a node may be out of touch before it says so.
 pub const SILENCE: Duration = Duration::from_secs(10);
 
+/// How long the log may stand still before a node does not know whether others could write to it.
+pub const UNSURE: Duration = Duration::from_secs(5);
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -98,9 +101,14 @@ impl Members {
     }
 
     /// The nodes of which nothing was heard for too long, with their last entry; nobody, unless this node itself was in
-    /// touch since `since`.
-    pub fn silent(&self, own: NodeId, since: Option<Instant>, now: Instant) -> Vec<(NodeId, u64)> {
-        if since.is_none_or(|since| now < since + SILENCE) {
+    /// touch all the time, from the first to the second of `touched`.
+    pub fn silent(
+        &self,
+        own: NodeId,
+        (since, touched): (Instant, Instant),
+        now: Instant,
+    ) -> Vec<(NodeId, u64)> {
+        if now < since + SILENCE || now >= touched + UNSURE {
             return Vec::new();
         }
         let silent =
@@ -153,14 +161,15 @@ mod tests {
         }
         members.enter(late, About::default(), start + SILENCE / 2);
         let end = start + SILENCE;
-        assert_eq!(members.silent(own, Some(start), end - MS), []);
-        assert_eq!(members.silent(own, None, end), [], "it is out of touch");
-        assert_eq!(members.silent(own, Some(start + MS), end), [], "it was, a moment ago");
-        assert_eq!(members.silent(own, Some(start), end), [(other, 0)]);
+        let silent = |members: &Members, since, now| members.silent(own, (since, now), now);
+        assert_eq!(silent(&members, start, end - MS), []);
+        assert_eq!(members.silent(own, (start, end - UNSURE), end), [], "it is out of touch");
+        assert_eq!(silent(&members, start + MS, end), [], "it was, a moment ago");
+        assert_eq!(silent(&members, start, end), [(other, 0)]);
         members.count_entry(other, 1, end);
-        assert_eq!(members.silent(own, Some(start), end), []);
-        assert_eq!(members.silent(own, Some(start), end + SILENCE / 2), [(late, 0)]);
+        assert_eq!(silent(&members, start, end), []);
+        assert_eq!(silent(&members, start, end + SILENCE / 2), [(late, 0)]);
         members.excuse(end + SILENCE / 2);
-        assert_eq!(members.silent(own, Some(start), end + SILENCE), []);
+        assert_eq!(silent(&members, start, end + SILENCE), []);
     }
 }

@@ -17,7 +17,7 @@ use crate::cluster::handle::{Ask, Handle, Shared as Gate};
 use crate::cluster::letter::Letter;
 use crate::cluster::links::Links;
 use crate::cluster::log::Log;
-use crate::cluster::members::{LEASE, Members, SILENCE};
+use crate::cluster::members::{LEASE, Members, SILENCE, UNSURE};
 use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
@@ -118,7 +118,7 @@ pub struct Node {
     pub(super) open: Open,
     /// The last proof that the log goes on, and since when there was never none for too long.
     touched: Instant,
-    touched_since: Option<Instant>,
+    touched_since: Instant,
     /// Since when it is out of touch, where the log has a line about that.
     out_since: Option<Instant>,
     leased: Option<Instant>,
@@ -171,7 +171,7 @@ impl Node {
             links: Links::default(),
             open: Open::default(),
             touched: now,
-            touched_since: None,
+            touched_since: now,
             out_since: None,
             leased: None,
             digests: Default::default(),
@@ -198,8 +198,7 @@ impl Node {
         self.links = Links::default();
         self.open = Open::default();
         self.digests.clear();
-        self.touched_since = None;
-        self.touched = now;
+        (self.touched, self.touched_since) = (now, now);
         self.joining = Some(Joining {
             since: now,
             has_begun: false,
@@ -231,6 +230,7 @@ impl Node {
 
     /// There is no connection, for this reason.
     pub fn fails(&mut self, problem: String, fix: &'static str) {
+        self.links.lose_connection();
         self.trouble = Some((problem, fix));
     }
 
@@ -544,8 +544,8 @@ impl Node {
 
     /// The log goes on.
     pub(super) fn touch(&mut self, now: Instant) {
-        if now >= self.touched + SILENCE || self.touched_since.is_none() {
-            self.touched_since = Some(now);
+        if now >= self.touched + UNSURE {
+            self.touched_since = now;
             self.members.excuse(now);
         }
         self.touched = now;
@@ -571,7 +571,8 @@ impl Node {
                 let (position, digest) = (self.log.position(), self.digest);
                 self.say(What::Lease { position, digest }, now);
             }
-            for (node, heard) in self.members.silent(self.id, self.touched_since, now) {
+            let touched = (self.touched_since, self.touched);
+            for (node, heard) in self.members.silent(self.id, touched, now) {
                 self.say(What::Gone { node, heard }, now);
                 // It has its time again, until that is made.
                 self.members.excuse_one(node, now);
@@ -581,6 +582,8 @@ impl Node {
             // What they wanted may be made later: it is undone then.
             self.window.give_up(now.checked_sub(SILENCE / 2).unwrap_or(now));
             self.held.retain(|proposal| matches!(proposal.command, Command::Part { .. }));
+            let late = self.links.drop_waiting();
+            self.tell_unavailable(late);
         }
         self.tick_post(now);
         self.go_on(now);
@@ -634,7 +637,7 @@ impl Node {
 
     pub(super) fn is_member(&mut self, now: Instant) {
         let since = self.joining.take().map_or(now, |joining| joining.since);
-        self.leased = None;
+        (self.leased, self.touched_since) = (None, now);
         // All that it has written as a newcomer is made.
         let written = self.members.get(self.id).map_or(0, |member| member.counter);
         for counter in 1..=written {

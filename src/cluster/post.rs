@@ -13,7 +13,7 @@ use crate::cluster::transfer::{Shared, parts};
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::identity::holding::SIGN_OF_LIFE_IN_ROOM;
 use crate::signaling::outbox::RoomNumber;
-use crate::wire::codes::ErrorCode;
+use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::ids::{ClientId, Holder, NodeId, PeerId};
 use crate::wire::reply::ServerMessage;
 
@@ -110,13 +110,24 @@ impl Node {
 
     /// Tells those whose messages did not arrive.
     pub(super) fn tell_lost(&mut self, lost: Vec<Sender>) {
-        for Sender { client, from, to, request_id } in lost {
-            let message = format!(r#"Target peer "{to}" is not connected"#);
-            let code = ErrorCode::PeerNotConnected;
-            let request_id = request_id.as_deref();
-            let error = ServerMessage::Error { message: &message, code, request_id };
-            self.hub.tell_client(from, client, &error);
+        for sender in lost {
+            let message = format!(r#"Target peer "{}" is not connected"#, sender.to);
+            self.tell_refusal(&sender, &message, ErrorCode::PeerNotConnected);
         }
+    }
+
+    /// Tells those whose messages can't be sent now.
+    pub(super) fn tell_unavailable(&mut self, late: Vec<Sender>) {
+        for sender in late {
+            let Refusal { code, message } = Refusal::UNAVAILABLE;
+            self.tell_refusal(&sender, &message, code);
+        }
+    }
+
+    fn tell_refusal(&self, sender: &Sender, message: &str, code: ErrorCode) {
+        let request_id = sender.request_id.as_deref();
+        let error = ServerMessage::Error { message, code, request_id };
+        self.hub.tell_client(sender.from, sender.client, &error);
     }
 
     /// Another node says something.
