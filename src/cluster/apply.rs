@@ -77,18 +77,6 @@ impl Node {
         }
     }
 
-    /// The cluster begins with this node.
-    fn found(&mut self, position: u64, counter: u64, now: Instant) {
-        let about = self.about.clone();
-        self.members.enter(self.id, about, now);
-        // All up to this one are made.
-        for own in 1..=counter {
-            self.members.count_entry(self.id, own, now);
-        }
-        self.founded = position;
-        self.is_member(now);
-    }
-
     /// Makes a change.
     fn make(
         &mut self,

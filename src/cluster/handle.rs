@@ -114,6 +114,11 @@ impl Asks {
         ask
     }
 
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.asks.is_empty()
+    }
+
     /// The next question, if one waits.
     pub fn try_next(&mut self) -> Option<Ask> {
         let ask = self.asks.try_recv().ok()?;

@@ -5,10 +5,15 @@
 
 pub mod apply;
 pub mod asks;
+pub mod carried;
+pub mod clock;
 pub mod entry;
 pub mod handle;
+pub mod joining;
 pub mod letter;
 pub mod links;
+#[cfg(test)]
+mod links_tests;
 pub mod log;
 pub mod members;
 pub mod names;
@@ -17,5 +22,7 @@ pub mod node;
 pub mod post;
 pub mod run;
 pub mod standing;
+pub mod stream;
+pub mod touch;
 pub mod transfer;
 pub mod window;

@@ -6,23 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::cluster::asks::Open;
-use crate::cluster::entry::{About, Head, VERSION, What, what, write};
-use crate::cluster::handle::{Ask, Handle, Shared as Gate};
+use crate::cluster::clock::Clock;
+use crate::cluster::entry::{About, Head, VERSION, What, write};
+use crate::cluster::handle::{Ask, Handle};
+use crate::cluster::joining::Joining;
 use crate::cluster::letter::Letter;
 use crate::cluster::links::Links;
 use crate::cluster::log::Log;
-use crate::cluster::members::{LEASE, Members, SILENCE, UNSURE};
+use crate::cluster::members::{LEASE, Members, SILENCE};
 use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
-use crate::cluster::standing::Standing;
-use crate::cluster::transfer::{Parts, Shared};
 use crate::cluster::window::Window;
 use crate::signaling::command::Command;
 use crate::signaling::hub::Hub;
@@ -31,70 +29,18 @@ use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 use crate::wire::ids::NodeId;
 
-/// How often a newcomer asks the members for peers and rooms.
-const ASK: Duration = Duration::from_millis(500);
-
 /// How often the stream is looked at.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// How often the stream is looked at that can't be used.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// One moment by both clocks: entries have the time of day, rooms an instant.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    instant: Instant,
-    /// In ms since 1970.
-    unix: u64,
-}
-
-impl Clock {
-    /// Both clocks now.
-    pub fn new(instant: Instant, unix: u64) -> Self {
-        Self { instant, unix }
-    }
-
-    /// The instant of a time of day.
-    pub fn instant(self, unix: u64) -> Instant {
-        let later = Duration::from_millis(unix.saturating_sub(self.unix));
-        let earlier = Duration::from_millis(self.unix.saturating_sub(unix));
-        (self.instant + later).checked_sub(earlier).unwrap_or(self.instant)
-    }
-
-    /// The time of day of an instant.
-    pub fn unix(self, instant: Instant) -> u64 {
-        self.unix + instant.saturating_duration_since(self.instant).as_millis() as u64
-    }
-}
-
-/// How far a node is on its way to be a member.
-#[derive(Debug)]
-pub(super) struct Joining {
-    /// Since when.
-    pub(super) since: Instant,
-    /// Whether it knows where the log ends, and writes behind that.
-    pub(super) has_begun: bool,
-    /// Where its hello is in the log, once it is.
-    pub(super) hello: Option<u64>,
-    /// When the hello and the entry before it were written, by the server's clock in ms since 1970.
-    pub(super) times: [Option<u64>; 2],
-    /// When it last asked for peers and rooms.
-    pub(super) asked: Option<Instant>,
-    /// Of whom it takes them, and since when.
-    pub(super) taking: Option<(NodeId, Instant)>,
-    pub(super) parts: Parts,
-    /// When a member was last heard of in the log.
-    pub(super) heard: Instant,
-    /// Whether it has proposed to found the cluster.
-    pub(super) founds: bool,
-}
-
 /// The node.
 #[derive(Debug)]
 pub struct Node {
     pub(super) names: Names,
     /// The cluster's name.
-    cluster: String,
+    pub(super) cluster: String,
     pub(super) id: NodeId,
     pub(super) hub: Hub,
     pub(super) journal: Journal,
@@ -102,9 +48,9 @@ pub struct Node {
     pub(super) about: About,
     /// `RATE_LIMIT` of clients that come from other nodes.
     pub(super) rate_limit: Option<u32>,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// Changes that are wanted while it is no member.
-    held: Vec<Proposal>,
+    pub(super) held: Vec<Proposal>,
     pub(super) window: Window,
     pub(super) log: Log,
     pub(super) members: Members,
@@ -117,19 +63,19 @@ pub struct Node {
     pub(super) links: Links<Post>,
     pub(super) open: Open,
     /// The last proof that the log goes on, and since when there was never none for too long.
-    touched: Instant,
-    touched_since: Instant,
+    pub(super) touched: Instant,
+    pub(super) touched_since: Instant,
     /// Since when it is out of touch, where the log has a line about that.
-    out_since: Option<Instant>,
-    leased: Option<Instant>,
+    pub(super) out_since: Option<Instant>,
+    pub(super) leased: Option<Instant>,
     /// The log at earlier positions, to be compared with other nodes'.
     pub(super) digests: std::collections::VecDeque<(u64, u64)>,
-    looked: Option<Instant>,
+    pub(super) looked: Option<Instant>,
     /// The position then.
-    asked_at: u64,
+    pub(super) asked_at: u64,
     /// When the stream was made, as the server says it.
-    created: Option<String>,
-    replicas: u32,
+    pub(super) created: Option<String>,
+    pub(super) replicas: u32,
     pub(super) trouble: Option<(String, &'static str)>,
     /// Whether it needs a new connection, because it has another id.
     pub(super) is_new: bool,
@@ -143,14 +89,28 @@ impl Node {
     pub fn new(
         cluster: &str,
         about: About,
+        (hub, journal, handle): (Hub, Journal, Handle),
+        rate_limit: Option<u32>,
+        (now, unix): (Instant, u64),
+    ) -> Self {
+        let mut node = Self::empty(cluster, about, hub, journal, handle, rate_limit, now);
+        node.clock = Clock::new(now, unix);
+        node.begin(NodeId::random(), now);
+        node
+    }
+
+    /// A node that knows nothing.
+    pub(super) fn empty(
+        cluster: &str,
+        about: About,
         hub: Hub,
         journal: Journal,
         handle: Handle,
         rate_limit: Option<u32>,
-        (now, unix): (Instant, u64),
+        now: Instant,
     ) -> Self {
-        let id = NodeId::random();
-        let mut node = Self {
+        let id = NodeId::default();
+        Self {
             names: Names::new(cluster, id),
             cluster: cluster.to_owned(),
             id,
@@ -159,7 +119,7 @@ impl Node {
             handle,
             about,
             rate_limit,
-            clock: Clock::new(now, unix),
+            clock: Clock::new(now, 0),
             held: Vec::new(),
             window: Window::default(),
             log: Log::default(),
@@ -183,15 +143,18 @@ impl Node {
             is_new: false,
             has_left: false,
             out: Vec::new(),
-        };
-        node.begin(id, now);
-        node
+        }
+    }
+
+    /// It is called `id` from here on.
+    pub(super) fn be(&mut self, id: NodeId) {
+        self.id = id;
+        self.names = Names::new(&self.cluster, id);
     }
 
     /// It begins as `id`, with nobody.
     fn begin(&mut self, id: NodeId, now: Instant) {
-        self.id = id;
-        self.names = Names::new(&self.cluster, id);
+        self.be(id);
         self.window.clear();
         (self.log, self.asked_at) = (Log::default(), 0);
         self.members = Members::default();
@@ -199,17 +162,7 @@ impl Node {
         self.open = Open::default();
         self.digests.clear();
         (self.touched, self.touched_since) = (now, now);
-        self.joining = Some(Joining {
-            since: now,
-            has_begun: false,
-            hello: None,
-            times: [None; 2],
-            asked: None,
-            taking: None,
-            parts: Parts::default(),
-            heard: now,
-            founds: false,
-        });
+        self.joining = Some(Joining::new(now));
         self.held.clear();
         self.hub.begin_as(id);
         self.say(What::Hello(self.about.clone()), now);
@@ -226,37 +179,6 @@ impl Node {
     /// What it calls itself.
     pub fn name(&self) -> String {
         self.id.to_string()
-    }
-
-    /// There is no connection, for this reason.
-    pub fn fails(&mut self, problem: String, fix: &'static str) {
-        self.links.lose_connection();
-        self.trouble = Some((problem, fix));
-    }
-
-    /// There is one.
-    pub fn reached(&mut self) {
-        self.trouble = None;
-    }
-
-    /// Logs that it is out of touch, or in touch again, where that is so.
-    pub fn log_touch(&mut self, now: Instant) {
-        let silence = now.saturating_duration_since(self.touched);
-        match self.out_since {
-            None if silence >= SILENCE => {
-                self.out_since = Some(self.touched);
-                let (problem, fix) = self.trouble.clone().unwrap_or_else(|| {
-                    ("the log does not go on".to_owned(), "see the log of nats-server")
-                });
-                self.journal.log(Event::ClusterTrouble { problem, fix });
-            }
-            Some(since) if silence < SILENCE && self.joining.is_none() => {
-                self.out_since = None;
-                let seconds = now.saturating_duration_since(since).as_secs();
-                self.journal.log(Event::ClusterInTouch { seconds });
-            }
-            _ => {}
-        }
     }
 
     /// Whether it needs a new connection; once.
@@ -310,7 +232,7 @@ impl Node {
         self.write(what, None, now);
     }
 
-    fn write(&mut self, what: What, proposal: Option<Proposal>, now: Instant) {
+    pub(super) fn write(&mut self, what: What, proposal: Option<Proposal>, now: Instant) {
         let (node, counter) = (self.id, self.window.next());
         let time = self.clock.unix(now);
         let head = Head { version: VERSION, node, counter, time };
@@ -339,7 +261,7 @@ impl Node {
         self.publish(subject, Some(reply), bytes.to_vec());
     }
 
-    fn write_again(&mut self, is_new: bool, now: Instant) {
+    pub(super) fn write_again(&mut self, is_new: bool, now: Instant) {
         if !self.may_write() {
             return;
         }
@@ -420,109 +342,6 @@ impl Node {
         }
     }
 
-    /// How the stream is, as it `was_asked` or made.
-    fn see_stream(&mut self, answer: &Value, was_asked: bool, now: Instant) {
-        if let Some(code) = answer["error"]["err_code"].as_u64() {
-            let why = answer["error"]["description"].as_str().unwrap_or_default().to_owned();
-            match code {
-                // There is no stream.
-                10_059 => self.create_stream(3),
-                // Not where there is one server only.
-                10_074 => self.create_stream(1),
-                10_058 => {
-                    self.trouble = Some((
-                        format!(
-                            "the stream {} has another configuration: {why}",
-                            self.names.stream
-                        ),
-                        "set another CLUSTER_NAME, or delete the stream",
-                    ));
-                }
-                10_039 | 10_076 => {
-                    self.trouble = Some((
-                        format!("JetStream is off: {why}"),
-                        "switch JetStream on in nats-server.conf (jetstream {})",
-                    ));
-                }
-                _ => self.trouble = Some((why, "see the log of nats-server")),
-            }
-            self.looked = Some(now);
-            return;
-        }
-        self.trouble = None;
-        let replicas = answer["config"]["num_replicas"].as_u64().unwrap_or_default() as u32;
-        if replicas != self.replicas {
-            self.replicas = replicas;
-            self.journal.log(Event::ClusterStream { stream: self.names.stream.clone(), replicas });
-        }
-        if !was_asked {
-            // What is there already, it says when it is asked.
-            self.looked = None;
-            return;
-        }
-        let created = answer["created"].as_str().map(str::to_owned);
-        let last = answer["state"]["last_seq"].as_u64().unwrap_or_default();
-        let is_other = self.created.is_some() && self.created != created;
-        self.created = created;
-        if is_other || last < self.asked_at {
-            self.lose_place("the log was lost", now);
-            return;
-        }
-        self.log.knows(last);
-        if let Some(joining) = self.joining.as_mut().filter(|joining| !joining.has_begun) {
-            joining.has_begun = true;
-            // What was before is in the state that others have.
-            self.log.reset(last);
-            self.write_again(true, now);
-        }
-    }
-
-    fn create_stream(&mut self, replicas: u32) {
-        let config = self.names.stream_config(replicas).to_string().into_bytes();
-        let (subject, reply) = (self.names.request("CREATE"), self.names.answer("create"));
-        self.publish(subject, Some(reply), config);
-    }
-
-    /// The entry at a position that was asked for.
-    fn get(&mut self, position: u64, answer: &[u8], now: Instant) {
-        let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return };
-        if answer["error"]["err_code"] == 10_037 && position <= self.log.last() {
-            if position > self.log.position() {
-                self.lose_place("entries of the log that it has missed are gone", now);
-            }
-            return;
-        }
-        self.see_time(position, &answer["message"], now);
-        let data = answer["message"]["data"].as_str();
-        if let Some(data) = data.and_then(|data| STANDARD.decode(data).ok()) {
-            self.log.take(position, data);
-        }
-    }
-
-    /// A newcomer looks at when the entry before its hello was written: there is no member where that is too long ago, or
-    /// where it was the last word of the last one.
-    fn see_time(&mut self, position: u64, message: &Value, now: Instant) {
-        let Some(joining) = &mut self.joining else { return };
-        let Some(hello) = joining.hello else { return };
-        let time = message["time"].as_str().and_then(|time| humantime::parse_rfc3339(time).ok());
-        let time = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        let time = time.map(|time| time.as_millis() as u64);
-        if position == hello {
-            joining.times[1] = time;
-        } else if position + 1 == hello {
-            joining.times[0] = time;
-            let data = message["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
-            if let Some(What::Away { left: 0 }) = data.as_deref().and_then(what) {
-                joining.times[0] = Some(0);
-            }
-        }
-        if let [Some(before), Some(own)] = joining.times {
-            if own.saturating_sub(before) >= SILENCE.as_millis() as u64 {
-                joining.heard = now.checked_sub(SILENCE).unwrap_or(joining.heard);
-            }
-        }
-    }
-
     /// Asks for entries.
     pub(super) fn want(&mut self, positions: impl IntoIterator<Item = u64>) {
         for position in positions {
@@ -540,15 +359,6 @@ impl Node {
         if self.joining.is_none() {
             self.deliver(now);
         }
-    }
-
-    /// The log goes on.
-    pub(super) fn touch(&mut self, now: Instant) {
-        if now >= self.touched + UNSURE {
-            self.touched_since = now;
-            self.members.excuse(now);
-        }
-        self.touched = now;
     }
 
     /// Does what is due at `now`.
@@ -599,63 +409,6 @@ impl Node {
         if is_busy { Duration::from_millis(25) } else { Duration::from_millis(250) }
     }
 
-    /// A newcomer asks for peers and rooms, and founds the cluster where there is nobody.
-    fn join(&mut self, now: Instant) {
-        let (last, position) = (self.log.last(), self.log.position());
-        let Some(joining) = &mut self.joining else { return };
-        let Some(hello) = joining.hello else { return };
-        if joining.taking.is_some_and(|(_, since)| now >= since + 2 * ASK) {
-            joining.taking = None;
-        }
-        let is_alone = now >= joining.heard + SILENCE && position >= last;
-        if is_alone && !joining.founds {
-            joining.founds = true;
-            self.say(What::Found { seen: position }, now);
-            return;
-        }
-        if joining.taking.is_none() && joining.asked.is_none_or(|asked| now >= asked + ASK) {
-            joining.asked = Some(now);
-            let all = self.names.all.clone();
-            self.letter_on(all, Letter::Wanted { position: hello });
-        }
-    }
-
-    /// It takes the state of another node, and is a member.
-    pub(super) fn take_state(&mut self, shared: Shared, now: Instant) {
-        let hello = self.joining.as_ref().and_then(|joining| joining.hello);
-        if hello.is_none_or(|hello| shared.position < hello) {
-            return;
-        }
-        let Shared { position, clock, digest, founded, members, registry } = shared;
-        (self.latest, self.digest, self.founded) = (clock, digest, founded);
-        self.members = Members::adopt(members, now);
-        let moment = self.moment(clock);
-        self.hub.adopt(self.id, registry, moment);
-        self.log.skip_to(position);
-        self.is_member(now);
-    }
-
-    pub(super) fn is_member(&mut self, now: Instant) {
-        let since = self.joining.take().map_or(now, |joining| joining.since);
-        (self.leased, self.touched_since) = (None, now);
-        // All that it has written as a newcomer is made.
-        let written = self.members.get(self.id).map_or(0, |member| member.counter);
-        for counter in 1..=written {
-            drop(self.window.take(counter, now));
-        }
-        for proposal in std::mem::take(&mut self.held) {
-            let what = What::Do(proposal.command.clone());
-            self.write(what, Some(proposal), now);
-        }
-        self.touch(now);
-        self.journal.log(Event::ClusterJoined {
-            cluster: self.cluster.clone(),
-            node: self.id.to_string(),
-            nodes: self.members.count(),
-            milliseconds: now.saturating_duration_since(since).as_millis() as u64,
-        });
-    }
-
     /// It stops: nobody waits for it.
     pub fn leave(&mut self, now: Instant) {
         if self.joining.is_none() && !self.has_left {
@@ -668,24 +421,6 @@ impl Node {
     /// Whether all that it has written has come back.
     pub fn is_done(&self) -> bool {
         self.window.is_empty()
-    }
-
-    /// How it stands, and whether sessions may ask it for something.
-    pub fn standing(&self, server: Option<&str>, gate: &Gate, now: Instant) -> Standing {
-        use std::sync::atomic::Ordering::Relaxed;
-        let is_late = now >= self.touched + SILENCE;
-        gate.takes_changes.store(!is_late, Relaxed);
-        gate.takes_relays.store(self.joining.is_none() && (server.is_some() || !is_late), Relaxed);
-        Standing {
-            nodes: self.members.count(),
-            is_member: self.joining.is_none(),
-            touched: Some(self.touched),
-            server: server.map(str::to_owned),
-            replicas: self.replicas,
-            trouble: self.trouble.clone(),
-            position: self.log.position(),
-            digest: self.digest,
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::cluster::carried::CarriedNode;
 use crate::cluster::entry::About;
 use crate::cluster::handle::{Ask, Asks, Handle};
 use crate::cluster::nats::connection::{Connection, Trouble};
@@ -30,6 +31,9 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How long the last entries may take.
 const LAST: Duration = Duration::from_secs(2);
 
+/// How long what has been asked may take when everything is handed over.
+const HAND_OVER: Duration = Duration::from_millis(1500);
+
 /// How many questions are taken at once, before others have their turn.
 const MOST: usize = 256;
 
@@ -45,25 +49,26 @@ pub struct Task {
 }
 
 /// Makes the server with this hub a node of the cluster. The task does nothing until it runs.
+///
+/// Where another process was a node before, it goes on with what that has left, packed at a moment.
 pub fn join(
     settings: Cluster,
     about: About,
     hub: &Hub,
     journal: &Journal,
     rate_limit: Option<u32>,
+    before: Option<(CarriedNode, Instant)>,
 ) -> (Task, watch::Receiver<Standing>) {
     let (handle, asks) = Handle::new();
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = (Instant::now(), unix.as_millis() as u64);
-    let node = Node::new(
-        &settings.name,
-        about,
-        hub.clone(),
-        journal.clone(),
-        handle.clone(),
-        rate_limit,
-        now,
-    );
+    let parts = (hub.clone(), journal.clone(), handle.clone());
+    let node = match before {
+        Some((carried, packed)) => Node::resume(carried, about, parts, rate_limit, packed),
+        None => {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = (Instant::now(), unix.as_millis() as u64);
+            Node::new(&settings.name, about, parts, rate_limit, now)
+        }
+    };
     hub.join(Arc::new(handle));
     let (standing, shown) = watch::channel(node.standing(None, &asks.shared, Instant::now()));
     (Task { node, asks, settings: Arc::new(settings), standing }, shown)
@@ -75,17 +80,23 @@ enum Happened {
     Asked(Option<Ask>),
     Dialed(Result<Connection, Trouble>),
     Time,
-    Stop,
+    Stop(bool),
 }
 
 impl Task {
-    /// Runs until `stop`, and tells the others then.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    /// Runs until `stop`, and tells the others then; or until everything is handed over, which `stop` says by true: then it
+    /// is what goes on in the next process, once `quiet` says that nobody asks anything any longer.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = bool>,
+        quiet: impl Fn() -> bool,
+    ) -> Option<CarriedNode> {
         let mut stop = std::pin::pin!(stop);
         let (mut connection, mut dialing): (Option<Connection>, Option<Dialing>) = (None, None);
         let (mut server, mut next_dial) = (0, Instant::now());
         let (mut heard, mut asked) = (Instant::now(), false);
         let mut tick = Instant::now();
+        let (mut is_ending, mut end) = (false, tick);
         loop {
             let now = Instant::now();
             if self.node.takes_new_connection() {
@@ -120,7 +131,7 @@ impl Task {
                 if connection.is_none() && dialing.is_none() { tick.min(next_dial) } else { tick };
             let happened = tokio::select! {
                 biased;
-                () = &mut stop => Happened::Stop,
+                hands_over = &mut stop, if !is_ending => Happened::Stop(hands_over),
                 heard = async { match &mut connection { Some(connection) => connection.next().await, None => pending().await } } => Happened::Heard(heard),
                 ask = self.asks.next() => Happened::Asked(ask),
                 dialed = async { match &mut dialing { Some(dialing) => dialing.await, None => pending().await } } => Happened::Dialed(dialed),
@@ -145,7 +156,7 @@ impl Task {
                         self.node.ask(ask, now);
                     }
                 }
-                Happened::Asked(None) => return,
+                Happened::Asked(None) => return None,
                 Happened::Dialed(dialed) => {
                     dialing = None;
                     match dialed {
@@ -163,10 +174,24 @@ impl Task {
                     }
                 }
                 Happened::Time => {}
-                Happened::Stop => break,
+                Happened::Stop(false) => {
+                    self.end(connection).await;
+                    return None;
+                }
+                Happened::Stop(true) => (is_ending, end) = (true, now + HAND_OVER),
+            }
+            if is_ending {
+                tick = tick.min(now + PAUSE / 50);
+                let is_done = quiet() && self.asks.is_empty() && self.node.is_done();
+                if is_done || now >= end {
+                    self.speak(&mut connection);
+                    if let Some(connection) = &mut connection {
+                        let _ = timeout(HAND_OVER, connection.flush()).await;
+                    }
+                    return self.node.carry(now);
+                }
             }
         }
-        self.end(connection).await;
     }
 
     /// Says what the node says.

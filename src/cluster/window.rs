@@ -120,6 +120,11 @@ impl Window {
         }
     }
 
+    /// So many have come back.
+    pub fn go_on(&mut self, counter: u64) {
+        *self = Self { counter, ..Self::default() };
+    }
+
     /// Nobody waits any longer, and counting begins anew.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -2,14 +2,20 @@
 //!
 //! Owns what a node says of itself. It deliberately does not know what nodes say to each other.
 
+use std::sync::Arc;
+
 use rustix::system::uname;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::cluster::carried::CarriedNode;
 use crate::cluster::entry::{About, VERSION};
 use crate::cluster::run::{Task, join};
 use crate::cluster::standing::Standing;
 use crate::config::config::Secret;
+use crate::server::shutdown::Phase;
+use crate::server::state::State;
 use crate::signaling::studio::Studio;
 use crate::station::manifest::Manifest;
 use crate::wire::text::quoted;
@@ -17,8 +23,12 @@ use crate::wire::text::quoted;
 /// How many bytes tell a secret or a manifest from another one: nobody learns the secret from so few.
 const PRINT: usize = 4;
 
-/// Makes the service a node, where its settings say so.
-pub fn node(studio: &Studio, secret: &Secret) -> Option<(Task, watch::Receiver<Standing>)> {
+/// Makes the service a node, where its settings say so; the one that it was, where another process was one before.
+pub fn node(
+    studio: &Studio,
+    secret: &Secret,
+    before: Option<(CarriedNode, Instant)>,
+) -> Option<(Task, watch::Receiver<Standing>)> {
     let settings = studio.config.cluster.clone()?;
     let about = About {
         host: quoted(&uname().nodename().to_string_lossy()),
@@ -28,7 +38,24 @@ pub fn node(studio: &Studio, secret: &Secret) -> Option<(Task, watch::Receiver<S
         manifest: print(&manifest(&studio.manifest.now())),
         limits: studio.hub.limits(),
     };
-    Some(join(settings, about, &studio.hub, &studio.journal, studio.config.rate_limit))
+    let Studio { hub, journal, config, .. } = studio;
+    Some(join(settings, about, hub, journal, config.rate_limit, before))
+}
+
+/// Runs the node until the service stops, or hands it over.
+pub async fn run(task: Task, state: Arc<State>) {
+    let _busy = state.collection.work();
+    let stop = async {
+        state.shutdown.reached(Phase::HandingOver).await;
+        if state.shutdown.phase() == Phase::HandingOver {
+            return true;
+        }
+        state.shutdown.reached(Phase::Closing).await;
+        false
+    };
+    if let Some(carried) = task.run(stop, || state.collection.talking() == 0).await {
+        state.collection.give_node(carried);
+    }
 }
 
 /// What clients get of a manifest.

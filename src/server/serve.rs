@@ -20,7 +20,7 @@ use crate::config::source::Source;
 use crate::programme::on_air::OnAir;
 use crate::server::accept::accept;
 use crate::server::archive::archive;
-use crate::server::cluster::node;
+use crate::server::cluster::{self, node};
 use crate::server::drain::{Outcome, drain, status};
 use crate::server::handover::collection::Collection;
 use crate::server::handover::execute::{hold_signals, keep_signal, release_signals};
@@ -130,7 +130,10 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     }
     // What is in it is taken, or has heard a goodbye.
     let had_queue = service.queue.is_some();
-    let mut taken = service.queue.and_then(|queue| take(&queue, clients_for(file_limit), &journal));
+    let cluster_name = config.cluster.as_ref().map(|cluster| cluster.name.as_str());
+    let mut taken = service
+        .queue
+        .and_then(|queue| take(&queue, clients_for(file_limit), cluster_name, &journal));
     let carried = taken.as_mut().and_then(|taken| taken.secret.take());
     let place = service.state_directory.as_deref();
     let signing = signing_secret(&config, &settings, place, carried, &journal);
@@ -165,7 +168,8 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     if taken.is_none() {
         studio.hub.remember(remembered.unwrap_or_default());
     }
-    let (node, cluster) = node(&studio, &secret).unzip();
+    let before = taken.as_mut().and_then(|taken| Some((taken.node.take()?, taken.packed)));
+    let (node, cluster) = node(&studio, &secret, before).unzip();
     let state = Arc::new(State {
         collection: Collection::default(),
         clients: ClientLimit::new(limit, studio.config.max_connections_per_ip),
@@ -226,8 +230,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     tasks.spawn(feed(Arc::clone(&state), icecast));
     tasks.spawn(archive(Arc::clone(&state), part));
     if let Some(node) = node {
-        let shutdown = shutdown.clone();
-        tasks.spawn(node.run(async move { shutdown.reached(Phase::Closing).await }));
+        tasks.spawn(cluster::run(node, Arc::clone(&state)));
     }
     if let Some(memory) = memory.clone() {
         tasks.spawn(keep_saved(memory, Arc::clone(&state)));
@@ -256,8 +259,7 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         journal.log(Event::Signal { signal });
     }
     let is_stop = signal.is_some() && queue.is_none();
-    let is_restart =
-        is_stop && mark.counts().await && !shutdown.has_failed() && state.cluster.is_none();
+    let is_restart = is_stop && mark.counts().await && !shutdown.has_failed();
     // While everybody is still where it is. After a failure that is no longer so, and what was saved last is right.
     if let Some(memory) = memory.as_ref().filter(|_| !shutdown.has_failed()) {
         memory.save(&state, true).await;

@@ -77,6 +77,11 @@ pub trait Conversation: Send + 'static {
         false
     }
 
+    /// Whether it waits for a change to be made, which nobody can take back.
+    fn awaits_turn(&self) -> bool {
+        false
+    }
+
     /// Whether the contest is over, and if so whether the other side of it lives.
     fn poll_contest(&mut self, _cx: &mut Context<'_>) -> Poll<bool> {
         Poll::Pending

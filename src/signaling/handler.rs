@@ -101,6 +101,10 @@ impl Conversation for Signaling {
         self.client.is_contesting()
     }
 
+    fn awaits_turn(&self) -> bool {
+        self.client.awaits_turn()
+    }
+
     fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         self.client.poll_contest(cx)
     }

@@ -32,6 +32,11 @@ impl Client {
         self.contest.is_some()
     }
 
+    /// Whether a change waits for its turn among all nodes.
+    pub fn awaits_turn(&self) -> bool {
+        matches!(self.contest.as_deref(), Some(Contest::Turn { .. }))
+    }
+
     /// Whether the contest is over, and if so whether the other side lives.
     pub fn poll_contest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match self.contest.as_deref_mut() {

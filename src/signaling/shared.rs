@@ -50,6 +50,12 @@ impl Hub {
         before.close_all(CloseCode::CLUSTER_LOST);
     }
 
+    /// This is `node`, which goes on with what is carried. Rooms are within `limits`.
+    pub fn be(&self, node: NodeId, limits: RoomLimits) {
+        let mut registry = self.registry();
+        *registry = Registry::of_node(node, limits, None, Instant::now());
+    }
+
     /// What rooms may be.
     pub fn limits(&self) -> RoomLimits {
         self.registry().limits()

@@ -234,3 +234,50 @@ fn a_leader_that_is_killed_costs_a_while_and_nothing_else() {
     wait_for(&[&one, &two, &three], 3);
     agree(&[&one, &two, &three]);
 }
+
+#[test]
+fn a_node_that_is_restarted_keeps_its_clients() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let (mut host, mut guest, _) = call(&one, &two);
+    let (mut gone, again) = proved(&two, C);
+    enter(&mut gone, "show", "guest");
+    for client in [&mut host, &mut guest] {
+        assert!(client.text().contains("peer-joined"));
+    }
+    gone.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    for round in 0..3 {
+        two.signal(Signal::USR2);
+        // Messages go on while it is away.
+        let count = 200;
+        for number in 0..count {
+            host.say(&offer(A, B).replace("v=0", &number.to_string()));
+            guest.say(&offer(B, A).replace("v=0", &number.to_string()));
+        }
+        for number in 0..count {
+            assert_eq!(guest.text(), offer(A, B).replace("v=0", &number.to_string()), "{round}");
+            assert_eq!(host.text(), offer(B, A).replace("v=0", &number.to_string()), "{round}");
+        }
+        if round == 0 {
+            // A seat that was kept there is taken back elsewhere.
+            gone = one.client();
+            assert!(gone.ask(&again).starts_with(r#"{"type":"registered""#));
+        }
+        let mute = format!(
+            r#"{{"type":"mute","peerId":"{B}","muted":{},"authority":"producer"}}"#,
+            round % 2 == 0
+        );
+        host.say(&mute);
+        for client in [&mut host, &mut guest, &mut gone] {
+            assert!(client.text().contains(r#""type":"mute""#));
+        }
+        let times =
+            |lines: &[String]| lines.iter().filter(|line| line.contains(" started: ")).count();
+        two.log.find("another start", |lines| (times(lines) == round + 2).then_some(()));
+    }
+    wait_for(&[&one, &two], 2);
+    agree(&[&one, &two]);
+    let joins =
+        |lines: &[String]| lines.iter().filter(|line| line.contains("Joined the cl")).count();
+    assert_eq!(two.log.find("joins", |lines| Some(joins(lines))), 1, "it is the same node");
+}

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream as Socket;
 use tokio::sync::Notify;
 
+use crate::cluster::carried::CarriedNode;
 use crate::server::handover::records::Records;
 use crate::server::session::carried::CarriedClient;
 use crate::station::archive::CarriedPart;
@@ -30,6 +31,8 @@ pub struct Collection {
     source: Mutex<Option<(OwnedFd, Vec<u8>)>>,
     /// Written once, by the archive: the file that is not complete.
     part: Mutex<Option<CarriedPart>>,
+    /// Written once, by the node of a cluster.
+    node: Mutex<Option<CarriedNode>>,
     /// Of connections, and of all that gives something back.
     talking: AtomicUsize,
     busy: AtomicUsize,
@@ -132,6 +135,16 @@ impl Collection {
     /// The connection to Icecast is given back, with what that has not taken.
     pub fn give_source(&self, connection: OwnedFd, unsent: Vec<u8>) {
         *lock(&self.source) = Some((connection, unsent));
+    }
+
+    /// The node of a cluster is given back.
+    pub fn give_node(&self, node: CarriedNode) {
+        *lock(&self.node) = Some(node);
+    }
+
+    /// Takes it.
+    pub fn take_node(&self) -> Option<CarriedNode> {
+        lock(&self.node).take()
     }
 
     /// The file of the archive is given back.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::cluster::carried::CarriedNode;
 use crate::config::config::Secret;
 use crate::programme::carried::CarriedAir;
 use crate::server::handover::collection::{GivenConnection, GivenListener};
@@ -62,6 +63,8 @@ pub struct Carried {
     listeners: Vec<CarriedListener>,
     #[serde(default)]
     connections: Vec<CarriedConnection>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<CarriedNode>,
 }
 
 /// A connection on which a head is waited for.
@@ -158,6 +161,8 @@ pub struct Taken {
     pub listeners: Vec<GivenListener>,
     /// Who is no client yet.
     pub connections: Vec<GivenConnection>,
+    /// The node of a cluster, where the process was one.
+    pub node: Option<CarriedNode>,
 }
 
 impl Taken {
@@ -224,8 +229,10 @@ pub fn pack(state: &State, now: Instant) -> Result<Contents<TcpStream>, serde_js
         programme,
         listeners,
         connections,
+        node: collection.take_node(),
     };
-    let registry = serde_json::to_vec(&state.studio.hub.carry(now))?;
+    let moment = carried.node.as_ref().and_then(CarriedNode::moment).unwrap_or(now);
+    let registry = serde_json::to_vec(&state.studio.hub.carry(moment))?;
     let carried = relative_to(now, || serde_json::to_vec(&carried))?;
     let length = |part: &[u8]| (part.len() as u32).to_le_bytes();
     let (first, second) = (length(&carried), length(&registry));
@@ -282,6 +289,15 @@ pub fn read(state: &[u8]) -> Result<Carried, String> {
 }
 
 impl Carried {
+    /// Whether it is of a node of that cluster, or of no node where that is none.
+    pub fn is_of(&self, cluster: Option<&str>) -> bool {
+        match (&self.node, cluster) {
+            (None, None) => true,
+            (Some(node), Some(cluster)) => node.is_of(cluster),
+            _ => false,
+        }
+    }
+
     /// How many sockets belong to it, beside those of clients, and those of connections that may as well come again.
     pub fn sockets(&self) -> usize {
         let programme = self.programme.as_ref().filter(|found| found.connection.is_some());
@@ -341,6 +357,7 @@ impl Carried {
             programme,
             listeners,
             connections,
+            node: self.node,
         }
     }
 }

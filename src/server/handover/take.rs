@@ -34,9 +34,15 @@ use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 use crate::wire::codes::CloseCode;
 
-/// Takes what lies in the queue, if it is of use and there is room for so many descriptors.
-pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
-    let (received, reason) = match look(queue, room) {
+/// Takes what lies in the queue, if it is of use and there is room for so many descriptors. `cluster` is of which this
+/// process is to be a node.
+pub fn take(
+    queue: &Receiver,
+    room: usize,
+    cluster: Option<&str>,
+    journal: &Journal,
+) -> Option<Taken> {
+    let (received, reason) = match look(queue, room, cluster) {
         Ok((state, carried)) => match read_all(queue, &state) {
             (received, Ok((registry, clients))) => {
                 return Some(carried.with(registry, clients, received, Instant::now()));
@@ -53,10 +59,20 @@ pub fn take(queue: &Receiver, room: usize, journal: &Journal) -> Option<Taken> {
 }
 
 /// Looks whether what lies in the queue is of use, and leaves it there.
-fn look(queue: &Receiver, room: usize) -> Result<(Vec<u8>, Carried), String> {
+fn look(
+    queue: &Receiver,
+    room: usize,
+    cluster: Option<&str>,
+) -> Result<(Vec<u8>, Carried), String> {
     let state = queue.peek().map_err(|error| error.to_string())?;
     let state = state.ok_or("it is empty, because that process ended before its time")?;
     let carried = read(&state)?;
+    if !carried.is_of(cluster) {
+        return Err(
+            "that process was a node of another cluster, or of none (NATS_URL, CLUSTER_NAME)"
+                .to_owned(),
+        );
+    }
     let sockets = carried.sockets() + records_of(&state).len();
     match sockets <= room {
         true => Ok((state, carried)),

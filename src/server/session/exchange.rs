@@ -17,6 +17,7 @@ use crate::server::session::heartbeat::{Beat, Heartbeat};
 use crate::server::session::link::Link;
 use crate::server::session::outcome::{End, Ready, Tally, Turn};
 use crate::server::session::socket::Socket;
+use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::signaling::broadcast::News;
 use crate::signaling::conversation::{ClientInfo, Conversation, KEEP, Message, Output, Replies};
@@ -171,7 +172,9 @@ impl<C: Conversation> Exchange<C> {
             if let Some(end) = self.spread(news, &mut scratch.out) {
                 return Turn::End(end);
             }
-            let mut unread = self.link.take_unread();
+            // What it wants next, the next process hears.
+            let is_last = self.state.shutdown.phase() == Phase::HandingOver;
+            let mut unread = if is_last { Vec::new() } else { self.link.take_unread() };
             let end = self.receive(&mut unread, &mut scratch.out);
             end.or(self.flush(&mut scratch.out.frames)).map_or(Turn::Busy, Turn::End)
         })

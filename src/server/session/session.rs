@@ -195,7 +195,8 @@ async fn talk<C: Conversation>(
         // The heartbeat comes last: bytes that wait to be read are an answer.
         tokio::select! {
             biased;
-            () = &mut draining => {
+            // A change that is on its way is made, and has its answer.
+            () = &mut draining, if !exchange.conversation.awaits_turn() => {
                 if state.shutdown.phase() == Phase::HandingOver {
                     return exchange.last_end().unwrap_or(End::HandedOver);
                 }

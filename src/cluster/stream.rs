@@ -1,0 +1,92 @@
+//! The stream by which NATS keeps the log.
+//!
+//! Owns how it is made, and what its state means for the node. It deliberately does not know what is in an entry.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::cluster::node::Node;
+use crate::telemetry::events::Event;
+
+impl Node {
+    /// How the stream is, as it `was_asked` or made.
+    pub(super) fn see_stream(&mut self, answer: &Value, was_asked: bool, now: Instant) {
+        if let Some(code) = answer["error"]["err_code"].as_u64() {
+            let why = answer["error"]["description"].as_str().unwrap_or_default().to_owned();
+            match code {
+                // There is no stream.
+                10_059 => self.create_stream(3),
+                // Not where there is one server only.
+                10_074 => self.create_stream(1),
+                10_058 => {
+                    self.trouble = Some((
+                        format!(
+                            "the stream {} has another configuration: {why}",
+                            self.names.stream
+                        ),
+                        "set another CLUSTER_NAME, or delete the stream",
+                    ));
+                }
+                10_039 | 10_076 => {
+                    self.trouble = Some((
+                        format!("JetStream is off: {why}"),
+                        "switch JetStream on in nats-server.conf (jetstream {})",
+                    ));
+                }
+                _ => self.trouble = Some((why, "see the log of nats-server")),
+            }
+            self.looked = Some(now);
+            return;
+        }
+        self.trouble = None;
+        let replicas = answer["config"]["num_replicas"].as_u64().unwrap_or_default() as u32;
+        if replicas != self.replicas {
+            self.replicas = replicas;
+            self.journal.log(Event::ClusterStream { stream: self.names.stream.clone(), replicas });
+        }
+        if !was_asked {
+            // What is there already, it says when it is asked.
+            self.looked = None;
+            return;
+        }
+        let created = answer["created"].as_str().map(str::to_owned);
+        let last = answer["state"]["last_seq"].as_u64().unwrap_or_default();
+        let is_other = self.created.is_some() && self.created != created;
+        self.created = created;
+        if is_other || last < self.asked_at {
+            self.lose_place("the log was lost", now);
+            return;
+        }
+        self.log.knows(last);
+        if let Some(joining) = self.joining.as_mut().filter(|joining| !joining.has_begun) {
+            joining.has_begun = true;
+            // What was before is in the state that others have.
+            self.log.reset(last);
+            self.write_again(true, now);
+        }
+    }
+
+    fn create_stream(&mut self, replicas: u32) {
+        let config = self.names.stream_config(replicas).to_string().into_bytes();
+        let (subject, reply) = (self.names.request("CREATE"), self.names.answer("create"));
+        self.publish(subject, Some(reply), config);
+    }
+
+    /// The entry at a position that was asked for.
+    pub(super) fn get(&mut self, position: u64, answer: &[u8], now: Instant) {
+        let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return };
+        if answer["error"]["err_code"] == 10_037 && position <= self.log.last() {
+            if position > self.log.position() {
+                self.lose_place("entries of the log that it has missed are gone", now);
+            }
+            return;
+        }
+        self.see_time(position, &answer["message"], now);
+        let data = answer["message"]["data"].as_str();
+        if let Some(data) = data.and_then(|data| STANDARD.decode(data).ok()) {
+            self.log.take(position, data);
+        }
+    }
+}

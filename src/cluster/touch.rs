@@ -1,0 +1,73 @@
+//! Whether a node is in touch with the others.
+//!
+//! Owns what counts as a proof of that, and what is refused without one. A connection to NATS is none: it shows only in
+//! the log. It deliberately does not know why it is not.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::time::Instant;
+
+use crate::cluster::handle::Shared as Gate;
+use crate::cluster::members::{SILENCE, UNSURE};
+use crate::cluster::node::Node;
+use crate::cluster::standing::Standing;
+use crate::telemetry::events::Event;
+
+impl Node {
+    /// There is no connection, for this reason.
+    pub fn fails(&mut self, problem: String, fix: &'static str) {
+        self.links.lose_connection();
+        self.trouble = Some((problem, fix));
+    }
+
+    /// There is one.
+    pub fn reached(&mut self) {
+        self.trouble = None;
+    }
+
+    /// The log goes on.
+    pub(super) fn touch(&mut self, now: Instant) {
+        if now >= self.touched + UNSURE {
+            self.touched_since = now;
+            self.members.excuse(now);
+        }
+        self.touched = now;
+    }
+
+    /// Logs that it is out of touch, or in touch again, where that is so.
+    pub fn log_touch(&mut self, now: Instant) {
+        let silence = now.saturating_duration_since(self.touched);
+        match self.out_since {
+            None if silence >= SILENCE => {
+                self.out_since = Some(self.touched);
+                let (problem, fix) = self.trouble.clone().unwrap_or_else(|| {
+                    ("the log does not go on".to_owned(), "see the log of nats-server")
+                });
+                self.journal.log(Event::ClusterTrouble { problem, fix });
+            }
+            Some(since) if silence < SILENCE && self.joining.is_none() => {
+                self.out_since = None;
+                let seconds = now.saturating_duration_since(since).as_secs();
+                self.journal.log(Event::ClusterInTouch { seconds });
+            }
+            _ => {}
+        }
+    }
+
+    /// How it stands, and whether sessions may ask it for something.
+    pub fn standing(&self, server: Option<&str>, gate: &Gate, now: Instant) -> Standing {
+        let is_late = now >= self.touched + SILENCE;
+        gate.takes_changes.store(!is_late, Relaxed);
+        gate.takes_relays.store(self.joining.is_none() && (server.is_some() || !is_late), Relaxed);
+        Standing {
+            nodes: self.members.count(),
+            is_member: self.joining.is_none(),
+            touched: Some(self.touched),
+            server: server.map(str::to_owned),
+            replicas: self.replicas,
+            trouble: self.trouble.clone(),
+            position: self.log.position(),
+            digest: self.digest,
+        }
+    }
+}
