@@ -48,7 +48,7 @@ impl<'s> Side<'s> {
     }
 }
 
-/// Lets the client on `socket` meet a second one, in a room of their own that ends with them, or in that of the invite
+/// Lets the client on `socket` meet a second one, which connects by `client`, in a room of their own that ends with them, or in that of the invite
 /// that both bring. `None` where a
 /// step did not work: the server ends the room then as the connections end. A client sends six messages.
 pub async fn call(

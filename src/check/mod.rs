@@ -3,6 +3,7 @@
 //! Owns what an operator or a caller sees of a server. It deliberately knows nothing about the server except its protocol.
 
 pub mod call;
+pub mod cluster;
 pub mod connect;
 pub mod listen;
 pub mod listening;

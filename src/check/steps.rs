@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::check::call::call;
+use crate::check::cluster::cluster;
 use crate::check::connect::{Client, Stream, should_use_tls, tls};
 use crate::check::listen::{Listen, listen};
 use crate::check::report::{Finding, Problem, Report};
@@ -38,6 +39,8 @@ pub struct Options {
     ready: bool,
     /// Whether two peers have to meet.
     call: bool,
+    /// Where the second one connects, if not where the first one does.
+    second: Option<Target>,
     /// The token of the invite that they bring.
     invite: Option<String>,
     /// How to go on pinging, if at all.
@@ -66,6 +69,10 @@ impl Options {
             json: matches.get_flag("json"),
             ready: matches.get_flag("ready"),
             call: matches.get_flag("call"),
+            second: matches
+                .get_one::<String>("second")
+                .map(|url| Target::parse(url))
+                .transpose()?,
             invite: matches.get_one::<String>("invite").map(|text| token(text).to_owned()),
             watch: matches.get_flag("watch").then_some(watch),
             listen: matches.get_flag("listen").then_some(listen),
@@ -170,9 +177,15 @@ async fn talk(
     report.step("welcome", "answer", welcome(socket)).await?;
     report.step("ping", "answer", ping(socket)).await?;
     if options.call {
-        call(client, socket, options.invite.as_deref(), report).await?;
+        let other = match &options.second {
+            Some(target) => Some(reach(target, report).await?),
+            None => None,
+        };
+        let other = other.as_ref().unwrap_or(client);
+        call(other, socket, options.invite.as_deref(), report).await?;
     }
-    let is_well = icecast(client, report).await.is_some();
+    let in_touch = cluster(client, report).await.is_some();
+    let is_well = icecast(client, report).await.is_some() && in_touch;
     match &options.watch {
         // Calls do not need it.
         Some(options) => Some(watch(client, held, options, report).await && is_well),
@@ -255,7 +268,7 @@ async fn icecast(client: &Client, report: &mut Report) -> Option<()> {
 }
 
 /// What another machine says, as a terminal may show it.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().filter(|c| is_printable(*c)).take(MOST_SHOWN).collect()
 }
 

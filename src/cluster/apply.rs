@@ -70,11 +70,25 @@ impl Node {
         let outcome = self.make(position, head.node, what, outbox, now);
         if let Some(sent) = sent {
             self.expect_rest(&outcome, sent.bytes.as_ref(), now);
-            if let (false, Some(undo)) = (tell(outcome, sent.outcome), sent.undo) {
-                // Its client was told that it could not be done, or has gone.
-                self.say(What::Do(undo), now);
+            tell(outcome, sent.outcome);
+            // Its client was told that it could not be made.
+            if let Some(undo) = sent.undo.filter(|_| sent.is_unsure) {
+                self.undo(undo, now);
             }
         }
+    }
+
+    /// Undoes a change.
+    fn undo(&mut self, undo: Command, now: Instant) {
+        let undo = match undo {
+            // Somebody else may have the id before it is undone.
+            Command::LeaveRoom { peer, .. } => {
+                Command::LeaveRoom { peer, client: self.hub.client_here(peer) }
+            }
+            undo => undo,
+        };
+        self.say(What::Do(undo), now);
+        self.window.mark_unsure();
     }
 
     /// Makes a change.

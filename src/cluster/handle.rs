@@ -150,10 +150,14 @@ impl Handle {
 }
 
 impl Sequencer for Handle {
+    fn takes_changes(&self) -> bool {
+        self.shared.takes_changes.load(Ordering::Relaxed)
+    }
+
     fn propose(&self, proposal: Proposal) -> Result<(), Unavailable> {
         // Nobody becomes a ghost because the others are away.
         let is_end = matches!(proposal.command, Command::Part { .. });
-        if !is_end && !self.shared.takes_changes.load(Ordering::Relaxed) {
+        if !is_end && !self.takes_changes() {
             return Err(Unavailable);
         }
         self.ask(Ask::Propose(proposal))
@@ -235,7 +239,10 @@ pub async fn answer(
     let _ = handle.ask(if lives { Ask::Lives(node, number) } else { Ask::Silent(node, number) });
 }
 
-/// What a change came to, to whoever waits for it. Returns whether somebody did.
-pub fn tell(outcome: Outcome, waiting: Option<oneshot::Sender<Outcome>>) -> bool {
-    waiting.is_some_and(|waiting| waiting.send(outcome).is_ok())
+/// What a change came to, to whoever waits for it.
+pub fn tell(outcome: Outcome, waiting: Option<oneshot::Sender<Outcome>>) {
+    if let Some(waiting) = waiting {
+        // It may have gone.
+        let _ = waiting.send(outcome);
+    }
 }

@@ -434,7 +434,9 @@ fn undo(command: &Command) -> Option<Command> {
         }
         Command::CreateRoom { peer, .. }
         | Command::JoinRoom { peer, .. }
-        | Command::CreateOrJoinRoom { peer, .. } => Command::LeaveRoom { peer: *peer },
+        | Command::CreateOrJoinRoom { peer, .. } => {
+            Command::LeaveRoom { peer: *peer, client: None }
+        }
         _ => return None,
     })
 }

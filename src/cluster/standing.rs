@@ -24,6 +24,8 @@ pub struct Standing {
     pub replicas: u32,
     /// Why not all is well, and what helps.
     pub trouble: Option<(String, &'static str)>,
+    /// How many changes wait for their turn.
+    pub waiting: usize,
     /// As far as the changes are made, and what tells the peers and rooms then from others.
     pub position: u64,
     /// See [`Self::position`].
@@ -35,6 +37,22 @@ impl Standing {
     pub fn out_of_touch(&self, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.touched?);
         (since >= SILENCE || !self.is_member).then_some(since)
+    }
+
+    /// How it stands in metrics: the nodes, whether it is in touch, and what waits.
+    pub fn counts(&self, now: Instant) -> [usize; 3] {
+        let is_in_touch = self.is_member && self.out_of_touch(now).is_none();
+        [self.nodes, is_in_touch.into(), self.waiting]
+    }
+
+    /// As `systemctl status` has it.
+    pub fn status(&self, now: Instant) -> String {
+        match (self.is_member, self.out_of_touch(now)) {
+            (false, _) => "joining the cluster".to_owned(),
+            (true, Some(_)) => "out of touch with the cluster".to_owned(),
+            (true, None) if self.nodes == 1 => "1 node".to_owned(),
+            (true, None) => format!("{} nodes", self.nodes),
+        }
     }
 
     /// As `/health` has it.

@@ -57,7 +57,7 @@ impl Node {
     /// How it stands, and whether sessions may ask it for something.
     pub fn standing(&self, server: Option<&str>, gate: &Gate, now: Instant) -> Standing {
         let is_late = now >= self.touched + SILENCE;
-        gate.takes_changes.store(!is_late, Relaxed);
+        gate.takes_changes.store(!is_late && !self.window.is_unsure(), Relaxed);
         gate.takes_relays.store(self.joining.is_none() && (server.is_some() || !is_late), Relaxed);
         Standing {
             nodes: self.members.count(),
@@ -66,6 +66,7 @@ impl Node {
             server: server.map(str::to_owned),
             replicas: self.replicas,
             trouble: self.trouble.clone(),
+            waiting: self.window.len(),
             position: self.log.position(),
             digest: self.digest,
         }

@@ -34,6 +34,8 @@ pub struct Sent {
     pub outcome: Option<oneshot::Sender<Outcome>>,
     /// What undoes it, where nobody waits any longer.
     pub undo: Option<Command>,
+    /// Whether its client does not know what became of it.
+    pub is_unsure: bool,
     since: Instant,
 }
 
@@ -71,6 +73,18 @@ impl Window {
         self.sent.is_empty()
     }
 
+    /// Whether there are entries of which a client was told that they could not be made, or which undo such.
+    pub fn is_unsure(&self) -> bool {
+        self.sent.iter().any(|sent| sent.is_unsure)
+    }
+
+    /// The last entry undoes what a client was told that it could not be made.
+    pub fn mark_unsure(&mut self) {
+        if let Some(last) = self.sent.back_mut() {
+            last.is_unsure = true;
+        }
+    }
+
     /// An entry is written at `now`.
     pub fn push(
         &mut self,
@@ -84,7 +98,8 @@ impl Window {
         self.bytes += bytes.len();
         self.written.get_or_insert(now);
         let counter = self.counter;
-        self.sent.push_back(Sent { counter, bytes, outbox, outcome, undo, since: now });
+        let is_unsure = false;
+        self.sent.push_back(Sent { counter, bytes, outbox, outcome, undo, is_unsure, since: now });
     }
 
     /// The entry `counter` has come back.
@@ -116,7 +131,9 @@ impl Window {
     /// Whoever has waited since before `then` waits no longer. What they wanted is undone once it is made.
     pub fn give_up(&mut self, then: Instant) {
         for sent in self.sent.iter_mut().filter(|sent| sent.since <= then) {
-            sent.outcome = None;
+            // Those for whom nobody waits are what they are.
+            let has_waited = sent.outcome.take().is_some_and(|outcome| !outcome.is_closed());
+            sent.is_unsure |= has_waited && sent.undo.is_some();
         }
     }
 
@@ -172,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_was_told_wrongly_is_known_until_it_is_undone() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        let (outcome, _made) = oneshot::channel();
+        let undo = Some(Command::Expire { on_air: None });
+        window.push(b"x".as_slice().into(), None, Some(outcome), undo, start);
+        window.give_up(start);
+        assert!(window.is_unsure());
+        window.take(1, start);
+        push(&mut window, "undo", start);
+        window.mark_unsure();
+        assert!(window.is_unsure());
+        window.take(2, start);
+        assert!(!window.is_unsure());
+    }
+
+    #[test]
     fn who_waits_too_long_is_let_go_and_the_bytes_are_bounded() {
         let (mut window, start) = (Window::default(), Instant::now());
         let (outcome, mut made) = oneshot::channel();
@@ -179,7 +212,10 @@ mod tests {
         window.give_up(start - MS);
         assert!(made.try_recv().is_err() && !window.sent[0].outcome.as_ref().unwrap().is_closed());
         window.give_up(start);
-        assert!(window.sent[0].outcome.is_none());
+        assert!(
+            window.sent[0].outcome.is_none() && !window.is_unsure(),
+            "there is nothing to undo"
+        );
         assert!(window.has_room());
         window.push(vec![0; MOST].into(), None, None, None, start);
         assert!(!window.has_room());

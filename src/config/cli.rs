@@ -135,6 +135,11 @@ fn check_command() -> Command {
              them, and count the ICE servers that they get",
         ))
         .arg(
+            number("second", "URL")
+                .requires("call")
+                .help("Connect the second peer of --call to this server instead: another node of the cluster"),
+        )
+        .arg(
             number("invite", "INVITE")
                 .requires("call")
                 .help(

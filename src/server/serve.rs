@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::config::config::{Config, RoomAccess};
@@ -345,9 +345,13 @@ async fn pulse(mut probe: Probe, shutdown: Shutdown, touch: impl Fn()) {
     }
 }
 
-/// The line of `systemctl status` while the service serves; `on_air` is since when somebody is, in ms since 1970.
-fn serving(clients: usize, on_air: Option<u64>) -> String {
+/// The line of `systemctl status` while the service serves: the nodes of the cluster, where there is one; `on_air` is since
+/// when somebody is, in ms since 1970.
+fn serving(clients: usize, nodes: Option<&str>, on_air: Option<u64>) -> String {
     let mut line = status("Serving", clients);
+    if let Some(nodes) = nodes {
+        line += &format!(", {nodes}");
+    }
     if let Some(since) = on_air {
         let since = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since));
         // Hours and minutes.
@@ -360,17 +364,25 @@ fn serving(clients: usize, on_air: Option<u64>) -> String {
 async fn keep_status(state: Arc<State>, notifier: Notifier) {
     let follow = async {
         let (mut clients, mut on_air) = (state.clients.follow(), state.studio.on_air.follow());
+        let mut shown = String::new();
         loop {
             let changed = tokio::select! {
                 changed = clients.changed() => changed,
                 changed = on_air.changed() => changed,
+                // How it stands changes with the time alone, too.
+                () = sleep(STATUS_PAUSE), if state.cluster.is_some() => Ok(()),
             };
             if changed.is_err() {
                 return;
             }
             let since = on_air.borrow_and_update().as_ref().map(|shown| shown.since_unix);
-            notifier.status(&serving(*clients.borrow_and_update(), since));
-            sleep(STATUS_PAUSE).await;
+            let nodes = state.cluster.as_ref().map(|found| found.borrow().status(Instant::now()));
+            let line = serving(*clients.borrow_and_update(), nodes.as_deref(), since);
+            if line != shown {
+                notifier.status(&line);
+                shown = line;
+                sleep(STATUS_PAUSE).await;
+            }
         }
     };
     // From the drain on, the status is the drain's.
@@ -409,7 +421,10 @@ mod tests {
 
     #[test]
     fn the_status_says_whether_somebody_is_on_air() {
-        assert_eq!(serving(4, None), "Serving 4 clients");
-        assert_eq!(serving(1, Some(1_760_804_444_392)), "Serving 1 client, on air since 16:20 UTC");
+        assert_eq!(serving(4, None, None), "Serving 4 clients");
+        let since = Some(1_760_804_444_392);
+        assert_eq!(serving(1, None, since), "Serving 1 client, on air since 16:20 UTC");
+        let line = "Serving 1 client, 3 nodes, on air since 16:20 UTC";
+        assert_eq!(serving(1, Some("3 nodes"), since), line);
     }
 }

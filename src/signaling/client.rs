@@ -163,7 +163,7 @@ impl Client {
             }
             MessageType::LeaveRoom => {
                 let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
-                let command = Command::LeaveRoom { peer: me.id };
+                let command = Command::LeaveRoom { peer: me.id, client: None };
                 return self.change((kind, envelope), (command, Then::Answer), say);
             }
             MessageType::Mute => {

@@ -117,6 +117,9 @@ pub enum Command {
     LeaveRoom {
         /// Who.
         peer: PeerId,
+        /// Only if this client of the node has the id.
+        #[serde(default, skip_serializing_if = "is_default")]
+        client: Option<ClientId>,
     },
     /// Mutes `target` in the room of `from`, or ends that, and tells everyone in it.
     Mute {

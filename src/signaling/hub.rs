@@ -21,9 +21,10 @@ use crate::signaling::registry::entering::Rival;
 use crate::signaling::registry::parting::{Aftermath, LeftSeat, Parted, Parting, Remains};
 use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError};
 use crate::signaling::sequencer::{Proposal, Proposed, Relay as Remote, Sequencer};
+use crate::telemetry::counts::Counts;
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
-use crate::telemetry::metrics::{Counts, Metrics, Relay};
+use crate::telemetry::metrics::{Metrics, Relay};
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::{Opcode, encode};
 use crate::wire::ids::{ClientId, Holder, Identity, NodeId, PeerId, RoomId};
@@ -198,6 +199,11 @@ impl Hub {
         let is_taken = outbox.push(&Frame::from(frame), room);
         metrics.relayed(kind, if is_taken { Relay::Delivered } else { Relay::Dropped });
         Ok(())
+    }
+
+    /// Whether changes can be made now, and what is known of peers and rooms is sure.
+    pub fn takes_changes(&self) -> bool {
+        self.sequencer().is_none_or(Sequencer::takes_changes)
     }
 
     /// Where `peer` is, as what, and who is there with it; nobody hears of it.

@@ -62,6 +62,9 @@ pub struct Relay<'a> {
 
 /// The other nodes of a cluster.
 pub trait Sequencer: fmt::Debug + Send + Sync {
+    /// Whether changes are taken now, and what is known of peers and rooms is sure.
+    fn takes_changes(&self) -> bool;
+
     /// Takes a change, which is made when it is its turn, after all that this node has proposed before.
     ///
     /// # Errors

@@ -87,6 +87,11 @@ impl Hub {
         }
     }
 
+    /// The client of this node that has the id `peer`.
+    pub fn client_here(&self, peer: PeerId) -> Option<ClientId> {
+        self.registry().client_here(peer)
+    }
+
     /// The outbox of a client of this node.
     pub fn client(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
         self.registry().outbox_of(peer, client)

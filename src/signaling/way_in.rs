@@ -89,6 +89,7 @@ impl Member<'_> {
             return Err(already_in(present.room_id));
         }
         Ok(match hub.may_reclaim(self.id) {
+            _ if !hub.takes_changes() => return Err(Refusal::UNAVAILABLE),
             true => WayIn::Wants(Command::Reclaim { peer: self.id }, Then::Answer),
             false => WayIn::IsThere(present),
         })

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
+use crate::telemetry::counts::{CLUSTER, Counts, PROGRAMME};
 use crate::telemetry::refused::Refused;
 use crate::wire::codes::{CloseCode, ErrorCode};
 use crate::wire::reply::ServerMessage;
@@ -30,16 +31,6 @@ const BUCKETS: [f64; 13] =
 pub(super) const CLOSE_CODES: [u16; 17] = [
     1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 4008, 4010, 4011, 4102, 4201,
     0,
-];
-
-/// What is counted of all programmes.
-pub const PROGRAMME: [(&str, &str); 6] = [
-    ("on_air_seconds", "Seconds for which somebody was on air"),
-    ("on_air_bytes", "Bytes of the programme that Icecast has taken"),
-    ("on_air_silence_seconds", "Seconds of silence in the place of audio that did not come"),
-    ("on_air_dropped_seconds", "Seconds of audio that came too far ahead of the clock"),
-    ("icecast_reconnects", "How often a programme went on through another connection to Icecast"),
-    ("icecast_refusals", "How often Icecast refused a programme for good"),
 ];
 
 /// A label and its value.
@@ -75,6 +66,7 @@ pub struct Metrics {
     pub(super) on_air: Gauge,
     pub(super) heard: Gauge,
     pub(super) quiet: Gauge,
+    pub(super) cluster: [Gauge; CLUSTER.len()],
     pub(super) programme: [Counter; PROGRAMME.len()],
     pub(super) outbox: Gauge,
     pub(super) log_dropped: Counter,
@@ -101,33 +93,6 @@ pub enum Relay {
     Refused,
 }
 
-/// What there is now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Connected clients.
-    pub clients: usize,
-    /// Those that are registered.
-    pub peers: usize,
-    /// Rooms with somebody in them, or a seat that is kept.
-    pub rooms: usize,
-    /// Seats that are kept for clients whose connection broke.
-    pub seats_kept: usize,
-    /// Roles that are reserved for clients that have gone.
-    pub roles_reserved: usize,
-    /// Whether somebody is on air, as 1 or 0, and whether Icecast takes the programme.
-    pub on_air: usize,
-    /// See [`Self::on_air`].
-    pub heard: usize,
-    /// Listeners by way of this server.
-    pub listeners: usize,
-    /// For how long nothing is heard on air but silence, in seconds.
-    pub quiet: usize,
-    /// Of all programmes, as [`PROGRAMME`] has them.
-    pub programme: [u64; PROGRAMME.len()],
-    /// What waits for clients to read it, in bytes.
-    pub outbox_bytes: usize,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("openstudio_signaling");
@@ -144,6 +109,7 @@ impl Default for Metrics {
         let clients = gauge(&mut registry, "clients", "Connected WebSocket clients");
         let peers = gauge(&mut registry, "peers", "Clients that have registered a peer id");
         let rooms = gauge(&mut registry, "rooms", "Rooms with somebody in them");
+        let cluster = CLUSTER.map(|(name, help)| gauge(&mut registry, name, help));
         let help = "Seats in rooms that are kept for clients whose connection broke";
         let seats_kept = gauge(&mut registry, "seats_kept", help);
         let help = "Roles in rooms that are reserved for clients that have gone";
@@ -222,6 +188,7 @@ impl Default for Metrics {
             on_air,
             heard,
             quiet,
+            cluster,
             programme,
             outbox,
             log_dropped,
@@ -310,6 +277,7 @@ impl Metrics {
         set(&self.rooms, counts.rooms);
         set(&self.seats_kept, counts.seats_kept);
         set(&self.roles_reserved, counts.roles_reserved);
+        self.cluster.iter().zip(counts.cluster).for_each(|(gauge, count)| set(gauge, count));
         set(&self.on_air, counts.on_air);
         set(&self.heard, counts.heard);
         set(&self.listeners, counts.listeners);

@@ -65,7 +65,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::Counts;
+    use crate::telemetry::counts::Counts;
     use crate::wire::codes::CloseCode;
 
     #[test]

@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
+mod chaos;
 mod fails;
 mod nats;
 mod nodes;
+mod shown;
 mod works;
 
 #[path = "../support/fetch.rs"]

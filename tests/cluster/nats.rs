@@ -55,12 +55,23 @@ impl Nats {
         Self::start(version, 1, more)
     }
 
+    /// A single server that keeps no streams.
+    pub fn without_jetstream(version: Version) -> Self {
+        let nats = Self::prepare(version, 1, "", "");
+        nats.begin()
+    }
+
     /// Three servers with routes.
     pub fn three() -> Self {
         Self::start(Version::Trixie, 3, "")
     }
 
     fn start(version: Version, count: usize, more: &str) -> Self {
+        let jetstream = "jetstream { store_dir: \"STORE\", max_mem: 64M, max_file: 1G }";
+        Self::prepare(version, count, more, jetstream).begin()
+    }
+
+    fn prepare(version: Version, count: usize, more: &str, jetstream: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports: Vec<_> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
         let routes: Vec<_> =
@@ -69,8 +80,8 @@ impl Nats {
             let store = folder.path().join(format!("js{index}"));
             let mut text = format!(
                 "server_name: s{index}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{http}\n\
-                 jetstream {{ store_dir: \"{}\", max_mem: 64M, max_file: 1G }}\n{more}\n",
-                store.display()
+                 {}\n{more}\n",
+                jetstream.replace("STORE", store.to_str().unwrap())
             );
             if count > 1 {
                 text += &format!(
@@ -83,14 +94,17 @@ impl Nats {
         let server =
             |[port, http, _]: &[u16; 3]| Server { process: None, port: *port, http: *http };
         let servers = ports.iter().map(server).collect();
-        let mut nats = Self { version, folder, servers };
-        for index in 0..count {
-            nats.run(index);
+        Self { version, folder, servers }
+    }
+
+    fn begin(mut self) -> Self {
+        for index in 0..self.servers.len() {
+            self.run(index);
         }
-        for index in 0..count {
-            nats.wait_for(index);
+        for index in 0..self.servers.len() {
+            self.wait_for(index);
         }
-        nats
+        self
     }
 
     fn run(&mut self, index: usize) {

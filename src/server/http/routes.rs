@@ -33,8 +33,9 @@ use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::signaling::conversation::Conversation;
 use crate::station::manifest::Manifest;
+use crate::telemetry::counts::Counts;
 use crate::telemetry::events::Event;
-use crate::telemetry::metrics::{CONTENT_TYPE, Counts};
+use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::telemetry::refused::Refused;
 
 /// On every answer, the one that switches protocols included.
@@ -259,8 +260,13 @@ fn metrics(state: &State, headers: &HeaderMap, caller: Caller) -> Reply {
     drop(on_air);
     let account = state.studio.on_air.account();
     let seconds = |samples: u64| samples / u64::from(RATE);
+    let cluster = state.cluster.as_ref().map_or([0; 4], |found| {
+        let [nodes, is_in_touch, waiting] = found.borrow().counts(Instant::now());
+        [nodes, is_in_touch, state.studio.hub.sizes()[0] as usize, waiting]
+    });
     let counts = Counts {
         clients,
+        cluster,
         on_air: is_on_air.into(),
         heard: is_heard.into(),
         listeners: state.listeners.taken(),

@@ -10,7 +10,7 @@ use crate::signaling::broadcast::News;
 use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
-use crate::signaling::registry::{Arrival, Registry};
+use crate::signaling::registry::{Arrival, NotInRoom, Registry};
 use crate::wire::ids::{Holder, NodeId};
 use crate::wire::reply::ServerMessage;
 
@@ -71,7 +71,14 @@ impl Registry {
                     entered
                 }))
             }
-            Command::LeaveRoom { peer } => Outcome::Left(self.leave_room(peer, &mut after, now)),
+            Command::LeaveRoom { peer, client } => {
+                let holder = client.map(|client| Holder { node, client });
+                let is_another = holder.is_some_and(|holder| self.place_of(peer, holder).is_none());
+                Outcome::Left(match is_another {
+                    true => Err(NotInRoom),
+                    false => self.leave_room(peer, &mut after, now),
+                })
+            }
             Command::Mute { from, target, muted, authority } => {
                 let muting = self.mute(from, target, muted, authority);
                 Outcome::Muted(muting.map(|changed| {

@@ -34,7 +34,7 @@ use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Moved};
 use crate::signaling::room::{MuteError, Muting};
 use crate::signaling::rooms::Rooms;
-use crate::telemetry::metrics::Counts;
+use crate::telemetry::counts::Counts;
 use crate::wire::ids::{ClientId, Holder, Identity, NodeId, PeerId, RoomId};
 use crate::wire::role::{Authority, Role};
 
@@ -158,13 +158,14 @@ impl Registry {
 
     /// How much there is.
     pub(super) fn count(&self) -> Counts {
-        let peers = self.peers.values().map(|peer| &peer.arrival);
-        let all = peers.chain(self.kept.values().map(|kept| &kept.arrival));
-        let outboxes = all.filter_map(|arrival| arrival.place.here());
+        // Each node counts its own.
+        let peers = self.peers.values().filter_map(|peer| peer.arrival.place.here());
+        let kept = self.kept.values().filter_map(|kept| kept.arrival.place.here());
+        let outboxes = peers.clone().chain(kept.clone());
         Counts {
-            peers: self.peers.len(),
+            peers: peers.count(),
             rooms: self.rooms.count(),
-            seats_kept: self.kept.len(),
+            seats_kept: kept.count(),
             roles_reserved: self.absences.iter().filter(|found| found.role_end.is_some()).count(),
             outbox_bytes: outboxes.map(|outbox| outbox.bytes()).sum(),
             ..Counts::default()

@@ -13,7 +13,7 @@ use crate::signaling::place::Place;
 use crate::signaling::registry::Registry;
 use crate::signaling::registry::carried::CarriedRegistry;
 use crate::wire::codes::CloseCode;
-use crate::wire::ids::{NodeId, PeerId};
+use crate::wire::ids::{ClientId, NodeId, PeerId};
 
 impl Registry {
     /// Peers and rooms as `node` begins with them.
@@ -41,6 +41,12 @@ impl Registry {
         let sizes = [peers.len(), kept.len(), rooms.count(), absences.iter().len()];
         let [peers, kept, held, absences] = sizes.map(|size| size as u64);
         [peers, kept, held, absences, rooms.numbers()]
+    }
+
+    /// The client of this node that has the id `peer`.
+    pub(in crate::signaling) fn client_here(&self, peer: PeerId) -> Option<ClientId> {
+        let arrival = &self.peers.get(&peer)?.arrival;
+        arrival.place.here().map(|_| arrival.client)
     }
 
     /// The outbox of who is to get a relay in that room, or in none.

@@ -1,0 +1,103 @@
+//! What an operator sees of a cluster.
+
+use std::process::Command;
+
+use crate::fetch::get;
+use crate::nats::{Nats, Version};
+use crate::nodes::{SECRET, health, nodes, nodes_with, start, wait_for};
+use crate::process::binary;
+use crate::support::{Server, wait_until};
+
+/// What `check` prints, and whether it found all well.
+fn check(server: &Server, more: &[&str]) -> (String, bool) {
+    let url = format!("ws://127.0.0.1:{}/", server.port);
+    let mut command: Command = binary();
+    let output = command.arg("check").arg(url).args(more).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.success())
+}
+
+#[test]
+fn check_says_how_a_node_stands() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let other = format!("ws://127.0.0.1:{}/", two.port);
+    let (said, is_well) = check(&one, &["--call", "--second", &other]);
+    assert!(is_well && said.contains("2 nodes, in touch by s0"), "{said}");
+    assert!(
+        said.contains("one replica only") && said.contains("relayed as they were sent"),
+        "{said}"
+    );
+    let metrics = get(one.port, "/metrics").body;
+    for line in ["cluster_nodes 2", "cluster_in_touch 1", "cluster_peers 0", "cluster_waiting 0"] {
+        assert!(metrics.contains(&format!("\nopenstudio_signaling_{line}\n")), "{line}: {metrics}");
+    }
+}
+
+/// A node that can't work with this, and what it says of that.
+fn trouble(settings: &[(&str, &str)], words: &[&str]) {
+    let mut all = vec![("JWT_SECRET", SECRET), ("HOST", "127.0.0.1")];
+    all.extend(settings);
+    let server = Server::start(&all);
+    let says = |text: &str| words.iter().all(|word| text.contains(word));
+    wait_until(|| says(&health(&server)), || format!("{words:?} in {}", health(&server)));
+    assert_eq!(get(server.port, "/ready").status, 503);
+    let (said, is_well) = check(&server, &[]);
+    assert!(!is_well && says(&said), "{said}");
+    // And the log, once it has been so for a while.
+    server.log.find("a line about it", |lines| {
+        lines.iter().find(|line| line.contains("Out of touch") && says(line)).map(drop)
+    });
+}
+
+#[test]
+fn what_is_wrong_with_nats_is_named_with_its_fix() {
+    let cases: [(&str, &[&str]); 2] = [
+        ("nats://127.0.0.1:1", &["Connection refused", "start nats-server"]),
+        ("unix:/nowhere/nats.sock", &["No such file", "start nats-server"]),
+    ];
+    for (url, words) in cases {
+        trouble(&[("NATS_URL", url)], words);
+    }
+    let closed = Nats::single(Version::Trixie, "authorization { token: hush }");
+    trouble(&[("NATS_URL", &closed.url(0))], &["wants credentials", "nats-creds"]);
+    let no_jetstream = Nats::without_jetstream(Version::Trixie);
+    trouble(&[("NATS_URL", &no_jetstream.url(0))], &["JetStream", "jetstream {}"]);
+}
+
+#[test]
+fn a_key_opens_a_server_that_asks_who_is_there() {
+    // A user whose seed is 32 bytes of 7, and another one.
+    let seed = "SUAAOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBZ5FE";
+    let user = "UDVEU3DD4KOFECV66VIHWEZOYX4ZKR3WV27L464SIIPOU2IUI3JCYSJF";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nats.creds");
+    std::fs::write(&path, seed).unwrap();
+    let path = path.to_str().unwrap();
+    let nats = Nats::single(
+        Version::Trixie,
+        &format!("authorization {{ users: [ {{ nkey: {user} }} ] }}"),
+    );
+    nodes_with::<2>(&nats, &[("NATS_CREDS", path)]);
+    let other = folder.path().join("other.creds");
+    std::fs::write(&other, "nothing").unwrap();
+    let settings = [("NATS_URL", &*nats.url(0)), ("NATS_CREDS", other.to_str().unwrap())];
+    trouble(&settings, &["no seed", "nats-creds"]);
+}
+
+#[test]
+fn nodes_that_differ_are_named() {
+    let nats = Nats::single(Version::Bookworm, "");
+    let [one] = nodes(&nats);
+    let two = start(&nats, 0, &[("MAX_ROOM_PEERS", "7")]);
+    wait_for(&[&one, &two], 2);
+    one.log.wait_for("differ in the limits of rooms (MAX_ROOM_PEERS");
+    let urls = nats.urls(0);
+    let three = Server::start(&[
+        ("NATS_URL", &urls),
+        ("JWT_SECRET", "another secret that is as long as it should be"),
+    ]);
+    wait_for(&[&one, &two, &three], 3);
+    for server in [&one, &two] {
+        server.log.wait_for("differ in JWT_SECRET");
+    }
+}
