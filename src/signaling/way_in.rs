@@ -79,6 +79,10 @@ impl Member<'_> {
         let room = room.flatten();
         // In its own room, it asks for the state of that: what it brings for the way in is not looked at.
         let hub = &self.studio.hub;
+        // Where it is may not be sure.
+        if !hub.takes_changes() {
+            return Err(Refusal::UNAVAILABLE);
+        }
         let Some(present) = hub.present(self.id) else { return self.enter(envelope, room) };
         // Without a name of a room, a token has one.
         let room = match room {
@@ -89,7 +93,6 @@ impl Member<'_> {
             return Err(already_in(present.room_id));
         }
         Ok(match hub.may_reclaim(self.id) {
-            _ if !hub.takes_changes() => return Err(Refusal::UNAVAILABLE),
             true => WayIn::Wants(Command::Reclaim { peer: self.id }, Then::Answer),
             false => WayIn::IsThere(present),
         })

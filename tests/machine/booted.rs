@@ -159,6 +159,11 @@ impl Machine {
         }
     }
 
+    /// The process that is its process 1.
+    pub fn init(&self) -> u32 {
+        self.init
+    }
+
     pub fn install(&self) {
         self.apt("install /debs/openstudio-signaling_*.deb");
     }

@@ -8,6 +8,7 @@
 mod booted;
 mod browser;
 mod call;
+mod cluster;
 mod container;
 mod crowd;
 mod docs;
@@ -46,6 +47,7 @@ mod webdriver;
 
 use browser::a_browser_gets_its_pong;
 use call::{two_browsers_call_and_one_comes_back, two_browsers_notice_no_restart};
+use cluster::{a_node_reaches_nats_out_of_the_sandbox, three_machines_are_one_studio};
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use on_air::a_programme_goes_out_of_the_sandbox;
@@ -83,6 +85,7 @@ macro_rules! on_both_releases {
 
 on_both_releases! {
     a_programme_goes_out_of_the_sandbox
+    a_node_reaches_nats_out_of_the_sandbox
     clients_notice_no_restart
     a_crowd_notices_no_restart
     an_older_program_gets_nothing_and_clients_hear_goodbye
@@ -112,4 +115,13 @@ on_both_releases! {
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
     two_browsers_notice_no_restart
+}
+
+/// Where nats-server 2.9 would not do.
+mod only_trixie {
+    #[test]
+    #[ignore = "boots machines"]
+    fn three_machines_are_one_studio() {
+        super::three_machines_are_one_studio("trixie");
+    }
 }

@@ -101,7 +101,7 @@ debian_mirror() {
 base() {
     local suite=$1 include=systemd,systemd-sysv,dbus,curl,man-db
     # What README has an operator install beside the package: machines have no network to get it by.
-    local offline=(certbot coturn icecast2 openssl)
+    local offline=(certbot coturn haproxy icecast2 nats-server openssl)
     if [ "$(cat "$MACHINES/$suite.packages" 2>/dev/null)" = "$include ${offline[*]}" ]; then
         echo "kept from before: $MACHINES/$suite"
         return
