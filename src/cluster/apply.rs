@@ -127,10 +127,7 @@ impl Node {
                 outcome = self.hub.apply(command, Proposer { node, outbox }, moment);
             }
         }
-        let mixed = self.hub.sizes().into_iter().chain([position, kind(&outcome)]);
-        self.digest = mixed.fold(self.digest, |digest, part| {
-            (digest ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(29)
-        });
+        self.digest = mix(self.digest, self.hub.sizes(), position, &outcome);
         self.digests.push_back((position, self.digest));
         if self.digests.len() > REMEMBERED {
             self.digests.pop_front();
@@ -207,6 +204,14 @@ impl Node {
             self.open.expect(whose, before.node, now);
         }
     }
+}
+
+/// What tells peers and rooms from others: what they were before, how much there is now, and what each change came to.
+pub(super) fn mix(digest: u64, sizes: [u64; 5], position: u64, outcome: &Outcome) -> u64 {
+    let parts = sizes.into_iter().chain([position, kind(outcome)]);
+    // FNV-1a's step, with the bits moved so that the high ones count.
+    parts
+        .fold(digest, |digest, part| (digest ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(29))
 }
 
 /// What an outcome is, in one number.

@@ -2,7 +2,13 @@
 //!
 //! Owns nothing. It deliberately knows no connection: the time is moved by hand.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::links::*;
+use crate::wire::ids::{ClientId, NodeId, PeerId};
 
 const MS: Duration = Duration::from_millis(1);
 const A: NodeId = NodeId(1);

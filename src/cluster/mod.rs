@@ -19,6 +19,8 @@ pub mod members;
 pub mod names;
 pub mod nats;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 pub mod post;
 pub mod run;
 pub mod standing;

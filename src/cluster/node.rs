@@ -191,6 +191,21 @@ impl Node {
         std::mem::take(&mut self.out)
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    #[cfg(test)]
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.log.position(), self.digest)
+    }
+
+    #[cfg(test)]
+    pub(super) fn latest_moment(&self) -> Instant {
+        self.moment(self.latest)
+    }
+
     /// What it wants to hear.
     pub fn subjects(&self) -> [String; 4] {
         let own = self.names.own.clone();

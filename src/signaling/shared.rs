@@ -56,6 +56,12 @@ impl Hub {
         *registry = Registry::of_node(node, limits, None, Instant::now());
     }
 
+    /// When the next thing is over.
+    #[cfg(test)]
+    pub fn next_end(&self) -> Option<Instant> {
+        self.registry().next_end(None)
+    }
+
     /// What rooms may be.
     pub fn limits(&self) -> RoomLimits {
         self.registry().limits()
