@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::cluster::entry::{About, VERSION, What, head, what};
 use crate::cluster::handle::tell;
-use crate::cluster::members::SILENCE;
 use crate::cluster::node::Node;
 use crate::signaling::command::{Command, Outcome, Proposer};
 use crate::signaling::outbox::Outbox;
@@ -25,31 +24,13 @@ impl Node {
     pub(super) fn turn(&mut self, position: u64, entry: &[u8], now: Instant) {
         // What is no entry is so for every node.
         let Some(head) = head(entry) else { return };
-        if let Some(joining) = &mut self.joining {
-            let is_own = head.node == self.id;
-            if is_own && joining.hello.is_none() && head.counter == 1 {
-                joining.hello = Some(position);
-                if position == 1 {
-                    joining.heard = now.checked_sub(SILENCE).unwrap_or(now);
-                } else {
-                    self.want([position - 1, position]);
-                }
-                return;
-            }
-            match what(entry) {
-                // Only members say that they live.
-                Some(What::Lease { .. }) if !is_own => joining.heard = now,
-                Some(What::Found { .. }) if is_own && joining.hello.is_some() => {
-                    self.found(position, head.counter, now);
-                }
-                Some(What::Found { .. }) => joining.heard = now,
-                _ => {}
-            }
+        if self.joining.is_some() {
+            self.turn_of_newcomer(position, head, what(entry), now);
             return;
         }
         let what = what(entry);
         if let Some(What::Hello(about)) = &what {
-            self.members.enter(head.node, about.clone(), now);
+            self.members.enter(head.node, about.clone(), head.counter - 1, now);
         }
         if !self.members.count_entry(head.node, head.counter, now) {
             return;

@@ -8,18 +8,25 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::cluster::entry::{What, what};
+use crate::cluster::entry::{Head, What, what};
 use crate::cluster::letter::Letter;
 use crate::cluster::members::{Members, SILENCE};
 use crate::cluster::node::Node;
 use crate::cluster::transfer::{Parts, Shared};
+use crate::signaling::command::Command;
+use crate::signaling::registry::parting::Parting;
+use crate::signaling::sequencer::Proposal;
 use crate::telemetry::events::Event;
 use crate::wire::ids::NodeId;
 
 /// How often a newcomer asks the members for peers and rooms.
 const ASK: Duration = Duration::from_millis(500);
+
+/// How long a node waits at most until it founds the cluster anew with what it has.
+const MOST_PAUSE: Duration = Duration::from_millis(300);
 
 /// How far a node is on its way to be a member.
 #[derive(Debug)]
@@ -41,6 +48,10 @@ pub(super) struct Joining {
     pub(super) heard: Instant,
     /// Whether it has proposed to found the cluster.
     pub(super) founds: bool,
+    /// Where the log was lost, and the node has peers and rooms of before: when it proposes to found the cluster with them,
+    /// and who did.
+    pub(super) keeps: Option<Instant>,
+    pub(super) founder: Option<NodeId>,
 }
 
 impl Joining {
@@ -56,6 +67,8 @@ impl Joining {
             parts: Parts::default(),
             heard: now,
             founds: false,
+            keeps: None,
+            founder: None,
         }
     }
 }
@@ -85,10 +98,79 @@ impl Node {
         }
     }
 
+    /// It is the turn of an entry, and the node is no member.
+    pub(super) fn turn_of_newcomer(
+        &mut self,
+        position: u64,
+        head: Head,
+        what: Option<What>,
+        now: Instant,
+    ) {
+        let is_own = head.node == self.id;
+        let Some(joining) = &mut self.joining else { return };
+        match what {
+            Some(What::Hello(_)) if is_own && joining.hello.is_none() => {
+                joining.hello = Some(position);
+                drop(self.window.take(head.counter, now));
+                if position == 1 {
+                    joining.heard = now.checked_sub(SILENCE).unwrap_or(now);
+                } else {
+                    self.want([position - 1, position]);
+                }
+            }
+            // Only members say that they live.
+            Some(What::Lease { .. }) if !is_own => joining.heard = now,
+            Some(What::Found { .. }) if joining.founder.is_none() => {
+                joining.founder = Some(head.node);
+                if is_own {
+                    self.found(position, head.counter, now);
+                } else if joining.keeps.is_some() {
+                    joining.hello = Some(position);
+                } else {
+                    // The founder did not know of it.
+                    (joining.heard, joining.hello) = (now, None);
+                    self.say(What::Hello(self.about.clone()), now);
+                }
+            }
+            Some(What::Found { .. }) if is_own => drop(self.window.take(head.counter, now)),
+            _ => {}
+        }
+    }
+
+    /// The log was lost, and begins anew. The nodes go on with what they have: with that of the first who says so.
+    pub(super) fn lose_log(&mut self, now: Instant) {
+        self.journal.log(Event::ClusterLogLost { stream: self.names.stream.clone() });
+        let written = self.members.get(self.id).map_or(0, |member| member.counter);
+        for sent in self.window.take_all(written) {
+            let Some(What::Do(command)) = what(&sent.bytes) else { continue };
+            let outcome = sent.outcome.unwrap_or_else(|| oneshot::channel().0);
+            self.held.push(Proposal { command, outbox: sent.outbox, outcome });
+        }
+        self.log.reset(0);
+        self.asked_at = 0;
+        self.digests.clear();
+        // Not all at once.
+        let pause = MOST_PAUSE.mul_f64(self.id.0 as f64 / u64::MAX as f64);
+        let joining = Joining { has_begun: true, keeps: Some(now + pause), ..Joining::new(now) };
+        self.joining = Some(joining);
+    }
+
     /// A newcomer asks for peers and rooms, and founds the cluster where there is nobody.
     pub(super) fn join(&mut self, now: Instant) {
         let (last, position) = (self.log.last(), self.log.position());
         let Some(joining) = &mut self.joining else { return };
+        if joining.keeps.is_some_and(|then| now >= then)
+            && joining.founder.is_none()
+            && !joining.founds
+            && position >= last
+        {
+            joining.founds = true;
+            self.say(What::Found { seen: position }, now);
+            return;
+        }
+        if joining.keeps.is_some() && joining.founder.is_none() {
+            return;
+        }
         let Some(hello) = joining.hello else { return };
         if joining.taking.is_some_and(|(_, since)| now >= since + 2 * ASK) {
             joining.taking = None;
@@ -116,9 +198,14 @@ impl Node {
         (self.latest, self.digest, self.founded) = (clock, digest, founded);
         self.members = Members::adopt(members, now);
         let moment = self.moment(clock);
-        self.hub.adopt(self.id, registry, moment);
+        let keeps = self.joining.as_ref().is_some_and(|joining| joining.keeps.is_some());
+        let ghosts = self.hub.adopt(self.id, registry, keeps, moment);
         self.log.skip_to(position);
         self.is_member(now);
+        for (peer, client) in ghosts {
+            let parting = Parting::Broken;
+            self.say(What::Do(Command::Part { peer, client, parting, budget: None }), now);
+        }
     }
 
     pub(super) fn is_member(&mut self, now: Instant) {
@@ -145,7 +232,7 @@ impl Node {
     /// The cluster begins with this node.
     pub(super) fn found(&mut self, position: u64, counter: u64, now: Instant) {
         let about = self.about.clone();
-        self.members.enter(self.id, about, now);
+        self.members.enter(self.id, about, 0, now);
         // All up to this one are made.
         for own in 1..=counter {
             self.members.count_entry(self.id, own, now);

@@ -80,9 +80,9 @@ impl Members {
         Self { all: all.collect() }
     }
 
-    /// A node is a member from here on, unless it was.
-    pub fn enter(&mut self, node: NodeId, about: About, now: Instant) {
-        self.all.entry(node).or_insert(Member { about, counter: 0, heard: now });
+    /// A node is a member from here on, unless it was; it has written so many entries before.
+    pub fn enter(&mut self, node: NodeId, about: About, before: u64, now: Instant) {
+        self.all.entry(node).or_insert(Member { about, counter: before, heard: now });
     }
 
     /// A node is a member no longer.
@@ -142,11 +142,11 @@ mod tests {
         let (mut members, now) = (Members::default(), Instant::now());
         let node = NodeId(1);
         assert!(!members.count_entry(node, 1, now), "it is no member");
-        members.enter(node, About::default(), now);
+        members.enter(node, About::default(), 0, now);
         for (counter, counts) in [(1, true), (1, false), (3, false), (2, true), (3, true)] {
             assert_eq!(members.count_entry(node, counter, now), counts, "{counter}");
         }
-        members.enter(node, About::default(), now);
+        members.enter(node, About::default(), 7, now);
         assert_eq!(members.get(node).unwrap().counter, 3, "it was one");
         assert_eq!(Members::adopt(members.share(), now).get(node).unwrap().counter, 3);
         assert!(members.leave(node).is_some() && members.count() == 0);
@@ -157,9 +157,9 @@ mod tests {
         let (mut members, start) = (Members::default(), Instant::now());
         let [own, other, late] = [1, 2, 3].map(NodeId);
         for node in [own, other] {
-            members.enter(node, About::default(), start);
+            members.enter(node, About::default(), 0, start);
         }
-        members.enter(late, About::default(), start + SILENCE / 2);
+        members.enter(late, About::default(), 0, start + SILENCE / 2);
         let end = start + SILENCE;
         let silent = |members: &Members, since, now| members.silent(own, (since, now), now);
         assert_eq!(silent(&members, start, end - MS), []);

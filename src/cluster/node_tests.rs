@@ -239,7 +239,7 @@ impl World {
                 continue;
             }
             if let What::Hello(_) = what {
-                counters.entry(head.node).or_default();
+                counters.entry(head.node).or_insert(head.counter - 1);
             }
             let Some(counter) = counters.get_mut(&head.node) else { continue };
             if *counter + 1 != head.counter {

@@ -55,8 +55,10 @@ impl Node {
         let last = answer["state"]["last_seq"].as_u64().unwrap_or_default();
         let is_other = self.created.is_some() && self.created != created;
         self.created = created;
-        if is_other || last < self.asked_at {
-            self.lose_place("the log was lost", now);
+        if is_other && self.joining.is_none() {
+            self.lose_log(now);
+        } else if is_other || last < self.asked_at {
+            self.lose_place("the log has gone back", now);
             return;
         }
         self.log.knows(last);

@@ -112,6 +112,13 @@ impl Window {
         Some(sent)
     }
 
+    /// All entries that have not come back, and will not; so many have.
+    pub fn take_all(&mut self, counter: u64) -> VecDeque<Sent> {
+        let sent = std::mem::take(&mut self.sent);
+        self.go_on(counter);
+        sent
+    }
+
     /// A server did not take an entry.
     pub fn refuse(&mut self) {
         self.is_refused = true;

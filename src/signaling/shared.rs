@@ -25,16 +25,25 @@ impl Hub {
         self.registry().share(now)
     }
 
-    /// Peers and rooms are those of another node from here on, which has them as of `now`, and this is `node`. Clients of
-    /// this node are ended with 4011: nobody knows them.
-    pub fn adopt(&self, node: NodeId, shared: CarriedRegistry, now: Instant) {
-        let before = {
-            let mut registry = self.registry();
-            let limits = registry.limits();
-            std::mem::replace(&mut *registry, Registry::of_node(node, limits, Some(shared), now))
-        };
+    /// Peers and rooms are those of another node from here on, which has them as of `now`, and this is `node`. If it
+    /// `keeps` its clients, those go on whom the other node knows; others are ended with 4011. Returns those who are to be
+    /// here, and are not.
+    pub fn adopt(
+        &self,
+        node: NodeId,
+        shared: CarriedRegistry,
+        keeps: bool,
+        now: Instant,
+    ) -> Vec<(PeerId, ClientId)> {
+        let mut registry = self.registry();
+        let limits = registry.limits();
+        let next = Registry::of_node(node, limits, Some(shared), now);
+        let mut before = std::mem::replace(&mut *registry, next);
+        let ghosts = if keeps { registry.take_places(&mut before) } else { Vec::new() };
+        drop(registry);
         before.close_all(CloseCode::CLUSTER_LOST);
         self.has_changed();
+        ghosts
     }
 
     /// This is `node`, and there is nobody. Clients are ended with 4011. What is reserved is not forgotten.

@@ -77,6 +77,41 @@ impl Registry {
         arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.place)
     }
 
+    /// Clients of this node, which were in `before`, are in their places here. Returns those who are to be on this node, and
+    /// were not.
+    pub(in crate::signaling) fn take_places(
+        &mut self,
+        before: &mut Self,
+    ) -> Vec<(PeerId, ClientId)> {
+        let own = Place::Elsewhere(self.node);
+        let is_own = |place: &Place| place.elsewhere() == own.elsewhere();
+        let mut ghosts = Vec::new();
+        for (id, peer) in &mut self.peers {
+            if !is_own(&peer.arrival.place) {
+                continue;
+            }
+            let client = peer.arrival.client;
+            let found = before.peers.get(id).filter(|found| found.arrival.client == client);
+            let found = found.and_then(|found| found.arrival.place.here());
+            let Some(outbox) = found else {
+                ghosts.push((*id, client));
+                continue;
+            };
+            let room = peer.seat.as_ref().and_then(|seat| self.rooms.number(&seat.room));
+            outbox.enter(room);
+            peer.arrival.place = Place::Here(Arc::clone(outbox));
+            before.peers.remove(id);
+        }
+        for (id, kept) in self.kept.iter_mut().filter(|(_, kept)| is_own(&kept.arrival.place)) {
+            let found = before.kept.remove(id);
+            if let Some(outbox) = found.as_ref().and_then(|found| found.arrival.place.here()) {
+                kept.arrival.place = Place::Here(Arc::clone(outbox));
+            }
+        }
+        ghosts.sort_unstable();
+        ghosts
+    }
+
     /// Ends all clients of this node.
     pub(in crate::signaling) fn close_all(self, code: CloseCode) {
         for peer in self.peers.values() {
