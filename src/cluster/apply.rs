@@ -97,6 +97,8 @@ impl Node {
                 }
             }
             What::Away { .. } => {
+                let moment = self.moment(self.latest);
+                self.hub.apply(Command::GoOffAir, Proposer { node, outbox }, moment);
                 self.members.leave(node);
                 let lost = self.links.end(node);
                 self.tell_lost(lost);
@@ -213,6 +215,7 @@ fn kind(outcome: &Outcome) -> u64 {
         Outcome::Left(left) => 17 + u64::from(left.is_ok()),
         Outcome::Muted(muted) => 19 + u64::from(muted.is_ok()),
         Outcome::Told(told) => 21 + u64::from(told.is_ok()),
+        Outcome::OnAir(on_air) => 23 + u64::from(on_air.is_ok()),
         Outcome::Done => 0,
     }
 }

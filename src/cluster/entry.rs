@@ -151,6 +151,8 @@ mod tests {
             Command::LeaveRoom { peer, client: Some(ClientId(1)) },
             Command::Mute { from: peer, target: peer, muted: true, authority: Authority::Own },
             Command::Recording { from: peer, recording: true },
+            Command::GoOnAir { peer },
+            Command::GoOffAir,
             Command::Expire { on_air: Some(room) },
             Command::Limit(RoomLimits::default()),
             Command::Gone(node),

@@ -452,6 +452,7 @@ fn undo(command: &Command) -> Option<Command> {
         | Command::CreateOrJoinRoom { peer, .. } => {
             Command::LeaveRoom { peer: *peer, client: None }
         }
+        Command::GoOnAir { .. } => Command::GoOffAir,
         _ => return None,
     })
 }

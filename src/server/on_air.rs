@@ -20,6 +20,7 @@ use crate::programme::on_air::OnAir;
 use crate::programme::opus::RATE;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
+use crate::signaling::command::Command;
 use crate::telemetry::events::Event;
 use crate::wire::codes::ErrorCode;
 use crate::wire::ids::PeerId;
@@ -221,6 +222,10 @@ fn tell(state: &State) {
         say(state, peer, &said);
     }
     for news in news {
+        if let News::Ended(..) | News::Refused(_, None) = &news {
+            // Another node may go on air.
+            state.studio.hub.propose(Command::GoOffAir, None);
+        }
         log(state, on_air, news);
     }
 }

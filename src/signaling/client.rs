@@ -176,7 +176,7 @@ impl Client {
                 let command = me.recording_state(envelope)?;
                 return self.change((kind, envelope), (command, Then::Answer), say);
             }
-            MessageType::StartStream => self.start_stream(text)?,
+            MessageType::StartStream => return self.start_stream(envelope, text, say),
             MessageType::StreamChunk => {
                 let mut is_told = self.is_told_off_air;
                 let me = self.member("You are off air: register and join a room first");
@@ -205,23 +205,16 @@ impl Client {
         text: &str,
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
+        let rival_lives = std::mem::take(&mut self.rival_lives);
         let me = self.member("Must register before creating or joining a room")?;
-        let rival = if self.rival_lives { None } else { me.challenge_rival(envelope) };
+        let rival = if rival_lives { None } else { me.challenge_rival(envelope) };
         let Some(Challenged { peer, holder, alive }) = rival else {
-            let way_in = me.create_or_join_room(envelope);
-            let (command, then) = match way_in {
-                Ok(WayIn::IsThere(present)) => {
-                    let news = me.tell_entered(present, envelope.request_id(), say);
-                    self.rival_lives = false;
-                    return Ok(news);
+            let (command, then) = match me.create_or_join_room(envelope)? {
+                WayIn::IsThere(present) => {
+                    return Ok(me.tell_entered(present, envelope.request_id(), say));
                 }
-                Ok(WayIn::Wants(command, then)) => (command, then),
-                Err(refusal) => {
-                    self.rival_lives = false;
-                    return Err(refusal);
-                }
+                WayIn::Wants(command, then) => (command, then),
             };
-            self.rival_lives = false;
             let kind = MessageType::CreateOrJoinRoom;
             return self.change((kind, envelope), (command, then), say);
         };
@@ -234,8 +227,30 @@ impl Client {
         Ok(News::default())
     }
 
+    /// Puts the client on air, unless another node is.
+    fn start_stream(
+        &mut self,
+        envelope: &Envelope<'_>,
+        text: &str,
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let me = self.member("Must register before starting stream")?;
+        let may = me.may_stream().map(|_| me.id);
+        // What it has to do first, it is told.
+        if may.is_err() {
+            (self.rival_lives, self.is_told_off_air) = (false, true);
+        }
+        let (peer, text) = (may?, text.to_owned());
+        if self.studio.on_air.icecast().is_none() {
+            self.go_on_air(text)?;
+            return Ok(News::default());
+        }
+        let wanted = (Command::GoOnAir { peer }, Then::Stream(text));
+        self.change((MessageType::StartStream, envelope), wanted, say)
+    }
+
     /// Puts the client on air. Where somebody else seems to be, that one is asked first whether it lives.
-    fn start_stream(&mut self, text: &str) -> Result<(), Refusal> {
+    pub(super) fn go_on_air(&mut self, text: String) -> Result<(), Refusal> {
         let me = self.member("Must register before starting stream")?;
         let started = me.start_stream(!self.rival_lives);
         self.rival_lives = false;
@@ -243,7 +258,7 @@ impl Client {
         self.is_told_off_air = started.is_err();
         if let Some(Challenged { peer, holder, alive }) = started? {
             // A piece of the programme may take its time.
-            let (text, alive) = (text.to_owned(), answer(alive, SIGN_OF_LIFE_IN_ROOM));
+            let alive = answer(alive, SIGN_OF_LIFE_IN_ROOM);
             self.contest = Some(Box::new(Contest::Role { text, peer, rival: holder, alive }));
         } else {
             self.is_streaming = self.studio.on_air.icecast().is_some();

@@ -139,6 +139,13 @@ pub enum Command {
         /// Whether it runs.
         recording: bool,
     },
+    /// The node goes on air with `peer`, unless another node is.
+    GoOnAir {
+        /// Who is heard.
+        peer: PeerId,
+    },
+    /// The programme of the node is over.
+    GoOffAir,
     /// Ends what is over: rooms that are too old, seats and roles that were kept for long enough.
     Expire {
         /// The room that is on air, which does not end.
@@ -175,6 +182,8 @@ pub enum Outcome {
     Muted(Result<(), MuteError>),
     /// Of [`Command::Recording`].
     Told(Result<(), NotInRoom>),
+    /// Of [`Command::GoOnAir`]; or who is on air, by way of another node.
+    OnAir(Result<(), PeerId>),
     /// Of all others.
     Done,
 }

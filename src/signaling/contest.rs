@@ -50,6 +50,8 @@ pub(super) enum Then {
     Answer,
     /// The refusal of who has no right of its own to come in.
     Enter(Option<Refusal>),
+    /// The message, for who goes on air.
+    Stream(String),
     /// The id that is wanted, and what its client is to hear.
     Register(PeerId, Arc<Outbox>),
     /// The same, and who had it, and was silent.
@@ -61,7 +63,7 @@ impl Then {
     pub(super) fn id(&self) -> Option<PeerId> {
         match self {
             Self::Register(id, _) | Self::TakeOver(id, ..) => Some(*id),
-            Self::Answer | Self::Enter(_) => None,
+            Self::Answer | Self::Enter(_) | Self::Stream(_) => None,
         }
     }
 }

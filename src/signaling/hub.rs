@@ -280,6 +280,8 @@ impl Hub {
     /// the rooms. Returns when the next thing ends.
     pub fn expire(&self, on_air: Option<&RoomId>) -> Option<Instant> {
         let now = Instant::now();
+        let elsewhere = self.registry().aired_elsewhere();
+        let on_air = on_air.or(elsewhere.as_ref());
         let next = || self.registry().next_end(on_air);
         if next().is_none_or(|end| end > now) {
             return next();

@@ -9,19 +9,21 @@ use crate::config::icecast::OnAirAccess;
 use crate::programme::news::{Busy, Heard, Owner};
 use crate::programme::returning::PRESS;
 use crate::signaling::contest::Challenged;
+use crate::signaling::entry::Entered;
 use crate::signaling::member::{Member, not_in_room};
 use crate::signaling::registry::NotInRoom;
 use crate::wire::codes::{ErrorCode, Refusal};
+use crate::wire::ids::PeerId;
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::Envelope;
 
 impl Member<'_> {
-    /// Puts the member on air. Where somebody else is, and `may_ask`, that one is asked whether it lives.
+    /// Where the member is, if it may go on air from there.
     ///
     /// # Errors
     ///
-    /// When it may not go on air, or somebody else is.
-    pub fn start_stream(&self, may_ask: bool) -> Result<Option<Challenged>, Refusal> {
+    /// Why it may not.
+    pub(super) fn may_stream(&self) -> Result<Entered, Refusal> {
         let present = self.studio.hub.present(self.id).ok_or(NotInRoom).map_err(not_in_room)?;
         if !present.role.leads() {
             let why = "Only hosts and ops can start streaming";
@@ -32,6 +34,16 @@ impl Member<'_> {
             let why = "Only invited hosts and ops can start streaming";
             return Err(Refusal::new(ErrorCode::NotInvited, why));
         }
+        Ok(present)
+    }
+
+    /// Puts the member on air. Where somebody else is, and `may_ask`, that one is asked whether it lives.
+    ///
+    /// # Errors
+    ///
+    /// When it may not go on air, or somebody else is.
+    pub fn start_stream(&self, may_ask: bool) -> Result<Option<Challenged>, Refusal> {
+        let present = self.may_stream()?;
         let owner = Owner {
             peer: self.id,
             client: self.client,
@@ -50,8 +62,7 @@ impl Member<'_> {
                         hub.challenge_client(owner.peer, hub.holder(owner.client))
                     })
                     .flatten();
-                let busy = || format!(r#"Peer "{}" is on air"#, owner.peer);
-                asked.map(Some).ok_or_else(|| Refusal::new(ErrorCode::OnAir, busy()))
+                asked.map(Some).ok_or_else(|| on_air(owner.peer))
             }
         }
     }
@@ -79,4 +90,9 @@ impl Member<'_> {
         }
         Ok(())
     }
+}
+
+/// The refusal of who wants to go on air while somebody else is.
+pub(super) fn on_air(owner: PeerId) -> Refusal {
+    Refusal::new(ErrorCode::OnAir, format_args!(r#"Peer "{owner}" is on air"#))
 }

@@ -10,6 +10,7 @@ use crate::signaling::contest::{Contest, Pending, Then};
 use crate::signaling::member::{not_in_room, not_muted};
 use crate::signaling::registry::NotInRoom;
 use crate::signaling::sequencer::Proposed;
+use crate::signaling::streaming::on_air;
 use crate::wire::codes::Refusal;
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::{Envelope, MessageType};
@@ -28,7 +29,7 @@ impl Client {
     ) -> Result<News, Refusal> {
         let outbox = match &then {
             Then::Register(_, outbox) | Then::TakeOver(_, outbox, _) => Some(outbox.clone()),
-            Then::Answer | Then::Enter(_) => None,
+            Then::Answer | Then::Enter(_) | Then::Stream(_) => None,
         };
         let request_id = envelope.request_id().map(str::to_owned);
         let pending = Pending { kind, request_id, then };
@@ -101,6 +102,15 @@ impl Client {
                 say(&ServerMessage::RoomLeft { room_id, request_id });
                 self.studio.on_air.stop(self.client, "its host left the room");
                 self.is_streaming = false;
+            }
+            Outcome::OnAir(Ok(())) => {
+                if let Then::Stream(text) = then {
+                    self.go_on_air(text)?;
+                }
+            }
+            Outcome::OnAir(Err(owner)) => {
+                self.is_told_off_air = true;
+                return Err(on_air(owner));
             }
             Outcome::Muted(muted) => muted.map_err(not_muted)?,
             Outcome::Told(told) => told.map_err(not_in_room)?,

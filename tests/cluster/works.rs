@@ -1,7 +1,7 @@
 //! All that works on one node works across nodes, to the letter.
 
 use crate::nats::{Nats, Version};
-use crate::nodes::{agree, enter, hears_nothing, nodes};
+use crate::nodes::{agree, enter, hears_nothing, nodes, nodes_with};
 use crate::peers::{A, peer, resume_of};
 use crate::support::Client;
 
@@ -144,4 +144,42 @@ fn an_id_whose_holder_is_silent_on_another_node_is_given_away() {
     assert_eq!(silent.close_code(), Some(4010));
     hears_nothing(&mut other);
     agree(&[&one, &two]);
+}
+
+#[test]
+fn one_node_is_on_air() {
+    let nats = Nats::single(Version::Trixie, "");
+    // Nobody takes the programme, which is tried again and again.
+    let settings = [("ICECAST_URL", "http://127.0.0.1:1/live.ogg"), ("ON_AIR_ACCESS", "open")];
+    let [one, two] = nodes_with(&nats, &settings);
+    let (mut a, mut b) = (peer(&one, A), peer(&two, B));
+    enter(&mut a, "show", "host");
+    enter(&mut b, "other show", "host");
+    a.say(r#"{"type":"start-stream"}"#);
+    assert!(a.text().contains("stream-error"));
+    let busy = b.ask(r#"{"type":"start-stream","requestId":"1"}"#);
+    let expected = format!(
+        r#"{{"type":"error","message":"Peer \"{A}\" is on air","code":"on-air","requestId":"1"}}"#
+    );
+    assert_eq!(busy, expected);
+    let stopped = a.ask(r#"{"type":"stop-stream"}"#);
+    assert!(stopped.contains("stream-stopped"), "{stopped}");
+    loop {
+        // As soon as the other node has heard of it.
+        let answer = b.ask(r#"{"type":"start-stream"}"#);
+        if answer.contains("stream-error") {
+            break;
+        }
+        assert!(answer.contains("on-air"), "{answer}");
+    }
+    // A node that dies is not on air.
+    drop(two);
+    loop {
+        let answer = a.ask(r#"{"type":"start-stream"}"#);
+        if answer.contains("stream-error") {
+            break;
+        }
+        assert!(answer.contains("on-air"), "{answer}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
 }

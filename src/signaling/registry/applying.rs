@@ -10,8 +10,8 @@ use crate::signaling::broadcast::News;
 use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
-use crate::signaling::registry::{Arrival, NotInRoom, Registry};
-use crate::wire::ids::{Holder, NodeId};
+use crate::signaling::registry::{Aired, Arrival, NotInRoom, Registry};
+use crate::wire::ids::{Holder, NodeId, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 
 impl Registry {
@@ -93,6 +93,11 @@ impl Registry {
                     after.news.push(News::new(everyone, &message));
                 }))
             }
+            Command::GoOnAir { peer } => Outcome::OnAir(self.go_on_air(peer, node)),
+            Command::GoOffAir => {
+                self.go_off_air(node);
+                Outcome::Done
+            }
             Command::Expire { on_air } => {
                 after = self.expire(now, on_air.as_ref());
                 Outcome::Done
@@ -123,8 +128,36 @@ impl Registry {
         Arrival { client, identity, ip, is_check, place }
     }
 
+    /// A node goes on air with `peer`, or goes on with another one.
+    ///
+    /// # Errors
+    ///
+    /// Who is, by way of another node.
+    fn go_on_air(&mut self, peer: PeerId, node: NodeId) -> Result<(), PeerId> {
+        match (&self.air, self.room_of(peer)) {
+            (Some(air), _) if air.node != node => Err(air.peer),
+            (_, Some(room)) => {
+                self.air = Some(Aired { node, peer, room });
+                Ok(())
+            }
+            // It has left meanwhile, and hears that.
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn go_off_air(&mut self, node: NodeId) {
+        self.air.take_if(|air| air.node == node);
+    }
+
+    /// The room that is on air by way of another node.
+    pub(in crate::signaling) fn aired_elsewhere(&self) -> Option<RoomId> {
+        let air = self.air.as_ref().filter(|air| air.node != self.node)?;
+        Some(air.room.clone())
+    }
+
     /// All clients of a node have gone, and the seats that it kept have ended: nobody has heard of it for long enough.
     fn lose_node(&mut self, gone: NodeId, now: Instant) -> Aftermath {
+        self.go_off_air(gone);
         let mut after = Aftermath::default();
         let is_there = |place: &Place| place.elsewhere() == Some(gone);
         let kept = self.kept.iter().filter(|(_, kept)| is_there(&kept.arrival.place));

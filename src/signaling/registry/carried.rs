@@ -15,7 +15,7 @@ use crate::signaling::identity::holding::{CarriedHolding, Holding};
 use crate::signaling::identity::identities::Identities;
 use crate::signaling::outbox::{CarriedOutbox, Outbox, RoomNumber};
 use crate::signaling::place::Place;
-use crate::signaling::registry::{Arrival, Kept, Peer, Registry, Seat};
+use crate::signaling::registry::{Aired, Arrival, Kept, Peer, Registry, Seat};
 use crate::signaling::rooms::CarriedRoom;
 use crate::telemetry::subnet::subnet;
 use crate::wire::carried::{Moment, is_default};
@@ -31,6 +31,8 @@ pub struct CarriedRegistry {
     identities: Vec<(Identity, Moment)>,
     absences: Vec<CarriedAbsence>,
     spent: Vec<(Identity, RoomId)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    air: Option<Aired>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,6 +154,7 @@ impl Registry {
             identities: self.identities.carry(now),
             absences: self.absences.iter().map(|absence| absence.carry(now)).collect(),
             spent: self.spent.iter().cloned().collect(),
+            air: self.air.clone(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Registry {
             // There was a place for each.
             let _ = self.absences.add(Absence::go_on(absence, now));
         }
+        self.air = carried.air;
         self.spent = carried.spent.into_iter().collect();
     }
 }

@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
@@ -95,8 +96,18 @@ pub(super) struct Registry {
     identities: Identities,
     /// What is kept for those who have gone.
     absences: Absences,
+    /// By way of which node somebody is on air, who, and from which room.
+    air: Option<Aired>,
     /// Which identities have used their token from before the start, and for which room.
     spent: HashSet<(Identity, RoomId)>,
+}
+
+/// A programme, which belongs to one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Aired {
+    node: NodeId,
+    peer: PeerId,
+    room: RoomId,
 }
 
 /// A registered client.
