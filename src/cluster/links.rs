@@ -102,6 +102,9 @@ pub struct Send {
     pub bytes: Arc<[u8]>,
 }
 
+/// A number for each node.
+pub type Numbers = Vec<(NodeId, u64)>;
+
 /// All links of this node. What comes is a `T`.
 #[derive(Debug)]
 pub struct Links<T> {
@@ -324,14 +327,14 @@ impl<T> Links<T> {
     }
 
     /// How much was sent to each node, and what is next from each.
-    pub fn carry(&self) -> (Vec<(NodeId, u64)>, Vec<(NodeId, u64)>) {
+    pub fn carry(&self) -> (Numbers, Numbers) {
         let sent = self.outgoing.iter().map(|(to, link)| (*to, link.number));
         let expected = self.incoming.iter().map(|(from, link)| (*from, link.next));
         (sent.collect(), expected.collect())
     }
 
     /// It goes on from there.
-    pub fn go_on(&mut self, sent: Vec<(NodeId, u64)>, expected: Vec<(NodeId, u64)>) {
+    pub fn go_on(&mut self, sent: Numbers, expected: Numbers) {
         for (to, number) in sent {
             self.outgoing.entry(to).or_default().number = number;
         }

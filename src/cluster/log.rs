@@ -72,7 +72,7 @@ impl Log {
     }
 
     /// The next entry, if it is there.
-    pub fn next(&mut self) -> Option<(u64, Vec<u8>)> {
+    pub fn take_next(&mut self) -> Option<(u64, Vec<u8>)> {
         let entry = self.early.remove(&(self.position + 1))?;
         self.position += 1;
         (self.missing, self.asked) = (None, None);
@@ -111,7 +111,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn all(log: &mut Log) -> Vec<u64> {
-        std::iter::from_fn(|| log.next().map(|(position, _)| position)).collect()
+        std::iter::from_fn(|| log.take_next().map(|(position, _)| position)).collect()
     }
 
     #[test]
@@ -121,10 +121,10 @@ mod tests {
         for position in [12, 11, 11, 9, 13, 12] {
             log.take(position, vec![position as u8]);
         }
-        assert_eq!(log.next(), Some((11, vec![11])));
+        assert_eq!(log.take_next(), Some((11, vec![11])));
         assert_eq!(all(&mut log), [12, 13]);
         log.take(12, vec![]);
-        assert_eq!(log.next(), None);
+        assert_eq!(log.take_next(), None);
         assert!(!log.is_missing());
     }
 

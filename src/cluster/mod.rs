@@ -27,4 +27,5 @@ pub mod standing;
 pub mod stream;
 pub mod touch;
 pub mod transfer;
+pub mod undo;
 pub mod window;

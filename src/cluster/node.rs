@@ -21,6 +21,7 @@ use crate::cluster::members::{LEASE, Members, SILENCE};
 use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
+use crate::cluster::undo::undo;
 use crate::cluster::window::Window;
 use crate::signaling::command::Command;
 use crate::signaling::hub::Hub;
@@ -368,7 +369,7 @@ impl Node {
 
     /// Makes all changes whose turn it is, and delivers what follows them.
     pub(super) fn go_on(&mut self, now: Instant) {
-        while let Some((position, entry)) = self.log.next() {
+        while let Some((position, entry)) = self.log.take_next() {
             self.turn(position, &entry, now);
         }
         if self.joining.is_none() {
@@ -437,22 +438,4 @@ impl Node {
     pub fn is_done(&self) -> bool {
         self.window.is_empty()
     }
-}
-
-/// What undoes a change that its client does not know of.
-fn undo(command: &Command) -> Option<Command> {
-    use crate::signaling::registry::parting::Parting;
-    Some(match command {
-        Command::Register { peer, newcomer } | Command::TakeOver { peer, newcomer, .. } => {
-            let (peer, client, parting) = (*peer, newcomer.client, Parting::Broken);
-            Command::Part { peer, client, parting, budget: None }
-        }
-        Command::CreateRoom { peer, .. }
-        | Command::JoinRoom { peer, .. }
-        | Command::CreateOrJoinRoom { peer, .. } => {
-            Command::LeaveRoom { peer: *peer, client: None }
-        }
-        Command::GoOnAir { .. } => Command::GoOffAir,
-        _ => return None,
-    })
 }

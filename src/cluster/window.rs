@@ -104,7 +104,8 @@ impl Window {
 
     /// The entry `counter` has come back.
     pub fn take(&mut self, counter: u64, now: Instant) -> Option<Sent> {
-        let sent = self.sent.pop_front_if(|sent| sent.counter == counter)?;
+        self.sent.front().filter(|sent| sent.counter == counter)?;
+        let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes.len();
         // The next one has its own time.
         self.written = (!self.sent.is_empty()).then_some(now);

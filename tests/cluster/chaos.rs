@@ -225,7 +225,7 @@ fn faults_in_any_order_break_no_promise() {
         std::thread::sleep(random.time(500, 3000));
         let (what, which) = (random.below(6), random.below(NODES as u64) as usize);
         let from = Instant::now();
-        let mut fault = |from| {
+        let fault = |from| {
             let to = Instant::now();
             seen.faults.lock().unwrap().push(Fault { node: which, from, to });
         };

@@ -190,9 +190,9 @@ fn what_was_refused_is_undone_where_it_is_made_later() {
     enter(&mut host, "show", "host");
     nats.signal(0, Signal::STOP);
     // The server gets it, and does it when it goes on: by then the client has been told that it can't be done.
-    let (mut late, mut second) = (two.client(), peer_waiting(&two, C));
+    let mut late = Client::open(two.port);
+    assert!(late.text().contains("welcome"));
     late.say(&format!(r#"{{"type":"register","peerId":"{B}"}}"#));
-    second.say(r#"{"type":"ping"}"#);
     assert_eq!(late.text(), UNAVAILABLE);
     nats.signal(0, Signal::CONT);
     wait_for(&[&one, &two], 2);
@@ -207,11 +207,6 @@ fn what_was_refused_is_undone_where_it_is_made_later() {
         || "nobody has the id".into(),
     );
     agree(&[&one, &two]);
-}
-
-/// A client that has said nothing.
-fn peer_waiting(server: &Server, _id: &str) -> Client {
-    server.client()
 }
 
 #[test]
@@ -310,12 +305,14 @@ fn a_log_that_is_lost_is_not_noticed() {
     drop(guest);
     let mut guest = three.client();
     assert!(guest.ask(&again).starts_with(r#"{"type":"registered""#));
-    let four = start(&nats, 0, &[]);
+    let mut four = start(&nats, 0, &[]);
     wait_for(&[&one, &two, &three, &four], 4);
     for client in [&mut host, &mut guest, &mut third] {
         hears_nothing(client);
     }
     agree(&[&one, &two, &three, &four]);
+    assert_eq!(four.stop(), Some(0));
+    wait_for(&[&one, &two, &three], 3);
 }
 
 #[test]
