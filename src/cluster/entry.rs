@@ -12,7 +12,7 @@ use crate::wire::ids::NodeId;
 pub const VERSION: u32 = 1;
 
 /// What every version of an entry begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Head {
     /// The version that it is written in.
     #[serde(rename = "v")]
@@ -83,21 +83,22 @@ pub enum What {
 
 #[derive(Serialize)]
 struct Written<'a> {
-    #[serde(flatten)]
-    head: Head,
-    #[serde(rename = "e")]
-    what: &'a What,
+    v: u32,
+    n: NodeId,
+    c: u64,
+    t: u64,
+    e: &'a What,
 }
 
 #[derive(Deserialize)]
 struct Body {
-    #[serde(rename = "e")]
-    what: What,
+    e: What,
 }
 
 /// An entry as it is written; `None` where it is about this node only.
 pub fn write(head: Head, what: &What) -> Option<Vec<u8>> {
-    serde_json::to_vec(&Written { head, what }).ok()
+    let Head { version, node, counter, time } = head;
+    serde_json::to_vec(&Written { v: version, n: node, c: counter, t: time, e: what }).ok()
 }
 
 /// The head of an entry; `None` where it is none.
@@ -107,7 +108,7 @@ pub fn head(bytes: &[u8]) -> Option<Head> {
 
 /// What an entry says; `None` where this program does not know it.
 pub fn what(bytes: &[u8]) -> Option<What> {
-    serde_json::from_slice(bytes).ok().map(|body: Body| body.what)
+    serde_json::from_slice(bytes).ok().map(|body: Body| body.e)
 }
 
 #[cfg(test)]

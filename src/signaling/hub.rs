@@ -15,10 +15,11 @@ use crate::signaling::command::{Command, Outcome, Proposer};
 use crate::signaling::contest::Challenged;
 use crate::signaling::entry::{Entered, RoomLimits};
 use crate::signaling::identity::absence::Absence;
+use crate::signaling::lines::{log_left, log_parted};
 use crate::signaling::outbox::{Frame, Outbox};
 use crate::signaling::place::Place;
 use crate::signaling::registry::entering::Rival;
-use crate::signaling::registry::parting::{Aftermath, LeftSeat, Parted, Parting, Remains};
+use crate::signaling::registry::parting::{Aftermath, Parting};
 use crate::signaling::registry::{NotInRoom, Registered, Registry, RelayError};
 use crate::signaling::sequencer::{Proposal, Proposed, Relay as Remote, Sequencer};
 use crate::telemetry::counts::Counts;
@@ -342,7 +343,7 @@ impl Hub {
             }
         }
         for left in after.left {
-            self.log_left(&left);
+            log_left(&self.inner.journal, &left);
             self.tell(left.others, &ServerMessage::PeerLeft { peer_id: left.peer });
         }
         for news in after.news {
@@ -352,48 +353,7 @@ impl Hub {
             self.inner.journal.log(Event::RoomExpired { room_id, ttl_ms: age.as_millis() });
         }
         if let Some(parted) = after.parted {
-            self.log_parted(parted);
-        }
-    }
-
-    /// A node has a line for its own clients.
-    fn log_left(&self, left: &LeftSeat) {
-        if left.arrival.place.here().is_some() {
-            self.inner.journal.log(Event::RoomLeft {
-                client_ip: left.arrival.ip,
-                client_id: left.arrival.client,
-                peer_id: left.peer,
-                room_id: left.room.clone(),
-            });
-        }
-    }
-
-    fn log_parted(&self, parted: Parted) {
-        let Parted { peer: peer_id, arrival, parting, remains, reserve } = parted;
-        let Remains { room, has_seat, role, is_full } = remains;
-        if arrival.place.here().is_none() {
-            return;
-        }
-        let (client_ip, client_id) = (arrival.ip, arrival.client);
-        let journal = &self.inner.journal;
-        if is_full {
-            journal.log(Event::AbsencesFull { client_ip });
-        }
-        if has_seat {
-            let seconds = parting.seat_time().unwrap_or_default().as_secs();
-            let room_id = room.clone();
-            journal.log(Event::SeatKept { client_ip, client_id, peer_id, room_id, seconds });
-        }
-        if let Some(role) = role {
-            let (room_id, reserve_ms) = (room, reserve.as_millis() as u64);
-            journal.log(Event::RoleReserved {
-                client_ip,
-                client_id,
-                peer_id,
-                room_id,
-                role,
-                reserve_ms,
-            });
+            log_parted(&self.inner.journal, parted);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod entry;
 pub mod handler;
 pub mod hub;
 pub mod identity;
+pub mod lines;
 pub mod member;
 pub mod outbox;
 #[cfg(test)]

@@ -101,3 +101,28 @@ fn nodes_that_differ_are_named() {
         server.log.wait_for("differ in JWT_SECRET");
     }
 }
+
+#[test]
+fn tls_is_for_servers_that_are_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem \
+            -subj /CN=authority -days 2 -addext keyUsage=keyCertSign
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout nats.key -out nats.csr -subj /CN=nats
+        printf 'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n' > names
+        openssl x509 -req -in nats.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out nats.pem";
+    let output = Command::new("bash").args(["-ec", script]).current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key, ca) = (path("nats.pem"), path("nats.key"), path("ca.pem"));
+    let tls = format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}");
+    let nats = Nats::single(Version::Trixie, &tls);
+    for scheme in ["tls", "nats"] {
+        let url = nats.url(0).replace("nats://127.0.0.1", &format!("{scheme}://localhost"));
+        let node = Server::start(&[("NATS_URL", &url), ("JWT_SECRET", SECRET), ("NATS_CA", &ca)]);
+        wait_until(|| health(&node).contains("in-touch"), || health(&node));
+    }
+    let url = nats.url(0).replace("nats://127.0.0.1", "tls://localhost");
+    trouble(&[("NATS_URL", &url)], &["NATS_CA"]);
+    trouble(&[("NATS_URL", &url), ("NATS_CA", &path("nothing"))], &["nothing", "NATS_CA"]);
+}

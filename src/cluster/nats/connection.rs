@@ -20,10 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 
 use crate::cluster::nats::credentials::Credentials;
 use crate::cluster::nats::protocol::{Info, Message, Nonsense, Publish, Reader, Said, subscribe};
 use crate::config::cluster::{Cluster, NatsUrl};
+use crate::programme::dial::{Plain, Wire};
 
 /// How long a server may take until it says that all is well.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,13 +77,9 @@ fn unreachable(error: io::Error) -> Trouble {
     Trouble::Unreachable(error.to_string())
 }
 
-/// What carries the bytes.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 /// A connection on which the server has said that all is well.
 pub struct Connection {
-    stream: Box<dyn Stream>,
+    stream: Wire,
     reader: Reader,
     input: Vec<u8>,
     /// What the server has not taken yet.
@@ -210,16 +208,16 @@ fn is_about_rights(why: &str) -> bool {
 }
 
 async fn begin(url: &NatsUrl, cluster: &Cluster, client: &str) -> Result<Connection, Trouble> {
-    let stream: Box<dyn Stream> = match url {
-        NatsUrl::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(unreachable)?),
+    let plain: Plain = match url {
+        NatsUrl::Unix(path) => Either::Right(UnixStream::connect(path).await.map_err(unreachable)?),
         NatsUrl::Tcp { host, port, .. } => {
             let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
             tcp.set_nodelay(true).map_err(unreachable)?;
-            Box::new(tcp)
+            Either::Left(tcp)
         }
     };
     let mut connection = Connection {
-        stream,
+        stream: Either::Left(plain),
         reader: Reader::default(),
         input: Vec::new(),
         pending: Vec::new(),
@@ -277,15 +275,11 @@ async fn secure(
     let name = ServerName::try_from(host.to_owned()).map_err(|error| tls(&error))?;
     let connector = TlsConnector::from(Arc::new(config));
     let Connection { stream, info, .. } = connection;
-    let stream = connector.connect(name, stream).await.map_err(|error| tls(&error))?;
-    Ok(Connection {
-        stream: Box::new(stream),
-        reader: Reader::default(),
-        input: Vec::new(),
-        pending: Vec::new(),
-        taken: 0,
-        info,
-    })
+    let Either::Left(plain) = stream else { return Err(tls(&"TLS twice")) };
+    let secured = connector.connect(name, plain).await.map_err(|error| tls(&error))?;
+    let (stream, reader) = (Either::Right(Box::new(secured)), Reader::default());
+    let (input, pending) = (Vec::new(), Vec::new());
+    Ok(Connection { stream, reader, input, pending, taken: 0, info })
 }
 
 /// What the client says of itself.
