@@ -93,7 +93,7 @@ impl Node {
             What::Lease { position, digest } => self.compare(node, position, digest),
             What::Gone { node: gone, heard } => {
                 if self.members.get(gone).is_some_and(|member| member.counter == heard) {
-                    self.give_up(gone, now);
+                    self.give_up_node(gone, now);
                 }
             }
             What::Away { .. } => {
@@ -148,7 +148,7 @@ impl Node {
     }
 
     /// Nobody has heard of a node for too long.
-    fn give_up(&mut self, gone: NodeId, now: Instant) {
+    fn give_up_node(&mut self, gone: NodeId, now: Instant) {
         if gone == self.id {
             self.lose_place("the others have not heard of this node for 10 s", now);
             return;

@@ -11,6 +11,7 @@ use crate::cluster::entry::{About, What};
 use crate::cluster::handle::Handle;
 use crate::cluster::members::{Members, SharedMember};
 use crate::cluster::node::Node;
+use crate::cluster::window::CarriedSent;
 use crate::signaling::command::Command;
 use crate::signaling::entry::RoomLimits;
 use crate::signaling::hub::Hub;
@@ -22,8 +23,9 @@ use crate::wire::ids::NodeId;
 pub struct CarriedNode {
     id: NodeId,
     cluster: String,
-    /// How many entries it has written; all of them have come back.
+    /// How many entries have come back, and those that have not.
     counter: u64,
+    sent_entries: Vec<CarriedSent>,
     position: u64,
     latest: u64,
     digest: u64,
@@ -56,17 +58,19 @@ impl CarriedNode {
 }
 
 impl Node {
-    /// It is carried at `now`; `None` where it is no member, or has written what has not come back.
+    /// It is carried at `now`; `None` where it is no member.
     pub fn carry(&self, now: Instant) -> Option<CarriedNode> {
-        if self.joining.is_some() || !self.is_done() {
+        if self.joining.is_some() {
             return None;
         }
+        let sent_entries = self.window.carry();
         let unix = self.clock.unix(now);
         let (sent, expected) = self.links.carry();
         Some(CarriedNode {
             id: self.id,
             cluster: self.cluster.clone(),
-            counter: self.window.next() - 1,
+            counter: self.window.next() - 1 - sent_entries.len() as u64,
+            sent_entries,
             position: self.log.position(),
             latest: self.latest,
             digest: self.digest,
@@ -97,6 +101,7 @@ impl Node {
         node.clock = Clock::new(packed, carried.unix);
         node.be(id);
         node.window.go_on(carried.counter);
+        node.window.push_carried(carried.sent_entries, now);
         node.log.reset(carried.position);
         (node.latest, node.digest) = (carried.latest, carried.digest);
         node.founded = carried.founded;

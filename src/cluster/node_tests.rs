@@ -18,12 +18,13 @@ use super::nats::protocol::{Message, Publish};
 use super::node::Node;
 use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
 use crate::signaling::entry::{Entry, RoomLimits};
-use crate::signaling::hub::Hub;
+use crate::signaling::hub::{Hub, Passed};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Parting;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::level::Level;
 use crate::wire::ids::{ClientId, Identity, NodeId, PeerId, RoomId};
+use crate::wire::request::MessageType;
 use crate::wire::role::{Authority, Role};
 
 const STEP: Duration = Duration::from_millis(5);
@@ -58,6 +59,8 @@ struct World {
     random: Random,
     /// How often of 100 things go wrong.
     faults: u64,
+    /// By how many steps entries come late to a node.
+    late: HashMap<usize, u64>,
     journal: Journal,
 }
 
@@ -73,9 +76,9 @@ fn hub(journal: &Journal) -> Hub {
 impl World {
     fn new(seed: u64, faults: u64) -> Self {
         let (journal, _writer) = Journal::start(Level::Error).unwrap();
-        let (nodes, log, mail, last) = Default::default();
+        let (nodes, log, mail, last, late) = Default::default();
         let (sent, step, start, random) = (0, 0, Instant::now(), Random(seed));
-        Self { nodes, log, mail, last, sent, step, start, random, faults, journal }
+        Self { nodes, log, mail, last, sent, step, start, random, faults, late, journal }
     }
 
     fn now(&self) -> Instant {
@@ -124,7 +127,8 @@ impl World {
                         let subject = self.nodes[to].0.names().events.clone();
                         let headers = headers.clone().into_bytes();
                         let event = Message { headers, ..message(subject, payload.clone()) };
-                        let delay = self.random.below(1 + self.faults);
+                        let late = self.late.get(&to).copied().unwrap_or_default();
+                        let delay = late + self.random.below(1 + self.faults);
                         self.post(to, delay, event);
                     }
                 }
@@ -173,7 +177,7 @@ impl World {
             if self.step % 40 == 0 && hub.next_end().is_some_and(|end| end <= now) {
                 hub.propose(Command::Expire { on_air: None }, None);
             }
-            node.standing(Some("test"), &asks.shared, now);
+            node.open(&asks.shared, true, now);
             node.tick(now);
             for publish in node.take_out() {
                 self.carry(index, publish);
@@ -298,4 +302,55 @@ async fn nodes_agree_whatever_the_network_does() {
             assert_eq!(sorted(hub, node.latest_moment()), alone, "seed {seed}");
         }
     }
+}
+
+fn id(number: u8) -> PeerId {
+    PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap()
+}
+
+#[tokio::test]
+async fn an_offer_does_not_overtake_the_join_that_it_follows() {
+    let mut world = World::new(7, 0);
+    world.join();
+    world.run(Duration::from_secs(2));
+    world.join();
+    world.run(Duration::from_secs(2));
+    let outboxes: Vec<_> = (0..3).map(|_| Arc::new(Outbox::new(10_000))).collect();
+    let room = RoomId::from("show");
+    let enter = |world: &World, node: usize, number: u8| {
+        let entry = Some(Entry::Asked(Ok(Role::Guest)));
+        let (peer, room) = (id(number), room.clone());
+        let command = Command::CreateOrJoinRoom { peer, room, token: None, entry };
+        world.nodes[node].2.propose(command, None);
+    };
+    // Two are on the first node, and one on the second.
+    for (number, node) in [(0, 0), (1, 1), (2, 0)] {
+        let (client, identity) = (ClientId(number.into()), Identity::random());
+        let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
+        let command = Command::Register { peer: id(number), newcomer };
+        world.nodes[node].2.propose(command, Some(Arc::clone(&outboxes[number as usize])));
+    }
+    enter(&world, 0, 0);
+    enter(&world, 1, 1);
+    world.run(Duration::from_secs(1));
+    let heard = |outbox: &Outbox| {
+        let mut frames = Vec::new();
+        outbox.take(&mut frames, usize::MAX).unwrap();
+        String::from_utf8_lossy(&frames).into_owned()
+    };
+    heard(&outboxes[1]);
+    // The third one joins, and offers at once; the second node hears of the join later.
+    world.late.insert(1, 100);
+    enter(&world, 0, 2);
+    world.run(Duration::from_millis(100));
+    let (kind, text) = (MessageType::Offer, "an offer");
+    let passed =
+        Passed { kind, from: id(2), client: ClientId(2), to: id(1), text, request_id: None };
+    world.nodes[0].2.relay(passed).unwrap();
+    world.run(Duration::from_millis(200));
+    assert_eq!(heard(&outboxes[1]), "", "it waits for the join");
+    world.run(Duration::from_millis(500));
+    let heard = heard(&outboxes[1]);
+    let (joined, offer) = (heard.find("peer-joined"), heard.find("an offer"));
+    assert!(joined.is_some() && joined < offer, "{heard}");
 }

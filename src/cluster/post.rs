@@ -156,12 +156,7 @@ impl Node {
                 self.tell_lost(lost.into_iter().collect());
             }
             Letter::Challenge { number, peer, holder } => {
-                let asked = self.hub.challenge_client(peer, holder);
-                let asked = asked.filter(|_| holder.node == self.id);
-                if let Some(asked) = asked.filter(|_| self.open.begin(from, number)) {
-                    let handle = self.handle.clone();
-                    tokio::spawn(answer(handle, from, number, asked.alive, SIGN_OF_LIFE_IN_ROOM));
-                }
+                self.challenge(from, number, peer, holder);
             }
             Letter::Lives { number } => self.open.lives(number),
             Letter::Wanted { position } => {
@@ -180,6 +175,26 @@ impl Node {
                 joining.taking = Some((from, now));
                 if let Some(shared) = joining.parts.take(position, part, parts, bytes) {
                     self.take_state(shared, now);
+                }
+            }
+        }
+    }
+
+    /// Another node wants to know whether a client of this one lives.
+    fn challenge(&mut self, from: NodeId, number: u64, peer: PeerId, holder: Holder) {
+        if holder.node != self.id || !self.open.begin(from, number) {
+            return;
+        }
+        match self.hub.challenge_client(peer, holder) {
+            Some(asked) => {
+                let handle = self.handle.clone();
+                tokio::spawn(answer(handle, from, number, asked.alive, SIGN_OF_LIFE_IN_ROOM));
+            }
+            // Where too many ask already, it keeps what it has.
+            None => {
+                self.open.end(from, number);
+                if self.hub.client(peer, holder.client).is_some() {
+                    self.letter(from, Letter::Lives { number });
                 }
             }
         }

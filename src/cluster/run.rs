@@ -70,7 +70,8 @@ pub fn join(
         }
     };
     hub.join(Arc::new(handle));
-    let (standing, shown) = watch::channel(node.standing(None, &asks.shared, Instant::now()));
+    node.open(&asks.shared, false, Instant::now());
+    let (standing, shown) = watch::channel(node.standing(None));
     (Task { node, asks, settings: Arc::new(settings), standing }, shown)
 }
 
@@ -112,7 +113,8 @@ impl Task {
                 let name = format!("openstudio-signaling {}", self.node.name());
                 dialing = Some(Box::pin(Connection::open(url, Arc::clone(&self.settings), name)));
             }
-            if now >= tick {
+            let is_due = now >= tick;
+            if is_due {
                 self.node.tick(now);
                 tick = now + self.node.pause();
                 if connection.is_some() && now >= heard + QUIET {
@@ -126,7 +128,10 @@ impl Task {
                 }
             }
             self.speak(&mut connection);
-            self.show(connection.as_ref(), now);
+            self.node.open(&self.asks.shared, connection.is_some(), now);
+            if is_due {
+                self.show(connection.as_ref(), now);
+            }
             let wake =
                 if connection.is_none() && dialing.is_none() { tick.min(next_dial) } else { tick };
             let happened = tokio::select! {
@@ -149,13 +154,7 @@ impl Task {
                     connection = None;
                     self.trouble(&trouble);
                 }
-                Happened::Asked(Some(ask)) => {
-                    self.node.ask(ask, now);
-                    for _ in 0..MOST {
-                        let Some(ask) = self.asks.try_next() else { break };
-                        self.node.ask(ask, now);
-                    }
-                }
+                Happened::Asked(Some(ask)) => self.node.ask(ask, now),
                 Happened::Asked(None) => return None,
                 Happened::Dialed(dialed) => {
                     dialing = None;
@@ -180,8 +179,17 @@ impl Task {
                 }
                 Happened::Stop(true) => (is_ending, end) = (true, now + HAND_OVER),
             }
+            // However much comes from others.
+            for _ in 0..MOST {
+                let Some(ask) = self.asks.try_next() else { break };
+                self.node.ask(ask, now);
+            }
             if is_ending {
                 tick = tick.min(now + PAUSE / 50);
+                if now + HAND_OVER / 2 >= end {
+                    // Sessions that wait for their turn hear that it does not come in time.
+                    self.node.give_up(now);
+                }
                 let is_done = quiet() && self.asks.is_empty() && self.node.is_done();
                 if is_done || now >= end {
                     self.speak(&mut connection);
@@ -210,7 +218,7 @@ impl Task {
     /// Shows how the node stands, and logs it where that has changed.
     fn show(&mut self, connection: Option<&Connection>, now: Instant) {
         let server = connection.map(|connection| connection.info.server_name.as_str());
-        let standing = self.node.standing(server, &self.asks.shared, now);
+        let standing = self.node.standing(server);
         self.standing.send_if_modified(|shown| {
             let changes = *shown != standing;
             *shown = standing;

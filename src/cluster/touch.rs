@@ -54,11 +54,20 @@ impl Node {
         }
     }
 
-    /// How it stands, and whether sessions may ask it for something.
-    pub fn standing(&self, server: Option<&str>, gate: &Gate, now: Instant) -> Standing {
+    /// Nobody waits any longer for what has not come back.
+    pub fn give_up(&mut self, now: Instant) {
+        self.window.give_up(now);
+    }
+
+    /// Whether sessions may ask it for something, where it has a connection or not.
+    pub fn open(&self, gate: &Gate, is_connected: bool, now: Instant) {
         let is_late = now >= self.touched + SILENCE;
         gate.takes_changes.store(!is_late && !self.window.is_unsure(), Relaxed);
-        gate.takes_relays.store(self.joining.is_none() && (server.is_some() || !is_late), Relaxed);
+        gate.takes_relays.store(self.joining.is_none() && (is_connected || !is_late), Relaxed);
+    }
+
+    /// How it stands, by way of this server.
+    pub fn standing(&self, server: Option<&str>) -> Standing {
         Standing {
             nodes: self.members.count(),
             is_member: self.joining.is_none(),

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -37,6 +38,13 @@ pub struct Sent {
     /// Whether its client does not know what became of it.
     pub is_unsure: bool,
     since: Instant,
+}
+
+/// An entry that has not come back, on its way to the process that follows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CarriedSent {
+    entry: String,
+    undo: Option<Command>,
 }
 
 /// The entries that have not come back, in order.
@@ -148,6 +156,27 @@ impl Window {
     /// So many have come back.
     pub fn go_on(&mut self, counter: u64) {
         *self = Self { counter, ..Self::default() };
+    }
+
+    /// What has not come back, each with what undoes it where somebody waits for it, who is told that it can't be made.
+    pub fn carry(&self) -> Vec<CarriedSent> {
+        let carry = |sent: &Sent| {
+            let waits = sent.outcome.as_ref().is_some_and(|outcome| !outcome.is_closed());
+            let undo = sent.undo.clone().filter(|_| waits || sent.is_unsure);
+            CarriedSent { entry: String::from_utf8_lossy(&sent.bytes).into_owned(), undo }
+        };
+        self.sent.iter().map(carry).collect()
+    }
+
+    /// That has not come back still, at `now`.
+    pub fn push_carried(&mut self, carried: Vec<CarriedSent>, now: Instant) {
+        for CarriedSent { entry, undo } in carried {
+            let is_unsure = undo.is_some();
+            self.push(entry.into_bytes().into(), None, None, undo, now);
+            if is_unsure {
+                self.mark_unsure();
+            }
+        }
     }
 
     /// Nobody waits any longer, and counting begins anew.

@@ -328,3 +328,24 @@ fn nodes_that_start_together_find_each_other() {
         agree(&nodes);
     }
 }
+
+#[test]
+fn a_restart_while_nats_is_away_expels_nobody() {
+    let mut nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let (mut host, mut guest, _) = call(&one, &two);
+    nats.kill(0);
+    // It is not made before the restart, and its client hears that.
+    guest.say(r#"{"type":"leave-room"}"#);
+    two.signal(Signal::USR2);
+    assert_eq!(guest.text(), UNAVAILABLE);
+    nats.start_again(0);
+    wait_for(&[&one, &two], 2);
+    two.log.wait_for("Took over 1 clients");
+    agree(&[&one, &two]);
+    // What it wanted was made after all: it is out of the room.
+    assert_eq!(host.text(), left(B));
+    assert!(enter(&mut guest, "show", "guest").contains("room-joined"));
+    assert!(host.text().contains("peer-joined"));
+    agree(&[&one, &two]);
+}

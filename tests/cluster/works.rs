@@ -183,3 +183,46 @@ fn one_node_is_on_air() {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
+
+#[test]
+fn a_role_comes_back_by_way_of_another_node() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes(&nats);
+    let mut host = one.client();
+    let registered = host.ask(&format!(r#"{{"type":"register","peerId":"{A}"}}"#));
+    let resume = resume_of(&registered, A);
+    enter(&mut host, "show", "host");
+    let mut guest = peer(&two, B);
+    enter(&mut guest, "show", "guest");
+    assert!(host.text().contains("peer-joined"));
+    // A page that is loaded again says 1001.
+    host.leave(1001);
+    assert_eq!(guest.text(), format!(r#"{{"type":"peer-left","peerId":"{A}"}}"#));
+    let mut other = peer(&one, C);
+    assert!(enter(&mut other, "show", "host").contains(r#""role":"guest""#), "it is reserved");
+    assert!(guest.text().contains(C));
+    let mut host = two.client();
+    host.ask(&format!(r#"{{"type":"register","peerId":"{A}","resume":"{resume}"}}"#));
+    let back = enter(&mut host, "show", "guest");
+    assert!(back.contains(r#""role":"host","token""#), "{back}");
+    for client in [&mut guest, &mut other] {
+        let came = format!(r#"{{"type":"peer-joined","peerId":"{A}","role":"host"}}"#);
+        assert_eq!(client.text(), came);
+    }
+    agree(&[&one, &two]);
+}
+
+#[test]
+fn a_room_has_its_limit_and_its_age_on_all_nodes() {
+    let nats = Nats::single(Version::Trixie, "");
+    let [one, two] = nodes_with(&nats, &[("MAX_ROOM_PEERS", "2"), ("ROOM_TTL_MS", "3000")]);
+    let (mut a, mut b, mut c) = (peer(&one, A), peer(&two, B), peer(&two, C));
+    enter(&mut a, "show", "host");
+    enter(&mut b, "show", "guest");
+    assert!(a.text().contains("peer-joined"));
+    assert_eq!(enter(&mut c, "show", "guest"), error("Room is full", "room-full"));
+    let expired = r#"{"type":"room-expired","roomId":"show"}"#;
+    assert_eq!((a.text(), b.text()), (expired.to_owned(), expired.to_owned()));
+    assert!(enter(&mut c, "show", "host").contains("room-created"), "it is another one");
+    agree(&[&one, &two]);
+}
