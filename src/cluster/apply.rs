@@ -51,9 +51,10 @@ impl Node {
         let outcome = self.make(position, head.node, what, outbox, now);
         if let Some(sent) = sent {
             self.expect_rest(&outcome, sent.bytes.as_ref(), now);
+            let is_made = outcome.is_made();
             tell(outcome, sent.outcome);
             // Its client was told that it could not be made.
-            if let Some(undo) = sent.undo.filter(|_| sent.is_unsure) {
+            if let Some(undo) = sent.undo.filter(|_| sent.is_unsure && is_made) {
                 self.undo(undo, now);
             }
         }

@@ -112,6 +112,11 @@ impl Open {
         self.awaited.insert(whose, Awaited { from, frames, came: None, rest: None, until });
     }
 
+    /// Whether something is to come for a client still.
+    pub fn expects(&self, whose: (PeerId, ClientId)) -> bool {
+        self.awaited.contains_key(&whose)
+    }
+
     /// Its session waits for that.
     pub fn wait(&mut self, whose: (PeerId, ClientId), rest: oneshot::Sender<ClientBudget>) {
         // Without an entry, it has come too late.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::signaling::budget::ClientBudget;
-use crate::signaling::command::{Command, Outcome};
+use crate::signaling::command::Outcome;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Moved;
 use crate::signaling::sequencer::{Proposal, Relay, Sequencer, Unavailable};
@@ -156,8 +156,7 @@ impl Sequencer for Handle {
 
     fn propose(&self, proposal: Proposal) -> Result<(), Unavailable> {
         // Nobody becomes a ghost because the others are away.
-        let is_end = matches!(proposal.command, Command::Part { .. });
-        if !is_end && !self.takes_changes() {
+        if !proposal.command.is_end() && !self.takes_changes() {
             return Err(Unavailable);
         }
         self.ask(Ask::Propose(proposal))

@@ -3,17 +3,14 @@
 //! Owns where it gets peers and rooms from, and when it founds the cluster because there is nobody. It deliberately does
 //! not know what is in them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cluster::entry::{Head, What, what};
 use crate::cluster::letter::Letter;
-use crate::cluster::members::{Members, SILENCE};
+use crate::cluster::members::{Members, SILENCE, UNSURE};
 use crate::cluster::node::Node;
 use crate::cluster::transfer::{Parts, Shared};
 use crate::signaling::command::Command;
@@ -28,6 +25,9 @@ const ASK: Duration = Duration::from_millis(500);
 /// How long a node waits at most until it founds the cluster anew with what it has.
 const MOST_PAUSE: Duration = Duration::from_millis(300);
 
+/// How long the first one in a log waits for nodes that had another one.
+const FIRST: Duration = Duration::from_secs(4);
+
 /// How far a node is on its way to be a member.
 #[derive(Debug)]
 pub(super) struct Joining {
@@ -35,10 +35,10 @@ pub(super) struct Joining {
     pub(super) since: Instant,
     /// Whether it knows where the log ends, and writes behind that.
     pub(super) has_begun: bool,
+    /// Its last entry that is in the log, as its counter.
+    pub(super) own: u64,
     /// Where its hello is in the log, once it is.
     pub(super) hello: Option<u64>,
-    /// When the hello and the entry before it were written, by the server's clock in ms since 1970.
-    pub(super) times: [Option<u64>; 2],
     /// When it last asked for peers and rooms.
     pub(super) asked: Option<Instant>,
     /// Of whom it takes them, and since when.
@@ -60,8 +60,8 @@ impl Joining {
         Self {
             since: now,
             has_begun: false,
+            own: 0,
             hello: None,
-            times: [None; 2],
             asked: None,
             taking: None,
             parts: Parts::default(),
@@ -74,27 +74,14 @@ impl Joining {
 }
 
 impl Node {
-    /// A newcomer looks at when the entry before its hello was written: there is no member where that is too long ago, or
-    /// where it was the last word of the last one.
-    pub(super) fn see_time(&mut self, position: u64, message: &Value, now: Instant) {
+    /// A newcomer looks at the entry before its hello: there is no member where that was the last word of the last one.
+    pub(super) fn see_before(&mut self, position: u64, entry: &[u8], now: Instant) {
         let Some(joining) = &mut self.joining else { return };
-        let Some(hello) = joining.hello else { return };
-        let time = message["time"].as_str().and_then(|time| humantime::parse_rfc3339(time).ok());
-        let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let time = time.map(|time| time.as_millis() as u64);
-        if position == hello {
-            joining.times[1] = time;
-        } else if position + 1 == hello {
-            joining.times[0] = time;
-            let data = message["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
-            if let Some(What::Away { left: 0 }) = data.as_deref().and_then(what) {
-                joining.times[0] = Some(0);
-            }
+        if joining.hello != Some(position + 1) {
+            return;
         }
-        if let [Some(before), Some(own)] = joining.times {
-            if own.saturating_sub(before) >= SILENCE.as_millis() as u64 {
-                joining.heard = now.checked_sub(SILENCE).unwrap_or(joining.heard);
-            }
+        if let Some(What::Away { left: 0 }) = what(entry) {
+            joining.heard = now.checked_sub(SILENCE).unwrap_or(joining.heard);
         }
     }
 
@@ -108,18 +95,26 @@ impl Node {
     ) {
         let is_own = head.node == self.id;
         let Some(joining) = &mut self.joining else { return };
+        if is_own {
+            joining.own = joining.own.max(head.counter);
+        }
         match what {
             Some(What::Hello(_)) if is_own && joining.hello.is_none() => {
                 joining.hello = Some(position);
+                joining.heard = now;
                 drop(self.window.take(head.counter, now));
                 if position == 1 {
-                    joining.heard = now.checked_sub(SILENCE).unwrap_or(now);
+                    // Nodes that had another log before say so by then.
+                    joining.heard = now.checked_sub(SILENCE - FIRST).unwrap_or(now);
                 } else {
-                    self.want([position - 1, position]);
+                    self.want([position - 1]);
                 }
             }
             // Only members say that they live.
             Some(What::Lease { .. }) if !is_own => joining.heard = now,
+            // Who has peers and rooms does not take those of somebody who has none.
+            Some(What::Found { .. })
+                if joining.keeps.is_some() && self.members.get(head.node).is_none() => {}
             Some(What::Found { .. }) if joining.founder.is_none() => {
                 joining.founder = Some(head.node);
                 if is_own {
@@ -141,11 +136,8 @@ impl Node {
     pub(super) fn lose_log(&mut self, now: Instant) {
         self.journal.log(Event::ClusterLogLost { stream: self.names.stream.clone() });
         let written = self.members.get(self.id).map_or(0, |member| member.counter);
-        for sent in self.window.take_all(written) {
-            let Some(What::Do(command)) = what(&sent.bytes) else { continue };
-            let outcome = sent.outcome.unwrap_or_else(|| oneshot::channel().0);
-            self.held.push(Proposal { command, outbox: sent.outbox, outcome });
-        }
+        self.hold_again(written);
+        self.links.forget_positions();
         self.log.reset(0);
         self.asked_at = 0;
         self.digests.clear();
@@ -155,14 +147,31 @@ impl Node {
         self.joining = Some(joining);
     }
 
+    /// So many entries have come back, and all others are to be written anew.
+    fn hold_again(&mut self, written: u64) {
+        for sent in self.window.take_all(written) {
+            let Some(What::Do(command)) = what(&sent.bytes) else { continue };
+            let outcome = sent.outcome.unwrap_or_else(|| oneshot::channel().0);
+            self.held.push(Proposal { command, outbox: sent.outbox, outcome });
+        }
+    }
+
     /// A newcomer asks for peers and rooms, and founds the cluster where there is nobody.
     pub(super) fn join(&mut self, now: Instant) {
         let (last, position) = (self.log.last(), self.log.position());
+        // What it has not read, it can't judge.
+        let is_sure = self.seen.is_some_and(|seen| now < seen + UNSURE) && position >= last;
         let Some(joining) = &mut self.joining else { return };
+        if joining.founder.is_some() && now >= joining.heard + SILENCE {
+            // Who founded it has gone, and nobody else has peers and rooms.
+            (joining.founder, joining.founds) = (None, false);
+            joining.keeps = joining.keeps.map(|_| now);
+            joining.heard = now;
+        }
         if joining.keeps.is_some_and(|then| now >= then)
             && joining.founder.is_none()
             && !joining.founds
-            && position >= last
+            && is_sure
         {
             joining.founds = true;
             self.say(What::Found { seen: position }, now);
@@ -175,7 +184,7 @@ impl Node {
         if joining.taking.is_some_and(|(_, since)| now >= since + 2 * ASK) {
             joining.taking = None;
         }
-        let is_alone = now >= joining.heard + SILENCE && position >= last;
+        let is_alone = now >= joining.heard + SILENCE && is_sure;
         if is_alone && !joining.founds {
             joining.founds = true;
             self.say(What::Found { seen: position }, now);
@@ -194,27 +203,43 @@ impl Node {
         if hello.is_none_or(|hello| shared.position < hello) {
             return;
         }
-        let Shared { position, clock, digest, founded, members, registry } = shared;
+        let Shared { position, clock, digest, founded, members, limits, registry } = shared;
+        if !members.iter().any(|member| member.is(self.id)) {
+            // The others have given it up meanwhile.
+            if let Some(joining) = &mut self.joining {
+                (joining.hello, joining.taking) = (None, None);
+            }
+            self.say(What::Hello(self.about.clone()), now);
+            return;
+        }
         (self.latest, self.digest, self.founded) = (clock, digest, founded);
         self.members = Members::adopt(members, now);
         let moment = self.moment(clock);
         let keeps = self.joining.as_ref().is_some_and(|joining| joining.keeps.is_some());
-        let ghosts = self.hub.adopt(self.id, registry, keeps, moment);
+        let ghosts = self.hub.adopt(self.id, (registry, limits), keeps, moment);
         self.log.skip_to(position);
-        self.is_member(now);
-        for (peer, client) in ghosts {
-            let parting = Parting::Broken;
-            self.say(What::Do(Command::Part { peer, client, parting, budget: None }), now);
-        }
+        let parting = Parting::Broken;
+        let part = |(peer, client)| Command::Part { peer, client, parting, budget: None };
+        self.is_member(ghosts.into_iter().map(part).collect(), now);
     }
 
-    pub(super) fn is_member(&mut self, now: Instant) {
-        let since = self.joining.take().map_or(now, |joining| joining.since);
+    /// It is a member, and wants these changes first.
+    pub(super) fn is_member(&mut self, first: Vec<Command>, now: Instant) {
+        let joining = self.joining.take();
+        let since = joining.as_ref().map_or(now, |joining| joining.since);
         (self.leased, self.touched_since) = (None, now);
         // All that it has written as a newcomer is made.
         let written = self.members.get(self.id).map_or(0, |member| member.counter);
         for counter in 1..=written {
             drop(self.window.take(counter, now));
+        }
+        let known = written.max(joining.map_or(0, |joining| joining.own));
+        if self.window.base() > known {
+            // Others have not heard of the last ones: all after those that they know are written anew.
+            self.hold_again(known);
+        }
+        for command in first {
+            self.say(What::Do(command), now);
         }
         for proposal in std::mem::take(&mut self.held) {
             let what = What::Do(proposal.command.clone());
@@ -238,6 +263,6 @@ impl Node {
             self.members.count_entry(self.id, own, now);
         }
         self.founded = position;
-        self.is_member(now);
+        self.is_member(Vec::new(), now);
     }
 }

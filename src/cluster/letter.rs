@@ -17,6 +17,9 @@ pub enum Letter {
     Thing {
         /// Its number.
         number: u64,
+        /// What tells the log from another one.
+        #[serde(default)]
+        epoch: u32,
         /// The position in the log that it follows.
         position: u64,
         /// It.

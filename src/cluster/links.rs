@@ -189,6 +189,13 @@ impl<T> Links<T> {
         (send.collect(), (first > from).then_some(first))
     }
 
+    /// The log is another one: what has come follows nothing in it.
+    pub fn forget_positions(&mut self) {
+        for link in self.incoming.values_mut() {
+            link.early.values_mut().for_each(|(position, _)| *position = 0);
+        }
+    }
+
     /// Something came from a node: it lives.
     pub fn lives(&mut self, node: NodeId) {
         if let Some(link) = self.outgoing.get_mut(&node) {
@@ -251,9 +258,18 @@ impl<T> Links<T> {
 
     /// What waits for a connection does so for too long: it is not sent. Returns whose it was.
     pub fn drop_waiting(&mut self) -> Vec<Sender> {
-        let links = self.outgoing.values_mut();
-        let waiting = links.flat_map(|link| link.kept.iter_mut().filter(|kept| kept.waits));
-        waiting.filter_map(|kept| kept.sender.take()).collect()
+        let mut late = Vec::new();
+        for link in self.outgoing.values_mut() {
+            // They are the last ones, and nobody knows of them.
+            while link.kept.back().is_some_and(|kept| kept.waits) {
+                let Some(kept) = link.kept.pop_back() else { break };
+                link.bytes -= kept.bytes.len();
+                link.number -= 1;
+                late.extend(kept.sender);
+            }
+        }
+        late.reverse();
+        late
     }
 
     /// Something came from a node, which follows what the log has up to `position`.

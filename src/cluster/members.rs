@@ -40,6 +40,13 @@ pub struct SharedMember {
     counter: u64,
 }
 
+impl SharedMember {
+    /// Whether it is that node.
+    pub fn is(&self, node: NodeId) -> bool {
+        self.node == node
+    }
+}
+
 /// All nodes, in the order of their ids.
 #[derive(Debug, Default)]
 pub struct Members {

@@ -23,7 +23,6 @@ use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
 use crate::cluster::undo::undo;
 use crate::cluster::window::Window;
-use crate::signaling::command::Command;
 use crate::signaling::hub::Hub;
 use crate::signaling::sequencer::Proposal;
 use crate::telemetry::events::Event;
@@ -72,7 +71,9 @@ pub struct Node {
     /// The log at earlier positions, to be compared with other nodes'.
     pub(super) digests: std::collections::VecDeque<(u64, u64)>,
     pub(super) looked: Option<Instant>,
-    /// The position then.
+    /// When it was last seen.
+    pub(super) seen: Option<Instant>,
+    /// The position when it was looked at.
     pub(super) asked_at: u64,
     /// When the stream was made, as the server says it.
     pub(super) created: Option<String>,
@@ -137,6 +138,7 @@ impl Node {
             leased: None,
             digests: Default::default(),
             looked: None,
+            seen: None,
             asked_at: 0,
             created: None,
             replicas: 0,
@@ -165,7 +167,7 @@ impl Node {
         (self.touched, self.touched_since) = (now, now);
         self.joining = Some(Joining::new(now));
         self.held.clear();
-        self.hub.begin_as(id);
+        self.hub.begin_as(id, self.about.limits);
         self.say(What::Hello(self.about.clone()), now);
     }
 
@@ -290,7 +292,7 @@ impl Node {
     pub fn ask(&mut self, ask: Ask, now: Instant) {
         match ask {
             Ask::Propose(proposal) => {
-                let is_end = matches!(proposal.command, Command::Part { .. });
+                let is_end = proposal.command.is_end();
                 if self.has_left || !(is_end || self.window.has_room()) {
                     return;
                 }
@@ -407,7 +409,7 @@ impl Node {
         if now >= self.touched + SILENCE {
             // What they wanted may be made later: it is undone then.
             self.window.give_up(now.checked_sub(SILENCE / 2).unwrap_or(now));
-            self.held.retain(|proposal| matches!(proposal.command, Command::Part { .. }));
+            self.held.retain(|proposal| proposal.command.is_end());
             let late = self.links.drop_waiting();
             self.tell_unavailable(late);
         }

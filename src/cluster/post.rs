@@ -20,7 +20,18 @@ use crate::wire::reply::ServerMessage;
 /// A thing that has come, with the bytes behind it.
 pub type Post = (Thing, Vec<u8>);
 
+/// How long a thing may be with its head, in bytes: what a server takes by itself is 1 MiB.
+const MOST_THING: usize = 1024 * 1024;
+
 impl Node {
+    /// What tells the log from another one of the same name.
+    fn epoch(&self) -> u32 {
+        let created = self.created.as_deref().unwrap_or_default();
+        created
+            .bytes()
+            .fold(0, |epoch: u32, byte| epoch.wrapping_mul(0x0100_0193) ^ u32::from(byte))
+    }
+
     /// Says something to a node.
     pub(super) fn letter(&mut self, to: NodeId, letter: Letter) {
         let subject = self.names.node(to);
@@ -41,7 +52,13 @@ impl Node {
         now: Instant,
     ) {
         let (number, position) = (self.links.next(to), self.log.position());
-        let written = write(self.id, Letter::Thing { number, position, thing }, bytes);
+        let epoch = self.epoch();
+        let written = write(self.id, Letter::Thing { number, epoch, position, thing }, bytes);
+        if written.len() > MOST_THING {
+            // The server would end the connection.
+            self.tell_lost(sender.into_iter().collect());
+            return;
+        }
         if let Some(send) = self.links.send(to, written.into(), sender, now) {
             self.send(send);
         }
@@ -126,8 +143,12 @@ impl Node {
 
     fn tell_refusal(&self, sender: &Sender, message: &str, code: ErrorCode) {
         let request_id = sender.request_id.as_deref();
-        let error = ServerMessage::Error { message, code, request_id };
-        self.hub.tell_client(sender.from, sender.client, &error);
+        // An error would stop the page of the one on air.
+        let said = match self.hub.is_aired(sender.from) {
+            true => ServerMessage::Notice { message, code, request_id },
+            false => ServerMessage::Error { message, code, request_id },
+        };
+        self.hub.tell_client(sender.from, sender.client, &said);
     }
 
     /// Another node says something.
@@ -138,7 +159,14 @@ impl Node {
         }
         self.links.lives(from);
         match letter {
-            Letter::Thing { number, position, thing } => {
+            // The last words of a node that was given up.
+            Letter::Thing { position, .. }
+                if self.joining.is_none()
+                    && self.members.get(from).is_none()
+                    && position <= self.log.position() => {}
+            Letter::Thing { number, epoch, position, thing } => {
+                // Of another log, it follows nothing in this one.
+                let position = if epoch == self.epoch() { position } else { 0 };
                 self.links.receive(from, number, position, (thing, bytes.to_vec()));
             }
             Letter::Again { from: number } => {
@@ -217,7 +245,8 @@ impl Node {
         let (position, clock) = (self.log.position(), self.latest);
         let registry = self.hub.share(self.moment(clock));
         let (digest, founded, members) = (self.digest, self.founded, self.members.share());
-        let shared = Shared { position, clock, digest, founded, members, registry };
+        let limits = self.hub.limits();
+        let shared = Shared { position, clock, digest, founded, limits, members, registry };
         let all = parts(&shared);
         let subject = self.names.node(to);
         for (part, bytes) in all.iter().enumerate() {
@@ -273,6 +302,11 @@ impl Node {
     ) {
         let Some(outbox) = self.hub.client(whose.0, whose.1) else { return };
         if late {
+            outbox.push(&frames.into(), None);
+            return;
+        }
+        if !self.open.expects(whose) {
+            // It waited too long for that.
             outbox.push(&frames.into(), None);
             return;
         }

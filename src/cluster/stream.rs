@@ -51,6 +51,7 @@ impl Node {
             self.looked = None;
             return;
         }
+        self.seen = Some(now);
         let created = answer["created"].as_str().map(str::to_owned);
         let last = answer["state"]["last_seq"].as_u64().unwrap_or_default();
         let is_other = self.created.is_some() && self.created != created;
@@ -85,9 +86,9 @@ impl Node {
             }
             return;
         }
-        self.see_time(position, &answer["message"], now);
         let data = answer["message"]["data"].as_str();
         if let Some(data) = data.and_then(|data| STANDARD.decode(data).ok()) {
+            self.see_before(position, &data, now);
             self.log.take(position, data);
         }
     }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::members::SharedMember;
+use crate::signaling::entry::RoomLimits;
 use crate::signaling::registry::carried::CarriedRegistry;
 
 /// How large a part is, in bytes: half of what a server takes by itself.
@@ -24,6 +25,8 @@ pub struct Shared {
     pub digest: u64,
     /// Where the cluster was last founded.
     pub founded: u64,
+    /// What rooms may be.
+    pub limits: RoomLimits,
     /// The nodes.
     pub members: Vec<SharedMember>,
     /// Peers and rooms.
@@ -78,7 +81,9 @@ mod tests {
     fn parts_are_put_together_in_order_or_not_at_all() {
         let registry = CarriedRegistry::default();
         let (position, members) = (7, Vec::new());
-        let shared = Shared { position, clock: 1, digest: 2, founded: 3, members, registry };
+        let limits = RoomLimits::default();
+        let shared =
+            Shared { position, clock: 1, digest: 2, founded: 3, limits, members, registry };
         let all = serde_json::to_vec(&shared).unwrap();
         let (first, second) = all.split_at(10);
         let mut parts = Parts::default();

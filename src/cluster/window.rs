@@ -66,6 +66,11 @@ impl Window {
         self.counter + 1
     }
 
+    /// How many have come back.
+    pub fn base(&self) -> u64 {
+        self.counter - self.sent.len() as u64
+    }
+
     /// Whether there is room for more.
     pub fn has_room(&self) -> bool {
         self.bytes < MOST

@@ -207,6 +207,10 @@ impl Client {
     ) -> Result<News, Refusal> {
         let rival_lives = std::mem::take(&mut self.rival_lives);
         let me = self.member("Must register before creating or joining a room")?;
+        // Whoever is asked could not be ended.
+        if !self.studio.hub.takes_changes() {
+            return Err(Refusal::UNAVAILABLE);
+        }
         let rival = if rival_lives { None } else { me.challenge_rival(envelope) };
         let Some(Challenged { peer, holder, alive }) = rival else {
             let (command, then) = match me.create_or_join_room(envelope)? {

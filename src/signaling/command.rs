@@ -161,6 +161,13 @@ pub enum Command {
     Gone(NodeId),
 }
 
+impl Command {
+    /// Whether it ends something on its node, and has to be made, however late.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Part { .. } | Self::GoOffAir)
+    }
+}
+
 /// What a change came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -189,6 +196,21 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether its client has got what it wanted.
+    pub fn is_made(&self) -> bool {
+        match self {
+            Self::Registered(registered) => {
+                !matches!(registered, Registered::Held(..) | Registered::Refused)
+            }
+            Self::TakenOver(taken) => *taken != TakeOver::Held,
+            Self::Created(created) => created.is_ok(),
+            Self::Joined(joined) => joined.is_ok(),
+            Self::Entered(entered) => entered.is_ok(),
+            Self::OnAir(on_air) => on_air.is_ok(),
+            _ => false,
+        }
+    }
+
     /// The room that somebody came into, if that is what it came to.
     pub fn entered(&mut self) -> Option<&mut Entered> {
         match self {

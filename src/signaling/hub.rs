@@ -145,7 +145,9 @@ impl Hub {
             | Outcome::Joined(Ok(_))
             | Outcome::Entered(Ok(_))
             | Outcome::Reclaimed(Some(_)) => self.has_changed(),
-            _ if !after.is_empty() || after.parted.is_some() => self.has_changed(),
+            _ if !after.is_empty() || after.parted.is_some() || !after.expired.is_empty() => {
+                self.has_changed();
+            }
             _ => {}
         }
         self.settle(after);

@@ -31,12 +31,11 @@ impl Hub {
     pub fn adopt(
         &self,
         node: NodeId,
-        shared: CarriedRegistry,
+        (shared, limits): (CarriedRegistry, RoomLimits),
         keeps: bool,
         now: Instant,
     ) -> Vec<(PeerId, ClientId)> {
         let mut registry = self.registry();
-        let limits = registry.limits();
         let next = Registry::of_node(node, limits, Some(shared), now);
         let mut before = std::mem::replace(&mut *registry, next);
         let ghosts = if keeps { registry.take_places(&mut before) } else { Vec::new() };
@@ -47,10 +46,9 @@ impl Hub {
     }
 
     /// This is `node`, and there is nobody. Clients are ended with 4011. What is reserved is not forgotten.
-    pub fn begin_as(&self, node: NodeId) {
+    pub fn begin_as(&self, node: NodeId, limits: RoomLimits) {
         let before = {
             let mut registry = self.registry();
-            let limits = registry.limits();
             let (reserved, _) = registry.reserved(Instant::now());
             let mut next = Registry::of_node(node, limits, None, Instant::now());
             next.remember(reserved);
@@ -100,6 +98,11 @@ impl Hub {
         if let Some(outbox) = outbox {
             outbox.push(&frame(message), None);
         }
+    }
+
+    /// Whether `peer` is on air by way of this node.
+    pub fn is_aired(&self, peer: PeerId) -> bool {
+        self.registry().is_aired(peer)
     }
 
     /// The client of this node that has the id `peer`.

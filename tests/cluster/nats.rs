@@ -169,14 +169,13 @@ impl Nats {
         self.run(index);
     }
 
-    /// Forgets all that a server that does not run has stored.
-    pub fn wipe(&self, index: usize) {
-        let _ = fs::remove_dir_all(self.folder.path().join(format!("js{index}")));
-    }
-
     /// Which server leads the log of the cluster.
     pub fn leader(&self) -> Option<usize> {
-        let http = self.servers.iter().find(|server| server.process.is_some())?.http;
+        let mut running = self.servers.iter().filter(|server| server.process.is_some());
+        running.find_map(|server| Self::leader_by(server.http))
+    }
+
+    fn leader_by(http: u16) -> Option<usize> {
         let text = get(http, "/jsz?streams=true&accounts=true").body;
         let leader = text.split(r#""leader": "s"#).nth(1)?;
         leader.split('"').next()?.parse().ok()

@@ -19,7 +19,7 @@ fn check(server: &Server, more: &[&str]) -> (String, bool) {
 #[test]
 fn check_says_how_a_node_stands() {
     let nats = Nats::single(Version::Trixie, "");
-    let [one, two] = nodes(&nats);
+    let [mut one, two] = nodes(&nats);
     let other = format!("ws://127.0.0.1:{}/", two.port);
     let (said, is_well) = check(&one, &["--call", "--second", &other]);
     assert!(is_well && said.contains("2 nodes, in touch by s0"), "{said}");
@@ -31,6 +31,8 @@ fn check_says_how_a_node_stands() {
     for line in ["cluster_nodes 2", "cluster_in_touch 1", "cluster_peers 0", "cluster_waiting 0"] {
         assert!(metrics.contains(&format!("\nopenstudio_signaling_{line}\n")), "{line}: {metrics}");
     }
+    assert_eq!(one.stop(), Some(0));
+    wait_for(&[&two], 1);
 }
 
 /// A node that can't work with this, and what it says of that.

@@ -137,8 +137,7 @@ impl<C: Conversation> Exchange<C> {
         })
     }
 
-    /// A turn of a session that is to yield: handles whole messages that have come, and ends behind the last one. Another
-    /// connection of the client waits for its place.
+    /// A session that is to yield handles whole messages that have come, and ends: another connection waits for its place.
     pub(super) fn yield_place(&mut self) -> Turn {
         const END: Turn = Turn::End(End::Refused(CloseCode::REPLACED));
         with_scratch(|scratch| {
@@ -155,7 +154,8 @@ impl<C: Conversation> Exchange<C> {
             };
             // What can't be sent now follows on the other connection.
             let end = self.receive(input, &mut scratch.out).or(self.flush(&mut scratch.out.frames));
-            if end.is_some() || self.conversation.is_contesting() { END } else { Turn::Busy }
+            let waits = self.conversation.is_contesting() && !self.conversation.awaits_turn();
+            if end.is_some() || waits { END } else { Turn::Busy }
         })
     }
 
@@ -163,7 +163,8 @@ impl<C: Conversation> Exchange<C> {
     fn settle(&mut self, holder_lives: bool) -> Turn {
         with_scratch(|scratch| {
             // One that has gone meanwhile must not take an id that somebody else waits for as well.
-            if self.link.read_ahead(&mut scratch.input).is_err() {
+            let may_go = !self.conversation.awaits_turn();
+            if may_go && self.link.read_ahead(&mut scratch.input).is_err() {
                 return Turn::End(End::Gone);
             }
             let news = self.with_replies(&mut scratch.out, |conversation, replies| {
@@ -174,7 +175,7 @@ impl<C: Conversation> Exchange<C> {
             }
             // What it wants next, the next process hears.
             let is_last = self.state.shutdown.phase() == Phase::HandingOver;
-            let mut unread = if is_last { Vec::new() } else { self.link.take_unread() };
+            let mut unread = if is_last { vec![] } else { self.link.take_unread() };
             let end = self.receive(&mut unread, &mut scratch.out);
             end.or(self.flush(&mut scratch.out.frames)).map_or(Turn::Busy, Turn::End)
         })

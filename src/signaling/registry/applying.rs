@@ -149,6 +149,11 @@ impl Registry {
         self.air.take_if(|air| air.node == node);
     }
 
+    /// Whether `peer` is on air by way of this node.
+    pub(in crate::signaling) fn is_aired(&self, peer: PeerId) -> bool {
+        self.air.as_ref().is_some_and(|air| (air.node, air.peer) == (self.node, peer))
+    }
+
     /// The room that is on air by way of another node.
     pub(in crate::signaling) fn aired_elsewhere(&self) -> Option<RoomId> {
         let air = self.air.as_ref().filter(|air| air.node != self.node)?;
