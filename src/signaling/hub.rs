@@ -359,6 +359,11 @@ impl Hub {
         }
     }
 
+    /// Sends what is to be heard.
+    pub(super) fn say(&self, news: News) {
+        news.send(&self.inner.metrics);
+    }
+
     /// Sends one message to many.
     fn tell(&self, audience: Audience, message: &ServerMessage) {
         News::new(audience, message).send(&self.inner.metrics);

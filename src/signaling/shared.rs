@@ -38,8 +38,11 @@ impl Hub {
         let mut registry = self.registry();
         let next = Registry::of_node(node, limits, Some(shared), now);
         let mut before = std::mem::replace(&mut *registry, next);
-        let ghosts = if keeps { registry.take_places(&mut before) } else { Vec::new() };
+        let (ghosts, news) =
+            if keeps { registry.take_places(&mut before) } else { Default::default() };
         drop(registry);
+        // Those who stay hear what has happened meanwhile.
+        news.into_iter().for_each(|news| self.say(news));
         before.close_all(CloseCode::CLUSTER_LOST);
         self.has_changed();
         ghosts

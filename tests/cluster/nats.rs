@@ -169,6 +169,11 @@ impl Nats {
         self.run(index);
     }
 
+    /// Forgets all that a server that does not run has stored.
+    pub fn wipe(&self, index: usize) {
+        let _ = fs::remove_dir_all(self.folder.path().join(format!("js{index}")));
+    }
+
     /// Which server leads the log of the cluster.
     pub fn leader(&self) -> Option<usize> {
         let mut running = self.servers.iter().filter(|server| server.process.is_some());

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::entry::RoomLimits;
 use crate::signaling::outbox::{Outbox, RoomNumber};
 use crate::signaling::place::Place;
 use crate::signaling::registry::Registry;
 use crate::signaling::registry::carried::CarriedRegistry;
+use crate::signaling::rooms::Rooms;
 use crate::wire::codes::CloseCode;
-use crate::wire::ids::{ClientId, NodeId, PeerId};
+use crate::wire::ids::{ClientId, NodeId, PeerId, RoomId};
+use crate::wire::reply::ServerMessage;
 
 impl Registry {
     /// Peers and rooms as `node` begins with them.
@@ -77,28 +80,32 @@ impl Registry {
         arrival.or_else(|| kept().map(|kept| &kept.arrival)).map(|arrival| &arrival.place)
     }
 
-    /// Clients of this node, which were in `before`, are in their places here. Returns those who are to be on this node, and
-    /// were not.
+    /// Clients of this node, which were in `before`, are in their places here, if these are the same. Returns those who are
+    /// to be on this node, and were not; and who has come and gone meanwhile, for those who are in a room with them.
     pub(in crate::signaling) fn take_places(
         &mut self,
         before: &mut Self,
-    ) -> Vec<(PeerId, ClientId)> {
-        let own = Place::Elsewhere(self.node);
-        let is_own = |place: &Place| place.elsewhere() == own.elsewhere();
-        let mut ghosts = Vec::new();
+    ) -> (Vec<(PeerId, ClientId)>, Vec<News>) {
+        let node = Some(self.node);
+        let is_own = |place: &Place| place.elsewhere() == node;
+        let (mut ghosts, mut news) = (Vec::new(), Vec::new());
         for (id, peer) in &mut self.peers {
             if !is_own(&peer.arrival.place) {
                 continue;
             }
-            let client = peer.arrival.client;
-            let found = before.peers.get(id).filter(|found| found.arrival.client == client);
+            let (client, room) = (peer.arrival.client, peer.seat.as_ref().map(|seat| &seat.room));
+            let found = before.peers.get(id).filter(|found| {
+                found.arrival.client == client && found.seat.as_ref().map(|seat| &seat.room) == room
+            });
             let found = found.and_then(|found| found.arrival.place.here());
             let Some(outbox) = found else {
                 ghosts.push((*id, client));
                 continue;
             };
-            let room = peer.seat.as_ref().and_then(|seat| self.rooms.number(&seat.room));
-            outbox.enter(room);
+            outbox.enter(room.and_then(|room| self.rooms.number(room)));
+            if let Some(room) = room {
+                news.extend(changes(&before.rooms, &self.rooms, room, outbox));
+            }
             peer.arrival.place = Place::Here(Arc::clone(outbox));
             before.peers.remove(id);
         }
@@ -109,7 +116,7 @@ impl Registry {
             }
         }
         ghosts.sort_unstable();
-        ghosts
+        (ghosts, news)
     }
 
     /// Ends all clients of this node.
@@ -120,4 +127,28 @@ impl Registry {
             }
         }
     }
+}
+
+/// Who has gone from a room and who has come, as somebody in it hears that.
+fn changes<'r>(
+    before: &'r Rooms,
+    after: &'r Rooms,
+    room: &'r RoomId,
+    outbox: &'r Arc<Outbox>,
+) -> impl Iterator<Item = News> + 'r {
+    let there = |rooms: &Rooms| -> Vec<_> {
+        rooms.get(room).into_iter().flat_map(|room| room.participants()).collect()
+    };
+    let (old, new) = (there(before), there(after));
+    let left = old.clone().into_iter().filter({
+        let new = new.clone();
+        move |one| !new.contains(one)
+    });
+    let left = left.map(|one| ServerMessage::PeerLeft { peer_id: one.peer_id });
+    let came = new.into_iter().filter(move |one| !old.contains(one));
+    let number = after.number(room).unwrap_or_default();
+    left.chain(came.map(ServerMessage::PeerJoined)).map(move |message| {
+        let receivers = vec![Arc::clone(outbox)];
+        News::new(Audience { receivers, room: number, ends: false }, &message)
+    })
 }
