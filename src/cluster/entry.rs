@@ -95,10 +95,11 @@ struct Body {
     e: What,
 }
 
-/// An entry as it is written; `None` where it is about this node only.
-pub fn write(head: Head, what: &What) -> Option<Vec<u8>> {
+/// An entry as it is written.
+pub fn write(head: Head, what: &What) -> Vec<u8> {
     let Head { version, node, counter, time } = head;
-    serde_json::to_vec(&Written { v: version, n: node, c: counter, t: time, e: what }).ok()
+    let written = Written { v: version, n: node, c: counter, t: time, e: what };
+    serde_json::to_vec(&written).expect("an entry is written as JSON")
 }
 
 /// The head of an entry; `None` where it is none.
@@ -168,18 +169,10 @@ mod tests {
         ]);
         for (counter, said) in (1..).zip(&all) {
             let written = Head { version: VERSION, node, counter, time: 1_760_804_444_392 };
-            let bytes = write(written, said).unwrap();
+            let bytes = write(written, said);
             assert_eq!(head(&bytes), Some(written));
             assert_eq!(format!("{:?}", what(&bytes).unwrap()), format!("{said:?}"));
         }
-        // Its own node only knows of it.
-        assert!(
-            write(
-                Head { version: 1, node, counter: 1, time: 0 },
-                &What::Do(Command::Remember(vec![]))
-            )
-            .is_none()
-        );
     }
 
     #[test]

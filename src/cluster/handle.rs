@@ -9,16 +9,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::cluster::links::Sender;
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::command::Outcome;
-use crate::signaling::outbox::Outbox;
+use crate::signaling::outbox::{Outbox, RoomNumber};
 use crate::signaling::registry::parting::Moved;
 use crate::signaling::sequencer::{Proposal, Relay, Sequencer, Unavailable};
 use crate::wire::ids::{ClientId, Holder, NodeId, PeerId};
 use crate::wire::request::MessageType;
-
-use crate::cluster::links::Sender;
-use crate::signaling::outbox::RoomNumber;
 
 /// How many questions may wait; each session has one at most, and the clients that go.
 const MOST: usize = 200_000;
@@ -76,8 +74,8 @@ pub enum Ask {
     Silent(NodeId, u64),
     /// What waited for a client.
     Rest(Rest),
-    /// What is to come for a client of this node from another node.
-    Await(PeerId, ClientId, NodeId, oneshot::Sender<ClientBudget>),
+    /// What is to come for a client of this node from the node where it was.
+    Await(PeerId, ClientId, oneshot::Sender<ClientBudget>),
 }
 
 /// The way to the node.
@@ -184,14 +182,9 @@ impl Sequencer for Handle {
         tokio::spawn(send_rest(self.clone(), moved, rest));
     }
 
-    fn await_sent(
-        &self,
-        peer: PeerId,
-        to: Holder,
-        before: Holder,
-    ) -> oneshot::Receiver<ClientBudget> {
+    fn await_sent(&self, peer: PeerId, to: Holder) -> oneshot::Receiver<ClientBudget> {
         let (rest, came) = oneshot::channel();
-        let _ = self.ask(Ask::Await(peer, to.client, before.node, rest));
+        let _ = self.ask(Ask::Await(peer, to.client, rest));
         came
     }
 }

@@ -254,9 +254,7 @@ impl Node {
         let (node, counter) = (self.id, self.window.next());
         let time = self.clock.unix(now);
         let head = Head { version: VERSION, node, counter, time };
-        // What can't be written is about this node only, and nobody proposes it.
-        let Some(bytes) = write(head, &what) else { return };
-        let bytes: Arc<[u8]> = bytes.into();
+        let bytes: Arc<[u8]> = write(head, &what).into();
         let undo = match &what {
             What::Do(command) => undo(command),
             _ => None,

@@ -101,7 +101,7 @@ impl Node {
                 let thing = Thing::Rest { peer, client, more, late, budget };
                 self.thing(node, (thing, &frames), None, now);
             }
-            Ask::Await(peer, client, _, rest) => self.open.wait((peer, client), rest),
+            Ask::Await(peer, client, rest) => self.open.wait((peer, client), rest),
         }
     }
 
@@ -221,7 +221,7 @@ impl Node {
             // Where too many ask already, it keeps what it has.
             None => {
                 self.open.end(from, number);
-                if self.hub.client(peer, holder.client).is_some() {
+                if self.hub.outbox_of(peer, holder.client).is_some() {
                     self.letter(from, Letter::Lives { number });
                 }
             }
@@ -300,7 +300,7 @@ impl Node {
         (more, late): (bool, bool),
         budget: Option<ClientBudget>,
     ) {
-        let Some(outbox) = self.hub.client(whose.0, whose.1) else { return };
+        let Some(outbox) = self.hub.outbox_of(whose.0, whose.1) else { return };
         if late {
             outbox.push(&frames.into(), None);
             return;

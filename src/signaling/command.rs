@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::entry::{Entered, Entry, EntryError, JoinError, RoomLimits};
-use crate::signaling::identity::absence::Absence;
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::registry::{NotInRoom, Registered, TakeOver};
@@ -152,9 +151,6 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "is_default")]
         on_air: Option<RoomId>,
     },
-    /// Keeps what was reserved before a restart.
-    #[serde(skip)]
-    Remember(Vec<Absence>),
     /// Rooms are within these limits from here on.
     Limit(RoomLimits),
     /// This node has gone, with all of its clients.

@@ -250,20 +250,17 @@ impl Hub {
         }
     }
 
-    /// What `before`, an earlier connection of a client that has the id `peer`, leaves to `client`, once it has handled
-    /// what had come. The receiver gets what the client may still send.
+    /// What an earlier connection of a client, which has the id `peer` and was in that place, leaves to `client`, once it has
+    /// handled what had come. The receiver gets what the client may still send.
     pub fn succeed(
         &self,
         peer: PeerId,
         client: ClientId,
-        before: Holder,
         place: &Place,
     ) -> Option<oneshot::Receiver<ClientBudget>> {
         match place {
             Place::Here(outbox) => Some(outbox.ask_to_yield()),
-            Place::Elsewhere(_) => {
-                Some(self.sequencer()?.await_sent(peer, self.holder(client), before))
-            }
+            Place::Elsewhere(_) => Some(self.sequencer()?.await_sent(peer, self.holder(client))),
         }
     }
 
@@ -365,7 +362,7 @@ impl Hub {
     }
 
     /// Sends one message to many.
-    fn tell(&self, audience: Audience, message: &ServerMessage) {
+    pub(super) fn tell(&self, audience: Audience, message: &ServerMessage) {
         News::new(audience, message).send(&self.inner.metrics);
     }
 

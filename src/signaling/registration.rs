@@ -146,11 +146,11 @@ impl Client {
             Registration::Back(before, budget) => {
                 self.budget = budget.map(Box::new);
                 let left = (before.node != hub.holder(before.client).node)
-                    .then(|| hub.succeed(id, self.client, before, &Place::Elsewhere(before.node)));
+                    .then(|| hub.succeed(id, self.client, &Place::Elsewhere(before.node)));
                 (resumed(before), left.flatten())
             }
             Registration::Yielding(before, place) => {
-                (resumed(before), hub.succeed(id, self.client, before, &place))
+                (resumed(before), hub.succeed(id, self.client, &place))
             }
             Registration::Held(holder, place, time) => {
                 let alive = hub.challenge(id, holder, &place).ok_or_else(|| taken(id))?;

@@ -86,12 +86,7 @@ pub trait Sequencer: fmt::Debug + Send + Sync {
     /// Sends what waits for a client to the node on which it is now.
     fn send_after(&self, moved: Moved);
 
-    /// Waits for that from the node of `before`. The receiver gets what the client may still send, and an error where it
+    /// Waits for that from the node on which the client was. The receiver gets what the client may still send, and an error where it
     /// did not come in time.
-    fn await_sent(
-        &self,
-        peer: PeerId,
-        to: Holder,
-        before: Holder,
-    ) -> oneshot::Receiver<ClientBudget>;
+    fn await_sent(&self, peer: PeerId, to: Holder) -> oneshot::Receiver<ClientBudget>;
 }

@@ -3,21 +3,18 @@
 //! Owns what a node gives to another one that has none, and how one that has lost its place begins anew. It deliberately
 //! does not know how nodes reach each other.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
+use crate::signaling::broadcast::Audience;
 use crate::signaling::entry::RoomLimits;
 use crate::signaling::hub::Hub;
-use crate::signaling::outbox::{Frame, Outbox};
+use crate::signaling::outbox::{Frame, RoomNumber};
 use crate::signaling::registry::Registry;
 use crate::signaling::registry::carried::CarriedRegistry;
 use crate::wire::codes::CloseCode;
 use crate::wire::frame::{Opcode, encode};
 use crate::wire::ids::{ClientId, NodeId, PeerId};
 use crate::wire::reply::ServerMessage;
-
-use crate::signaling::outbox::RoomNumber;
 
 impl Hub {
     /// All peers and rooms, as other nodes see them at `now`.
@@ -97,10 +94,8 @@ impl Hub {
 
     /// Says something to a client of this node, if it has the id `peer` still.
     pub fn tell_client(&self, peer: PeerId, client: ClientId, message: &ServerMessage) {
-        let outbox = self.registry().outbox_of(peer, client);
-        if let Some(outbox) = outbox {
-            outbox.push(&frame(message), None);
-        }
+        let receivers = self.outbox_of(peer, client).into_iter().collect();
+        self.tell(Audience { receivers, ..Audience::default() }, message);
     }
 
     /// Whether `peer` is on air by way of this node.
@@ -112,16 +107,4 @@ impl Hub {
     pub fn client_here(&self, peer: PeerId) -> Option<ClientId> {
         self.registry().client_here(peer)
     }
-
-    /// The outbox of a client of this node.
-    pub fn client(&self, peer: PeerId, client: ClientId) -> Option<Arc<Outbox>> {
-        self.registry().outbox_of(peer, client)
-    }
-}
-
-fn frame(message: &ServerMessage) -> Frame {
-    let (mut text, mut frame) = (Vec::new(), Vec::new());
-    crate::wire::reply::write(&mut text, message);
-    encode(&mut frame, Opcode::Text, &text, None);
-    Frame::from(frame)
 }

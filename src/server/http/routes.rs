@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use warp::filters::BoxedFilter;
 use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Response, StatusCode, header};
 use warp::path::FullPath;
 use warp::reply::Response as Reply;
 use warp::{Filter, Rejection};
-
-use tokio::time::Instant;
 
 use crate::cluster::standing::Shown;
 use crate::config::config::MetricsAccess;

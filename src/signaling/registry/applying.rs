@@ -102,10 +102,6 @@ impl Registry {
                 after = self.expire(now, on_air.as_ref());
                 Outcome::Done
             }
-            Command::Remember(absences) => {
-                self.remember(absences);
-                Outcome::Done
-            }
             Command::Limit(limits) => {
                 self.limit(limits);
                 Outcome::Done
