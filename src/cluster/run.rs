@@ -46,6 +46,8 @@ pub struct Task {
     asks: Asks,
     settings: Arc<Cluster>,
     standing: watch::Sender<Standing>,
+    /// The server that was last tried.
+    url: String,
 }
 
 /// Makes the server with this hub a node of the cluster. The task does nothing until it runs.
@@ -72,7 +74,7 @@ pub fn join(
     hub.join(Arc::new(handle));
     node.open(&asks.shared, false, Instant::now());
     let (standing, shown) = watch::channel(node.standing(None));
-    (Task { node, asks, settings: Arc::new(settings), standing }, shown)
+    (Task { node, asks, settings: Arc::new(settings), standing, url: String::new() }, shown)
 }
 
 /// What happened.
@@ -107,6 +109,7 @@ impl Task {
                 let servers = &self.settings.servers;
                 let url = servers[server % servers.len()].clone();
                 server += 1;
+                self.url = url.to_string();
                 if server % servers.len() == 0 {
                     next_dial = now + PAUSE;
                 }
@@ -212,7 +215,7 @@ impl Task {
     }
 
     fn trouble(&mut self, trouble: &Trouble) {
-        self.node.fails(trouble.to_string(), trouble.fix());
+        self.node.fails(format!("{}: {trouble}", self.url), trouble.fix());
     }
 
     /// Shows how the node stands, and logs it where that has changed.

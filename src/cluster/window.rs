@@ -45,6 +45,7 @@ pub struct Sent {
 pub struct CarriedSent {
     entry: String,
     undo: Option<Command>,
+    is_unsure: bool,
 }
 
 /// The entries that have not come back, in order.
@@ -168,15 +169,16 @@ impl Window {
         let carry = |sent: &Sent| {
             let waits = sent.outcome.as_ref().is_some_and(|outcome| !outcome.is_closed());
             let undo = sent.undo.clone().filter(|_| waits || sent.is_unsure);
-            CarriedSent { entry: String::from_utf8_lossy(&sent.bytes).into_owned(), undo }
+            let is_unsure = sent.is_unsure || undo.is_some();
+            let entry = String::from_utf8_lossy(&sent.bytes).into_owned();
+            CarriedSent { entry, undo, is_unsure }
         };
         self.sent.iter().map(carry).collect()
     }
 
     /// That has not come back still, at `now`.
     pub fn push_carried(&mut self, carried: Vec<CarriedSent>, now: Instant) {
-        for CarriedSent { entry, undo } in carried {
-            let is_unsure = undo.is_some();
+        for CarriedSent { entry, undo, is_unsure } in carried {
             self.push(entry.into_bytes().into(), None, None, undo, now);
             if is_unsure {
                 self.mark_unsure();
@@ -244,6 +246,25 @@ mod tests {
         assert!(window.is_unsure());
         window.take(2, start);
         assert!(!window.is_unsure());
+    }
+
+    #[test]
+    fn what_a_client_was_told_wrongly_is_so_in_the_next_process() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        let (outcome, _made) = oneshot::channel();
+        window.push(b"x".as_slice().into(), None, Some(outcome), Some(Command::GoOffAir), start);
+        push(&mut window, "undo", start);
+        window.mark_unsure();
+        push(&mut window, "lease", start);
+        let mut next = Window::default();
+        next.go_on(window.base());
+        next.push_carried(window.carry(), start);
+        assert_eq!((next.base(), next.next()), (0, 4));
+        let first = next.take(1, start).unwrap();
+        assert!(first.is_unsure && first.undo.is_some(), "its client waits no longer");
+        assert!(next.is_unsure(), "what undoes another one is on its way");
+        next.take(2, start).unwrap();
+        assert!(!next.is_unsure());
     }
 
     #[test]
