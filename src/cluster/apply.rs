@@ -55,22 +55,10 @@ impl Node {
             tell(outcome, sent.outcome);
             // Its client was told that it could not be made.
             if let Some(undo) = sent.undo.filter(|_| sent.is_unsure && is_made) {
-                self.undo(undo, now);
+                self.say(What::Do(undo), now);
+                self.window.mark_unsure();
             }
         }
-    }
-
-    /// Undoes a change.
-    fn undo(&mut self, undo: Command, now: Instant) {
-        let undo = match undo {
-            // Somebody else may have the id before it is undone.
-            Command::LeaveRoom { peer, .. } => {
-                Command::LeaveRoom { peer, client: self.hub.client_here(peer) }
-            }
-            undo => undo,
-        };
-        self.say(What::Do(undo), now);
-        self.window.mark_unsure();
     }
 
     /// Makes a change.
@@ -217,6 +205,7 @@ fn kind(outcome: &Outcome) -> u64 {
         Outcome::Muted(muted) => 19 + u64::from(muted.is_ok()),
         Outcome::Told(told) => 21 + u64::from(told.is_ok()),
         Outcome::OnAir(on_air) => 23 + u64::from(on_air.is_ok()),
+        Outcome::NotRegistered => 25,
         Outcome::Done => 0,
     }
 }

@@ -115,7 +115,7 @@ pub fn what(bytes: &[u8]) -> Option<What> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signaling::command::Newcomer;
+    use crate::signaling::command::{Action, Newcomer};
     use crate::signaling::entry::Entry;
     use crate::signaling::registry::parting::Parting;
     use crate::wire::ids::{ClientId, Holder, Identity, PeerId, RoomId};
@@ -130,11 +130,9 @@ mod tests {
         let ip = [192, 0, 2, 1].into();
         let newcomer = Newcomer { client: ClientId(1), identity, ip, is_check: false };
         let room = RoomId::from("Morgen \"Magazin\"");
-        let enter = |entry| Command::CreateOrJoinRoom {
-            peer,
-            room: room.clone(),
-            token: Some(identity),
-            entry,
+        let act = |action| Command::Act { peer, client: ClientId(1), action };
+        let enter = |entry| {
+            act(Action::CreateOrJoinRoom { room: room.clone(), token: Some(identity), entry })
         };
         let commands = [
             Command::Register { peer, newcomer },
@@ -142,18 +140,17 @@ mod tests {
             Command::Part { peer, client: ClientId(1), parting: Parting::Broken, budget: None },
             Command::Silence { peer, holder },
             Command::EndSeat { peer, identity },
-            Command::CreateRoom { peer, room: room.clone() },
-            Command::JoinRoom { peer, room: room.clone() },
+            act(Action::CreateRoom { room: room.clone() }),
+            act(Action::JoinRoom { room: room.clone() }),
             enter(None),
             enter(Some(Entry::Asked(Ok(Role::Host)))),
             enter(Some(Entry::Asked(Err("boss".into())))),
             enter(Some(Entry::Invited { role: Role::Ops, end: 5 })),
-            Command::Reclaim { peer },
-            Command::LeaveRoom { peer, client: None },
-            Command::LeaveRoom { peer, client: Some(ClientId(1)) },
-            Command::Mute { from: peer, target: peer, muted: true, authority: Authority::Own },
-            Command::Recording { from: peer, recording: true },
-            Command::GoOnAir { peer },
+            act(Action::Reclaim),
+            act(Action::LeaveRoom),
+            act(Action::Mute { target: peer, muted: true, authority: Authority::Own }),
+            act(Action::Recording { recording: true }),
+            act(Action::GoOnAir),
             Command::GoOffAir,
             Command::Expire { on_air: Some(room) },
             Command::Limit(RoomLimits::default()),

@@ -150,6 +150,10 @@ impl Node {
     /// So many entries have come back, and all others are to be written anew.
     fn hold_again(&mut self, written: u64) {
         for sent in self.window.take_all(written) {
+            if sent.is_unsure && sent.undo.is_some() {
+                // Its client was told that it could not be made.
+                continue;
+            }
             let Some(What::Do(command)) = what(&sent.bytes) else { continue };
             let outcome = sent.outcome.unwrap_or_else(|| oneshot::channel().0);
             self.held.push(Proposal { command, outbox: sent.outbox, outcome });

@@ -290,8 +290,9 @@ impl Node {
     pub fn ask(&mut self, ask: Ask, now: Instant) {
         match ask {
             Ask::Propose(proposal) => {
-                let is_end = proposal.command.is_end();
-                if self.has_left || !(is_end || self.window.has_room()) {
+                // A session may ask before it sees that the gate is closed.
+                let takes_more = self.window.has_room() && !self.window.is_unsure();
+                if self.has_left || !(proposal.command.is_end() || takes_more) {
                     return;
                 }
                 if self.joining.is_some() {

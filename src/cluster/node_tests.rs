@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::apply::mix;
@@ -16,11 +17,12 @@ use super::entry::{About, What, head, what};
 use super::handle::{Asks, Handle};
 use super::nats::protocol::{Message, Publish};
 use super::node::Node;
-use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
+use crate::signaling::command::{Action, Command, Newcomer, Outcome, Proposer};
 use crate::signaling::entry::{Entry, RoomLimits};
 use crate::signaling::hub::{Hub, Passed};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::parting::Parting;
+use crate::signaling::sequencer::Proposed;
 use crate::telemetry::journal::Journal;
 use crate::telemetry::level::Level;
 use crate::wire::ids::{ClientId, Identity, NodeId, PeerId, RoomId};
@@ -49,6 +51,8 @@ impl Random {
 struct World {
     nodes: Vec<(Node, Asks, Hub)>,
     log: Vec<Vec<u8>>,
+    /// How often the log was lost.
+    lost: u64,
     /// What is on its way: when it comes, to which node, in which order.
     mail: Vec<(u64, usize, u64, Message)>,
     /// When the last thing from one node to another one comes: they do not overtake each other.
@@ -77,8 +81,8 @@ impl World {
     fn new(seed: u64, faults: u64) -> Self {
         let (journal, _writer) = Journal::start(Level::Error).unwrap();
         let (nodes, log, mail, last, late) = Default::default();
-        let (sent, step, start, random) = (0, 0, Instant::now(), Random(seed));
-        Self { nodes, log, mail, last, sent, step, start, random, faults, late, journal }
+        let (sent, step, lost, start, random) = (0, 0, 0, Instant::now(), Random(seed));
+        Self { nodes, log, lost, mail, last, sent, step, start, random, faults, late, journal }
     }
 
     fn now(&self) -> Instant {
@@ -135,8 +139,7 @@ impl World {
             }
         } else if subject.contains("STREAM.INFO") {
             let state = json!({ "last_seq": self.log.len() });
-            let info =
-                json!({ "config": { "num_replicas": 1 }, "created": "then", "state": state });
+            let info = json!({ "config": { "num_replicas": 1 }, "created": self.lost.to_string(), "state": state });
             self.post(from, 1, answer(info));
         } else if subject.contains("MSG.GET") {
             let position =
@@ -198,7 +201,6 @@ impl World {
         let number = self.random.below(8) as u8;
         let peer =
             PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap();
-        let other = PeerId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d401").unwrap();
         // Some of them can prove who they are.
         let identity = Identity::from_bytes([number + self.random.below(2) as u8; 16]);
         let client = ClientId(self.random.below(6));
@@ -206,20 +208,23 @@ impl World {
             Newcomer { client, identity, ip: [192, 0, 2, number].into(), is_check: false };
         let room = RoomId::from(["a", "b"][self.random.below(2) as usize]);
         let role = [Role::Host, Role::Guest][self.random.below(2) as usize];
+        // Most of the time, one that has an id here does something.
+        let mut here = self.nodes[node].2.peers();
+        here.sort_unstable();
+        let (own, acting) = match here.get(self.random.below(1 + here.len() as u64) as usize) {
+            Some(one) => *one,
+            None => (peer, client),
+        };
+        let act = |action| Command::Act { peer: own, client: acting, action };
         let command = match self.random.below(9) {
             0..3 => Command::Register { peer, newcomer },
             3 | 4 => {
                 let entry = Some(Entry::Asked(Ok(role)));
-                Command::CreateOrJoinRoom { peer, room, token: Some(identity), entry }
+                act(Action::CreateOrJoinRoom { room, token: Some(identity), entry })
             }
-            5 => Command::LeaveRoom { peer, client: None },
-            6 => Command::Mute {
-                from: other,
-                target: peer,
-                muted: true,
-                authority: Authority::Producer,
-            },
-            7 => Command::JoinRoom { peer, room },
+            5 => act(Action::LeaveRoom),
+            6 => act(Action::Mute { target: peer, muted: true, authority: Authority::Producer }),
+            7 => act(Action::JoinRoom { room }),
             _ => {
                 let parting =
                     [Parting::Broken, Parting::Left, Parting::Away][self.random.below(3) as usize];
@@ -320,8 +325,9 @@ async fn an_offer_does_not_overtake_the_join_that_it_follows() {
     let room = RoomId::from("show");
     let enter = |world: &World, node: usize, number: u8| {
         let entry = Some(Entry::Asked(Ok(Role::Guest)));
-        let (peer, room) = (id(number), room.clone());
-        let command = Command::CreateOrJoinRoom { peer, room, token: None, entry };
+        let action = Action::CreateOrJoinRoom { room: room.clone(), token: None, entry };
+        let (peer, client) = (id(number), ClientId(number.into()));
+        let command = Command::Act { peer, client, action };
         world.nodes[node].2.propose(command, None);
     };
     // Two are on the first node, and one on the second.
@@ -354,4 +360,84 @@ async fn an_offer_does_not_overtake_the_join_that_it_follows() {
     let heard = heard(&outboxes[1]);
     let (joined, offer) = (heard.find("peer-joined"), heard.find("an offer"));
     assert!(joined.is_some() && joined < offer, "{heard}");
+}
+
+/// A cluster of one node, and a client of it with this id, which gets nothing.
+fn one_node(number: u8) -> World {
+    let mut world = World::new(3, 0);
+    world.join();
+    world.run(Duration::from_secs(6));
+    let (client, identity) = (ClientId(number.into()), Identity::random());
+    let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
+    let command = Command::Register { peer: id(number), newcomer };
+    world.nodes[0].2.propose(command, Some(Arc::new(Outbox::new(10_000))));
+    world.run(Duration::from_secs(1));
+    world
+}
+
+/// A client comes into a room by way of the first node.
+fn enter(world: &World, number: u8, client: u64) -> oneshot::Receiver<Outcome> {
+    let entry = Some(Entry::Asked(Ok(Role::Guest)));
+    let action = Action::CreateOrJoinRoom { room: RoomId::from("show"), token: None, entry };
+    let command = Command::Act { peer: id(number), client: ClientId(client), action };
+    match world.nodes[0].2.propose(command, None) {
+        Proposed::Waits(made) => made,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_was_told_that_it_could_not_be_made_does_not_stay() {
+    let mut world = one_node(1);
+    // One client waits for the answer, another one is on its way to the next process.
+    for waits in [true, false] {
+        let mut made = enter(&world, 1, 1);
+        if !waits {
+            made.close();
+        }
+        let now = world.now();
+        let (node, asks, _) = &mut world.nodes[0];
+        node.ask(asks.try_next().unwrap(), now);
+        node.give_up(now);
+        assert!(made.try_recv().is_err());
+        // It asks again before the gate is closed.
+        let mut again = enter(&world, 1, 1);
+        world.step();
+        assert_eq!(again.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.nodes[0].2.count().rooms, 0, "{waits}");
+    }
+    let mut made = enter(&world, 1, 1);
+    world.run(Duration::from_secs(1));
+    assert!(made.try_recv().unwrap().is_made());
+    assert_eq!(world.nodes[0].2.count().rooms, 1);
+}
+
+#[tokio::test]
+async fn what_a_client_was_told_that_it_could_not_be_made_is_not_made_in_another_log() {
+    let mut world = one_node(1);
+    let _made = enter(&world, 1, 1);
+    let now = world.now();
+    let (node, asks, _) = &mut world.nodes[0];
+    node.ask(asks.try_next().unwrap(), now);
+    node.give_up(now);
+    node.take_out();
+    world.log.clear();
+    world.lost += 1;
+    world.run(Duration::from_secs(12));
+    let counts = world.nodes[0].2.count();
+    assert_eq!((counts.peers, counts.rooms), (1, 0));
+    let mut made = enter(&world, 1, 1);
+    world.run(Duration::from_secs(1));
+    assert!(made.try_recv().unwrap().is_made(), "it goes on");
+}
+
+#[tokio::test]
+async fn who_has_lost_its_id_does_nothing_under_it() {
+    let mut world = one_node(1);
+    // Its node stood still, and somebody else has the id.
+    let mut made = enter(&world, 1, 9);
+    world.run(Duration::from_secs(1));
+    assert!(matches!(made.try_recv(), Ok(Outcome::NotRegistered)));
+    assert_eq!(world.nodes[0].2.count().rooms, 0);
 }

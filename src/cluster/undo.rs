@@ -2,7 +2,7 @@
 //!
 //! Owns which changes that are. It deliberately does not know when one is undone.
 
-use crate::signaling::command::Command;
+use crate::signaling::command::{Action, Command};
 use crate::signaling::registry::parting::Parting;
 
 /// What undoes a change that its client does not know of.
@@ -12,12 +12,21 @@ pub(super) fn undo(command: &Command) -> Option<Command> {
             let (peer, client, parting) = (*peer, newcomer.client, Parting::Broken);
             Command::Part { peer, client, parting, budget: None }
         }
-        Command::CreateRoom { peer, .. }
-        | Command::JoinRoom { peer, .. }
-        | Command::CreateOrJoinRoom { peer, .. } => {
-            Command::LeaveRoom { peer: *peer, client: None }
+        Command::Act { peer, client, action } => {
+            let (peer, client) = (*peer, *client);
+            match action {
+                Action::CreateRoom { .. }
+                | Action::JoinRoom { .. }
+                | Action::CreateOrJoinRoom { .. } => {
+                    Command::Act { peer, client, action: Action::LeaveRoom }
+                }
+                Action::GoOnAir => Command::GoOffAir,
+                Action::Reclaim
+                | Action::LeaveRoom
+                | Action::Mute { .. }
+                | Action::Recording { .. } => return None,
+            }
         }
-        Command::GoOnAir { .. } => Command::GoOffAir,
         _ => return None,
     })
 }

@@ -153,9 +153,8 @@ impl Window {
     /// Whoever has waited since before `then` waits no longer. What they wanted is undone once it is made.
     pub fn give_up(&mut self, then: Instant) {
         for sent in self.sent.iter_mut().filter(|sent| sent.since <= then) {
-            // Those for whom nobody waits are what they are.
-            let has_waited = sent.outcome.take().is_some_and(|outcome| !outcome.is_closed());
-            sent.is_unsure |= has_waited && sent.undo.is_some();
+            // Who waits no longer by now may be on its way to the next process, where it is told the same.
+            sent.is_unsure |= sent.outcome.take().is_some() && sent.undo.is_some();
         }
     }
 
@@ -167,8 +166,7 @@ impl Window {
     /// What has not come back, each with what undoes it where somebody waits for it, who is told that it can't be made.
     pub fn carry(&self) -> Vec<CarriedSent> {
         let carry = |sent: &Sent| {
-            let waits = sent.outcome.as_ref().is_some_and(|outcome| !outcome.is_closed());
-            let undo = sent.undo.clone().filter(|_| waits || sent.is_unsure);
+            let undo = sent.undo.clone().filter(|_| sent.outcome.is_some() || sent.is_unsure);
             let is_unsure = sent.is_unsure || undo.is_some();
             let entry = String::from_utf8_lossy(&sent.bytes).into_owned();
             CarriedSent { entry, undo, is_unsure }

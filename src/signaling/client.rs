@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
-use crate::signaling::command::Command;
+use crate::signaling::command::Action;
 use crate::signaling::contest::Challenged;
 use crate::signaling::contest::{Contest, Then, answer};
 use crate::signaling::conversation::ClientInfo;
@@ -146,13 +146,13 @@ impl Client {
                 self.relaying_member(otherwise)?.relay(kind, envelope, text)?;
             }
             MessageType::CreateRoom => {
-                let command = self.member("Must register before creating a room")?.create_room()?;
-                return self.change((kind, envelope), (command, Then::Answer), say);
+                let action = self.member("Must register before creating a room")?.create_room()?;
+                return self.act((kind, envelope), (action, Then::Answer), say);
             }
             MessageType::JoinRoom => {
                 let me = self.member("Must register before joining a room")?;
-                let command = me.join_room(envelope)?;
-                return self.change((kind, envelope), (command, Then::Answer), say);
+                let action = me.join_room(envelope)?;
+                return self.act((kind, envelope), (action, Then::Answer), say);
             }
             MessageType::CreateOrJoinRoom => return self.create_or_join_room(envelope, text, say),
             MessageType::RequestInvite => {
@@ -162,19 +162,18 @@ impl Client {
                 self.member("Must register first")?.request_ice(request_id, say)?;
             }
             MessageType::LeaveRoom => {
-                let me = self.member("").map_err(|_| not_in_room(NotInRoom))?;
-                let command = Command::LeaveRoom { peer: me.id, client: None };
-                return self.change((kind, envelope), (command, Then::Answer), say);
+                self.member("").map_err(|_| not_in_room(NotInRoom))?;
+                return self.act((kind, envelope), (Action::LeaveRoom, Then::Answer), say);
             }
             MessageType::Mute => {
                 let me = self.member("Must register before sending mute messages")?;
-                let command = me.mute(envelope)?;
-                return self.change((kind, envelope), (command, Then::Answer), say);
+                let action = me.mute(envelope)?;
+                return self.act((kind, envelope), (action, Then::Answer), say);
             }
             MessageType::RecordingState => {
                 let me = self.member("Must register before sending recording state")?;
-                let command = me.recording_state(envelope)?;
-                return self.change((kind, envelope), (command, Then::Answer), say);
+                let action = me.recording_state(envelope)?;
+                return self.act((kind, envelope), (action, Then::Answer), say);
             }
             MessageType::StartStream => return self.start_stream(envelope, text, say),
             MessageType::StreamChunk => {
@@ -213,14 +212,14 @@ impl Client {
         }
         let rival = if rival_lives { None } else { me.challenge_rival(envelope) };
         let Some(Challenged { peer, holder, alive }) = rival else {
-            let (command, then) = match me.create_or_join_room(envelope)? {
+            let wanted = match me.create_or_join_room(envelope)? {
                 WayIn::IsThere(present) => {
                     return Ok(me.tell_entered(present, envelope.request_id(), say));
                 }
-                WayIn::Wants(command, then) => (command, then),
+                WayIn::Wants(action, then) => (action, then),
             };
             let kind = MessageType::CreateOrJoinRoom;
-            return self.change((kind, envelope), (command, then), say);
+            return self.act((kind, envelope), wanted, say);
         };
         self.contest = Some(Box::new(Contest::Role {
             text: text.to_owned(),
@@ -239,18 +238,19 @@ impl Client {
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
         let me = self.member("Must register before starting stream")?;
-        let may = me.may_stream().map(|_| me.id);
+        let may = me.may_stream();
         // What it has to do first, it is told.
         if may.is_err() {
             (self.rival_lives, self.is_told_off_air) = (false, true);
         }
-        let (peer, text) = (may?, text.to_owned());
+        may?;
+        let text = text.to_owned();
         if self.studio.on_air.icecast().is_none() {
             self.go_on_air(text)?;
             return Ok(News::default());
         }
-        let wanted = (Command::GoOnAir { peer }, Then::Stream(text));
-        self.change((MessageType::StartStream, envelope), wanted, say)
+        let wanted = (Action::GoOnAir, Then::Stream(text));
+        self.act((MessageType::StartStream, envelope), wanted, say)
     }
 
     /// Puts the client on air. Where somebody else seems to be, that one is asked first whether it lives.

@@ -79,69 +79,15 @@ pub enum Command {
         /// Whose seat it is.
         identity: Identity,
     },
-    /// Makes a room with `peer` as its host.
-    CreateRoom {
-        /// The host.
+    /// A client of the node does something among others, if it is still the one that has the id `peer`: its node may have
+    /// stood still meanwhile.
+    Act {
+        /// The id.
         peer: PeerId,
-        /// The room, which nobody can have guessed.
-        room: RoomId,
-    },
-    /// Takes `peer` into a room that there is.
-    JoinRoom {
-        /// Who.
-        peer: PeerId,
-        /// Where.
-        room: RoomId,
-    },
-    /// Takes `peer` into a room, which is made where it is not there.
-    CreateOrJoinRoom {
-        /// Who.
-        peer: PeerId,
-        /// Where.
-        room: RoomId,
-        /// The identity of the token that it has brought.
-        #[serde(default, skip_serializing_if = "is_default")]
-        token: Option<Identity>,
-        /// By what right it comes in, where nothing is reserved for it.
-        #[serde(default, skip_serializing_if = "is_default")]
-        entry: Option<Entry>,
-    },
-    /// Gives `peer`, which is in a room, the role with more rights that is reserved for its identity there, if one is. The
-    /// others hear of it.
-    Reclaim {
-        /// Who.
-        peer: PeerId,
-    },
-    /// Takes `peer` out of its room; the others are told.
-    LeaveRoom {
-        /// Who.
-        peer: PeerId,
-        /// Only if this client of the node has the id.
-        #[serde(default, skip_serializing_if = "is_default")]
-        client: Option<ClientId>,
-    },
-    /// Mutes `target` in the room of `from`, or ends that, and tells everyone in it.
-    Mute {
-        /// Who does it.
-        from: PeerId,
-        /// To whom.
-        target: PeerId,
-        /// Whether it is muted from here on.
-        muted: bool,
-        /// By what right.
-        authority: Authority,
-    },
-    /// Tells everyone in the room of `from` that the recording started or stopped.
-    Recording {
-        /// Who does it.
-        from: PeerId,
-        /// Whether it runs.
-        recording: bool,
-    },
-    /// The node goes on air with `peer`, unless another node is.
-    GoOnAir {
-        /// Who is heard.
-        peer: PeerId,
+        /// The client.
+        client: ClientId,
+        /// What it does.
+        action: Action,
     },
     /// The programme of the node is over.
     GoOffAir,
@@ -155,6 +101,54 @@ pub enum Command {
     Limit(RoomLimits),
     /// This node has gone, with all of its clients.
     Gone(NodeId),
+}
+
+/// What a registered client does among others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Makes a room, as its host.
+    CreateRoom {
+        /// The room, which nobody can have guessed.
+        room: RoomId,
+    },
+    /// Comes into a room that there is.
+    JoinRoom {
+        /// Where.
+        room: RoomId,
+    },
+    /// Comes into a room, which is made where it is not there.
+    CreateOrJoinRoom {
+        /// Where.
+        room: RoomId,
+        /// The identity of the token that it has brought.
+        #[serde(default, skip_serializing_if = "is_default")]
+        token: Option<Identity>,
+        /// By what right it comes in, where nothing is reserved for it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        entry: Option<Entry>,
+    },
+    /// Takes the role with more rights that is reserved for its identity in the room where it is, if one is. The others
+    /// hear of it.
+    Reclaim,
+    /// Leaves its room; the others are told.
+    LeaveRoom,
+    /// Mutes `target` in its room, or ends that, and tells everyone in it.
+    Mute {
+        /// Whom.
+        target: PeerId,
+        /// Whether it is muted from here on.
+        muted: bool,
+        /// By what right.
+        authority: Authority,
+    },
+    /// Tells everyone in its room that the recording started or stopped.
+    Recording {
+        /// Whether it runs.
+        recording: bool,
+    },
+    /// Goes on air by way of its node, unless another node is.
+    GoOnAir,
 }
 
 impl Command {
@@ -171,22 +165,24 @@ pub enum Outcome {
     Registered(Registered),
     /// Of [`Command::TakeOver`].
     TakenOver(TakeOver),
-    /// Of [`Command::CreateRoom`]; or the room that the peer is in already.
+    /// Of [`Action::CreateRoom`]; or the room that the peer is in already.
     Created(Result<RoomId, RoomId>),
-    /// Of [`Command::JoinRoom`].
+    /// Of [`Action::JoinRoom`].
     Joined(Result<Entered, JoinError>),
-    /// Of [`Command::CreateOrJoinRoom`].
+    /// Of [`Action::CreateOrJoinRoom`].
     Entered(Result<Entered, EntryError>),
-    /// Of [`Command::Reclaim`].
+    /// Of [`Action::Reclaim`].
     Reclaimed(Option<Entered>),
-    /// Of [`Command::LeaveRoom`].
+    /// Of [`Action::LeaveRoom`].
     Left(Result<RoomId, NotInRoom>),
-    /// Of [`Command::Mute`].
+    /// Of [`Action::Mute`].
     Muted(Result<(), MuteError>),
-    /// Of [`Command::Recording`].
+    /// Of [`Action::Recording`].
     Told(Result<(), NotInRoom>),
-    /// Of [`Command::GoOnAir`]; or who is on air, by way of another node.
+    /// Of [`Action::GoOnAir`]; or who is on air, by way of another node.
     OnAir(Result<(), PeerId>),
+    /// Of an action of a client that has not the id any longer.
+    NotRegistered,
     /// Of all others.
     Done,
 }

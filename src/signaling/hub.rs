@@ -377,7 +377,7 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
-    use crate::signaling::command::Newcomer;
+    use crate::signaling::command::{Action, Newcomer};
     use crate::telemetry::level::Level;
 
     fn peer(hub: &Hub, number: u8) -> PeerId {
@@ -400,7 +400,8 @@ mod tests {
         let (metrics, journal) = (Arc::<Metrics>::default(), Journal::start(Level::Error).unwrap());
         let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics), journal.0);
         let (a, b, c) = (peer(&hub, 1), peer(&hub, 2), peer(&hub, 3));
-        hub.propose(Command::CreateRoom { peer: c, room: RoomId::from("show") }, None);
+        let action = Action::CreateRoom { room: RoomId::from("show") };
+        hub.propose(Command::Act { peer: c, client: ClientId(3), action }, None);
         let relay = |to| {
             let (kind, client, text) = (MessageType::Offer, ClientId(1), &"x".repeat(600));
             hub.relay(Passed { kind, from: a, client, to, text, request_id: None })

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::config::config::RoomAccess;
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::AddressBudget;
-use crate::signaling::command::Command;
+use crate::signaling::command::Action;
 use crate::signaling::entry::{Entered, JoinError};
 use crate::signaling::hub::Passed;
 use crate::signaling::registry::{NotInRoom, RelayError};
@@ -87,10 +87,10 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When it needs an invite.
-    pub fn create_room(&self) -> Result<Command, Refusal> {
+    pub fn create_room(&self) -> Result<Action, Refusal> {
         self.may_come_in()?;
         self.may_make_a_room()?;
-        Ok(Command::CreateRoom { peer: self.id, room: RoomId::random() })
+        Ok(Action::CreateRoom { room: RoomId::random() })
     }
 
     /// Answers that the room is made.
@@ -115,9 +115,9 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When it needs an invite, or names no room.
-    pub fn join_room(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+    pub fn join_room(&self, envelope: &Envelope) -> Result<Action, Refusal> {
         self.may_come_in()?;
-        Ok(Command::JoinRoom { peer: self.id, room: envelope.room_id()? })
+        Ok(Action::JoinRoom { room: envelope.room_id()? })
     }
 
     /// Answers that the member is in the room. Returns what the others are to hear then.
@@ -243,10 +243,10 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When it is in none, or a field is wrong.
-    pub fn mute(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+    pub fn mute(&self, envelope: &Envelope) -> Result<Action, Refusal> {
         self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
         let (target, muted, authority) = envelope.mute()?;
-        Ok(Command::Mute { from: self.id, target, muted, authority })
+        Ok(Action::Mute { target, muted, authority })
     }
 
     /// Tells everyone in the member's room that the recording started or stopped.
@@ -254,9 +254,9 @@ impl Member<'_> {
     /// # Errors
     ///
     /// When it is in none, or the field is wrong.
-    pub fn recording_state(&self, envelope: &Envelope) -> Result<Command, Refusal> {
+    pub fn recording_state(&self, envelope: &Envelope) -> Result<Action, Refusal> {
         self.studio.hub.role_and_room(self.id).map_err(not_in_room)?;
-        Ok(Command::Recording { from: self.id, recording: envelope.recording()? })
+        Ok(Action::Recording { recording: envelope.recording()? })
     }
 
     pub(super) fn log_entered(&self, room_id: &RoomId, role: Role) {

@@ -102,9 +102,4 @@ impl Hub {
     pub fn is_aired(&self, peer: PeerId) -> bool {
         self.registry().is_aired(peer)
     }
-
-    /// The client of this node that has the id `peer`.
-    pub fn client_here(&self, peer: PeerId) -> Option<ClientId> {
-        self.registry().client_here(peer)
-    }
 }

@@ -5,15 +5,18 @@
 
 use crate::signaling::broadcast::News;
 use crate::signaling::client::Client;
-use crate::signaling::command::{Command, Outcome};
+use crate::signaling::command::{Action, Command, Outcome};
 use crate::signaling::contest::{Contest, Pending, Then};
 use crate::signaling::member::{not_in_room, not_muted};
 use crate::signaling::registry::NotInRoom;
 use crate::signaling::sequencer::Proposed;
 use crate::signaling::streaming::on_air;
-use crate::wire::codes::Refusal;
+use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::{Envelope, MessageType};
+
+/// The refusal of who has lost its id.
+const NOT_REGISTERED: &str = "Must register first";
 
 impl Client {
     /// Has a change made that a message of type `kind` asks for, and answers it: now, or when it is made.
@@ -41,6 +44,22 @@ impl Client {
                 Ok(News::default())
             }
         }
+    }
+
+    /// As [`Self::change`], of what only who has an id can do.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which is the reply then.
+    pub(super) fn act(
+        &mut self,
+        message: (MessageType, &Envelope<'_>),
+        (action, then): (Action, Then),
+        say: impl FnMut(&ServerMessage),
+    ) -> Result<News, Refusal> {
+        let me = self.member(NOT_REGISTERED)?;
+        let command = Command::Act { peer: me.id, client: me.client, action };
+        self.change(message, (command, then), say)
     }
 
     /// Answers a message whose change is made, or is not, where there is no outcome. Returns what others are to hear once
@@ -81,7 +100,7 @@ impl Client {
         request_id: Option<&str>,
         mut say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
-        let me = self.member("Must register first")?;
+        let me = self.member(NOT_REGISTERED)?;
         match outcome {
             Outcome::Created(created) => me.has_created(created, request_id, say)?,
             Outcome::Joined(joined) => return me.has_joined(joined, request_id, say),
@@ -114,6 +133,9 @@ impl Client {
             }
             Outcome::Muted(muted) => muted.map_err(not_muted)?,
             Outcome::Told(told) => told.map_err(not_in_room)?,
+            Outcome::NotRegistered => {
+                return Err(Refusal::new(ErrorCode::NotRegistered, NOT_REGISTERED));
+            }
             Outcome::Registered(_) | Outcome::TakenOver(_) | Outcome::Done => {}
         }
         Ok(News::default())

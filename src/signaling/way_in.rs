@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::command::Command;
+use crate::signaling::command::Action;
 use crate::signaling::contest::{Challenged, Then};
 use crate::signaling::entry::{Entered, Entry, EntryError};
 use crate::signaling::member::{
@@ -49,8 +49,8 @@ impl Brought {
 pub(super) enum WayIn {
     /// It is there.
     IsThere(Entered),
-    /// By this change.
-    Wants(Command, Then),
+    /// By this.
+    Wants(Action, Then),
 }
 
 impl Member<'_> {
@@ -93,7 +93,7 @@ impl Member<'_> {
             return Err(already_in(present.room_id));
         }
         Ok(match hub.may_reclaim(self.id) {
-            true => WayIn::Wants(Command::Reclaim { peer: self.id }, Then::Answer),
+            true => WayIn::Wants(Action::Reclaim, Then::Answer),
             false => WayIn::IsThere(present),
         })
     }
@@ -189,8 +189,8 @@ impl Member<'_> {
         if !self.studio.hub.has_room(&room) && entry.is_some() {
             self.may_make_a_room()?;
         }
-        let command = Command::CreateOrJoinRoom { peer: self.id, room, token, entry };
-        Ok(WayIn::Wants(command, Then::Enter(refused)))
+        let action = Action::CreateOrJoinRoom { room, token, entry };
+        Ok(WayIn::Wants(action, Then::Enter(refused)))
     }
 
     /// By what right the member comes into `room`, unless something is reserved for it there.

@@ -5,6 +5,7 @@
 //!
 //!     CHAOS_SECONDS=600 CHAOS_SEED=7 tests/run cluster
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -66,11 +67,27 @@ struct Fault {
 struct Seen {
     held: Mutex<Vec<Held>>,
     faults: Mutex<Vec<Fault>>,
-    answers: Mutex<std::collections::BTreeMap<String, usize>>,
+    answers: Mutex<BTreeMap<String, usize>>,
+    /// When a client was last in a room under an id, or may have been, and went without a word: its seat is kept.
+    kept: Mutex<HashMap<(u64, String), Instant>>,
 }
 
-/// A client that answers pings while it waits.
-struct Caller(TcpStream);
+impl Seen {
+    fn may_be_kept(&self, id: u64, room: &str) {
+        self.kept.lock().unwrap().insert((id, room.to_owned()), Instant::now());
+    }
+
+    fn is_kept(&self, id: u64, room: &str) -> bool {
+        let kept = self.kept.lock().unwrap().get(&(id, room.to_owned())).copied();
+        kept.is_some_and(|since| since.elapsed() < KEPT)
+    }
+}
+
+/// How long a seat is kept at most, with the longest time for which a node stands still, and until the others notice.
+const KEPT: Duration = Duration::from_secs(10 + 15 + 15);
+
+/// A client that answers pings while it waits, and what it has said and heard.
+struct Caller(TcpStream, Vec<String>);
 
 impl Caller {
     fn open(port: u16) -> Option<Self> {
@@ -83,7 +100,7 @@ impl Caller {
             stream.read_exact(&mut byte).ok()?;
             answer.push(byte[0]);
         }
-        let mut caller = Self(stream);
+        let mut caller = Self(stream, Vec::new());
         answer.starts_with(b"HTTP/1.1 101").then_some(())?;
         caller.text()?;
         Some(caller)
@@ -118,8 +135,10 @@ impl Caller {
         let text = text.replacen('{', &format!(r#"{{"requestId":"{number}","#), 1);
         self.0.write_all(&frame(0x81, text.as_bytes())).ok()?;
         let own = format!(r#""requestId":"{number}""#);
+        self.1.push(text);
         loop {
             let answer = self.text()?;
+            self.1.push(answer.clone());
             if answer.contains(&own) {
                 return Some(answer);
             }
@@ -167,7 +186,10 @@ fn call(mut random: Random, ports: &[AtomicU16], seen: &Seen, stop: &AtomicBool)
             let enter =
                 format!(r#"{{"type":"create-or-join-room","roomId":"{room}","role":"guest"}}"#);
             let before = Instant::now();
-            let Some(answer) = ask(&mut caller, &enter) else { break };
+            let Some(answer) = ask(&mut caller, &enter) else {
+                seen.may_be_kept(wanted, &room);
+                break;
+            };
             to = before;
             match &*kind(&answer) {
                 "room-created" => {}
@@ -180,18 +202,31 @@ fn call(mut random: Random, ports: &[AtomicU16], seen: &Seen, stop: &AtomicBool)
                         "last: {answer}"
                     );
                 }
-                "cluster-unavailable" => continue,
+                "cluster-unavailable" => {
+                    // It may be made, and its client gone before it is undone.
+                    seen.may_be_kept(wanted, &room);
+                    continue;
+                }
+                "already-in-room" if answer.contains(&room) && seen.is_kept(wanted, &room) => {
+                    continue;
+                }
                 "not-registered" => break,
-                other => panic!("{other}: {answer}"),
+                other => panic!("{other}, on node {node}: {:#?}", caller.1),
             }
             std::thread::sleep(random.time(0, 30));
             let before = Instant::now();
-            let Some(answer) = ask(&mut caller, r#"{"type":"leave-room"}"#) else { break };
+            let Some(answer) = ask(&mut caller, r#"{"type":"leave-room"}"#) else {
+                seen.may_be_kept(wanted, &room);
+                break;
+            };
             to = before;
             match &*kind(&answer) {
                 "room-left" => {}
-                "cluster-unavailable" | "not-registered" => break,
-                other => panic!("{other}: {answer}"),
+                "cluster-unavailable" | "not-registered" => {
+                    seen.may_be_kept(wanted, &room);
+                    break;
+                }
+                other => panic!("{other}, on node {node}: {:#?}", caller.1),
             }
         }
         seen.held.lock().unwrap().push(Held { id: wanted, node, from, to });

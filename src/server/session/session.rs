@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::server::session::link::tests::connected;
     use crate::signaling::broadcast::News;
-    use crate::signaling::command::Command;
+    use crate::signaling::command::{Action, Command};
     use crate::signaling::conversation::{Message, Replies};
     use crate::signaling::handler::Signaling;
     use crate::signaling::studio::Studio;
@@ -310,8 +310,10 @@ mod tests {
         // Somebody says something in the moment in which the server is told to stop.
         let peer = PeerId::parse(id).unwrap();
         let room = RoomId::from("show");
-        state.studio.hub.propose(Command::CreateRoom { peer, room }, None);
-        state.studio.hub.propose(Command::Recording { from: peer, recording: true }, None);
+        let who = exchange.client;
+        for action in [Action::CreateRoom { room }, Action::Recording { recording: true }] {
+            state.studio.hub.propose(Command::Act { peer, client: who, action }, None);
+        }
         state.shutdown.enter(Phase::Draining);
         assert_eq!(talk(exchange, |_| None).await, End::Going(CloseCode::GOING_AWAY));
         session.leave(End::Refused(CloseCode::GOING_AWAY)).await;

@@ -7,10 +7,10 @@
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::command::{Command, Newcomer, Outcome, Proposer};
+use crate::signaling::command::{Action, Command, Newcomer, Outcome, Proposer};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
-use crate::signaling::registry::{Aired, Arrival, NotInRoom, Registry};
+use crate::signaling::registry::{Aired, Arrival, Registry};
 use crate::wire::ids::{Holder, NodeId, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 
@@ -53,47 +53,14 @@ impl Registry {
                 after = self.end_seat(peer, identity, now);
                 Outcome::Done
             }
-            Command::CreateRoom { peer, room } => {
-                Outcome::Created(self.create_room(peer, room, now))
+            Command::Act { peer, client, action } => {
+                if self.place_of(peer, Holder { node, client }).is_none() {
+                    return (Outcome::NotRegistered, after);
+                }
+                let outcome;
+                (outcome, after) = self.act(peer, node, action, now);
+                outcome
             }
-            Command::JoinRoom { peer, room } => Outcome::Joined(self.join_room(peer, &room, now)),
-            Command::CreateOrJoinRoom { peer, room, token, entry } => {
-                let entered = self.create_or_join_room(peer, &room, token, entry, now);
-                Outcome::Entered(entered.map(|(entered, left)| {
-                    after = left;
-                    entered
-                }))
-            }
-            Command::Reclaim { peer } => {
-                let reclaimed = self.reclaim(peer, now);
-                Outcome::Reclaimed(reclaimed.map(|(entered, left)| {
-                    after = left;
-                    entered
-                }))
-            }
-            Command::LeaveRoom { peer, client } => {
-                let holder = client.map(|client| Holder { node, client });
-                let is_another = holder.is_some_and(|holder| self.place_of(peer, holder).is_none());
-                Outcome::Left(match is_another {
-                    true => Err(NotInRoom),
-                    false => self.leave_room(peer, &mut after, now),
-                })
-            }
-            Command::Mute { from, target, muted, authority } => {
-                let muting = self.mute(from, target, muted, authority);
-                Outcome::Muted(muting.map(|changed| {
-                    let mute = ServerMessage::Mute { peer_id: target, muted, authority, from };
-                    after.news.extend(changed.map(|everyone| News::new(everyone, &mute)));
-                }))
-            }
-            Command::Recording { from, recording } => {
-                let everyone = self.everyone(from);
-                Outcome::Told(everyone.map(|everyone| {
-                    let message = ServerMessage::RecordingState { recording, from };
-                    after.news.push(News::new(everyone, &message));
-                }))
-            }
-            Command::GoOnAir { peer } => Outcome::OnAir(self.go_on_air(peer, node)),
             Command::GoOffAir => {
                 self.go_off_air(node);
                 Outcome::Done
@@ -110,6 +77,53 @@ impl Registry {
                 after = self.lose_node(gone, now);
                 Outcome::Done
             }
+        };
+        (outcome, after)
+    }
+
+    /// What a client does among others, by way of `node`.
+    fn act(
+        &mut self,
+        peer: PeerId,
+        node: NodeId,
+        action: Action,
+        now: Instant,
+    ) -> (Outcome, Aftermath) {
+        let mut after = Aftermath::default();
+        let outcome = match action {
+            Action::CreateRoom { room } => Outcome::Created(self.create_room(peer, room, now)),
+            Action::JoinRoom { room } => Outcome::Joined(self.join_room(peer, &room, now)),
+            Action::CreateOrJoinRoom { room, token, entry } => {
+                let entered = self.create_or_join_room(peer, &room, token, entry, now);
+                Outcome::Entered(entered.map(|(entered, left)| {
+                    after = left;
+                    entered
+                }))
+            }
+            Action::Reclaim => {
+                let reclaimed = self.reclaim(peer, now);
+                Outcome::Reclaimed(reclaimed.map(|(entered, left)| {
+                    after = left;
+                    entered
+                }))
+            }
+            Action::LeaveRoom => Outcome::Left(self.leave_room(peer, &mut after, now)),
+            Action::Mute { target, muted, authority } => {
+                let muting = self.mute(peer, target, muted, authority);
+                Outcome::Muted(muting.map(|changed| {
+                    let mute =
+                        ServerMessage::Mute { peer_id: target, muted, authority, from: peer };
+                    after.news.extend(changed.map(|everyone| News::new(everyone, &mute)));
+                }))
+            }
+            Action::Recording { recording } => {
+                let everyone = self.everyone(peer);
+                Outcome::Told(everyone.map(|everyone| {
+                    let message = ServerMessage::RecordingState { recording, from: peer };
+                    after.news.push(News::new(everyone, &message));
+                }))
+            }
+            Action::GoOnAir => Outcome::OnAir(self.go_on_air(peer, node)),
         };
         (outcome, after)
     }

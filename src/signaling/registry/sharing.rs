@@ -46,12 +46,6 @@ impl Registry {
         [peers, kept, held, absences, rooms.numbers()]
     }
 
-    /// The client of this node that has the id `peer`.
-    pub(in crate::signaling) fn client_here(&self, peer: PeerId) -> Option<ClientId> {
-        let arrival = &self.peers.get(&peer)?.arrival;
-        arrival.place.here().map(|_| arrival.client)
-    }
-
     /// The outbox of who is to get a relay in that room, or in none.
     pub(in crate::signaling) fn receiver(
         &self,
