@@ -35,6 +35,13 @@ impl Node {
                         "switch JetStream on in nats-server.conf (jetstream {})",
                     ));
                 }
+                // Three servers that start at once may not all know each other.
+                10_005 => {
+                    self.trouble = Some((
+                        format!("fewer than 3 NATS servers keep streams together: {why}"),
+                        "start nats-server on 3 machines; if it runs there, restart one after the other",
+                    ));
+                }
                 _ => self.trouble = Some((why, "see the log of nats-server")),
             }
             self.looked = Some(now);

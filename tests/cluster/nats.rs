@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -44,9 +45,14 @@ struct Server {
     http: u16,
 }
 
-/// A port of the loopback that is free. A server that is started again has to have the same one.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+/// Ports of the loopback that are free, three for each server. A server that is started again has to have the same ones.
+fn free_ports(count: usize) -> Vec<[u16; 3]> {
+    // All of them are held until the last one is found: the next one could be the same.
+    let held: Vec<[TcpListener; 3]> = (0..count)
+        .map(|_| std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()))
+        .collect();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    held.iter().map(|three| three.each_ref().map(port)).collect()
 }
 
 impl Nats {
@@ -66,6 +72,11 @@ impl Nats {
         Self::start(Version::Trixie, 3, "")
     }
 
+    /// One less than keep a log.
+    pub fn two() -> Self {
+        Self::start(Version::Trixie, 2, "")
+    }
+
     fn start(version: Version, count: usize, more: &str) -> Self {
         let jetstream = "jetstream { store_dir: \"STORE\", max_mem: 64M, max_file: 1G }";
         Self::prepare(version, count, more, jetstream).begin()
@@ -73,7 +84,7 @@ impl Nats {
 
     fn prepare(version: Version, count: usize, more: &str, jetstream: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ports: Vec<_> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
+        let ports = free_ports(count);
         let routes: Vec<_> =
             ports.iter().map(|[_, _, route]| format!("nats://127.0.0.1:{route}")).collect();
         for (index, [port, http, route]) in ports.iter().enumerate() {
@@ -104,7 +115,35 @@ impl Nats {
         for index in 0..self.servers.len() {
             self.wait_for(index);
         }
+        self.all_know_each_other();
         self
+    }
+
+    /// Servers that start at once may form a group without one of them, until that one is restarted.
+    fn all_know_each_other(&mut self) {
+        let count = self.servers.len();
+        for index in 0..=count {
+            for _ in 0..60 {
+                if count == 1 || self.servers.iter().any(|one| Self::known_by(one.http) == count) {
+                    return;
+                }
+                // The servers are other programs: there is nothing to be woken by.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            if index < count {
+                self.kill(index);
+                self.start_again(index);
+                self.wait_for(index);
+            }
+        }
+        panic!("the servers do not know each other: {}", self.log(0));
+    }
+
+    /// How many servers keep streams together, as the one that leads says it.
+    fn known_by(http: u16) -> usize {
+        let group = get(http, "/jsz").body;
+        let others = group.split(r#""replicas": ["#).nth(1).map(|rest| rest.split(']').next());
+        others.flatten().map_or(0, |others| 1 + others.matches(r#""name""#).count())
     }
 
     fn run(&mut self, index: usize) {

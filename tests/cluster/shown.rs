@@ -67,6 +67,8 @@ fn what_is_wrong_with_nats_is_named_with_its_fix() {
     trouble(&[("NATS_URL", &closed.url(0))], &["wants credentials", "nats-creds"]);
     let no_jetstream = Nats::without_jetstream(Version::Trixie);
     trouble(&[("NATS_URL", &no_jetstream.url(0))], &["JetStream", "jetstream {}"]);
+    let words = ["fewer than 3 NATS servers", "restart one after the other"];
+    trouble(&[("NATS_URL", &Nats::two().url(0))], &words);
 }
 
 #[test]

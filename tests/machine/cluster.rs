@@ -173,12 +173,25 @@ pub fn three_machines_are_one_studio(suite: &str) {
         let own = blocks[1].replace("address=10.0.0.1", &format!("address=10.0.0.{index}"));
         follow(machine, &[format!("secret={secret} password={password}"), own]);
     }
+    // As the page says, where a server is not known to the others.
+    let (look, restart) = (&blocks[2..3], &blocks[3..4]);
+    let mut is_restarted = false;
+    machines[0].wait_until("3 nodes", || {
+        let log = machines[0].log();
+        if !is_restarted && log.contains("no suitable peers") {
+            is_restarted = true;
+            machines.iter().for_each(|machine| drop(follow(machine, restart)));
+        }
+        machines[0].property("StatusText").contains(", 3 nodes")
+    });
     for machine in &machines {
         wait_for_nodes(machine, "3 nodes");
         let said = check(machine, "--call");
         assert!(said.contains("✓ cluster    3 nodes") && !said.contains("one replica"), "{said}");
-        follow(machine, &blocks[2..]);
+        follow(machine, look);
     }
+    follow(&machines[1], restart);
+    machines.iter().for_each(|machine| wait_for_nodes(machine, "3 nodes"));
     // This thread is in the network of the last one.
     follow(&machines[2], &commands(part(PAGE, "The balancer")));
     let mut clients: Vec<_> = (0..6).map(|_| Caller::open().unwrap()).collect();
