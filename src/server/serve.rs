@@ -204,12 +204,13 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
         let probe = watchdog.watch("the accept loop");
         // The first one takes them.
         let carried = std::mem::take(&mut connections);
-        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, carried, file_limit));
+        tasks.spawn(accept::<C>(listener, Arc::clone(&state), probe, carried, file_limit).boxed());
     }
-    tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()));
+    // In boxes, as one type: each kind of task makes the program larger by some KiB.
+    tasks.spawn(pulse(watchdog.watch("the runtime"), shutdown.clone(), || ()).boxed());
     let hub = state.studio.hub.clone();
-    tasks
-        .spawn(pulse(watchdog.watch("session bookkeeping"), shutdown.clone(), move || hub.touch()));
+    let bookkeeping = watchdog.watch("session bookkeeping");
+    tasks.spawn(pulse(bookkeeping, shutdown.clone(), move || hub.touch()).boxed());
     let watching = watchdog.start(journal.clone())?;
 
     let base = authority(address.ok_or_else(|| io::Error::other("no socket to listen on"))?);
@@ -225,19 +226,19 @@ pub async fn serve<C: Conversation>(service: Service) -> io::Result<Ended> {
     if had_queue {
         notifier.forget(NAME);
     }
-    tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()));
-    tasks.spawn(end_what_is_over(Arc::clone(&state)));
-    tasks.spawn(feed(Arc::clone(&state), icecast));
-    tasks.spawn(archive(Arc::clone(&state), part));
+    tasks.spawn(keep_status(Arc::clone(&state), notifier.clone()).boxed());
+    tasks.spawn(end_what_is_over(Arc::clone(&state)).boxed());
+    tasks.spawn(feed(Arc::clone(&state), icecast).boxed());
+    tasks.spawn(archive(Arc::clone(&state), part).boxed());
     if let Some(node) = node {
-        tasks.spawn(cluster::run(node, Arc::clone(&state)));
+        tasks.spawn(cluster::run(node, Arc::clone(&state)).boxed());
     }
     if let Some(memory) = memory.clone() {
-        tasks.spawn(keep_saved(memory, Arc::clone(&state)));
+        tasks.spawn(keep_saved(memory, Arc::clone(&state)).boxed());
     }
     let reloading =
         reload_at_hangup(hangup, source, settings, Arc::clone(&state), notifier.clone());
-    tasks.spawn(reloading);
+    tasks.spawn(reloading.boxed());
 
     let (signal, queue) = loop {
         break tokio::select! {

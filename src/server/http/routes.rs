@@ -55,35 +55,32 @@ const ICECAST_CHECK: &str = "/check/icecast";
 pub fn routes<C: Conversation>(
     state: Arc<State>,
 ) -> impl Filter<Extract = (impl warp::Reply,), Error = Infallible> + Clone {
-    let read = || warp::get().or(warp::head()).unify();
-    let health = exactly("/health").and(read()).map({
+    let read = |path| exactly(path).and(warp::get().or(warp::head()).unify()).boxed();
+    let health = read("/health").map({
         let state = Arc::clone(&state);
         move || health(&state)
     });
-    let ready = exactly("/ready").and(read()).map({
+    let ready = read("/ready").map({
         let state = Arc::clone(&state);
         move || ready(&state)
     });
     let station = station_route(&state);
-    let capabilities = exactly("/api/capabilities").and(read()).map({
+    let capabilities = read("/api/capabilities").map({
         let has_icecast = state.studio.config.icecast.is_some();
         move || json(StatusCode::OK, &capabilities(has_icecast))
     });
     let routes = ["/health", "/ready", "/api/station", "/api/capabilities", "/metrics"];
     let mut paths = stream::paths(state.studio.config.icecast.as_ref());
     paths.extend(routes.map(str::to_owned));
-    let metrics = exactly("/metrics")
-        .and(read())
-        .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Caller>())
-        .map({
+    let metrics =
+        read("/metrics").and(warp::header::headers_cloned()).and(warp::ext::get::<Caller>()).map({
             let state = Arc::clone(&state);
             move |headers: HeaderMap, caller| metrics(&state, &headers, caller)
         });
     let check = if state.studio.config.check_page {
         paths.push("/check".to_owned());
         let headers = warp::header::headers_cloned();
-        exactly("/check").and(read()).and(headers).map(|headers| page(&headers)).boxed()
+        read("/check").and(headers).map(|headers| page(&headers)).boxed()
     } else {
         warp::any().and_then(nothing).boxed()
     };
@@ -96,48 +93,41 @@ pub fn routes<C: Conversation>(
                 let (state, icecast, last) = (Arc::clone(&state), icecast.clone(), last.clone());
                 async move { Ok::<_, Rejection>(icecast_check(&state, &icecast, &last).await) }
             };
-            exactly(ICECAST_CHECK).and(read()).and_then(answer).boxed()
+            read(ICECAST_CHECK).and_then(answer).boxed()
         }
         _ => warp::any().and_then(nothing).boxed(),
     };
     // The paths of the routes are not open to upgrades, whatever the method.
-    let elsewhere = paths
-        .into_iter()
-        .map(|path| exactly(path).boxed())
-        .reduce(|all, path| all.or(path).unify().boxed())
-        .expect("there are routes")
-        .map(not_found);
+    let elsewhere = first_of(paths.into_iter().map(|path| exactly(path).map(not_found).boxed()));
     let files = match &state.web_root {
         Some(root) => files(root.clone(), state.studio.journal.clone()),
         None => warp::any().and_then(nothing).boxed(),
     };
-    let all = health
-        .or(ready)
-        .unify()
-        .or(station)
-        .unify()
-        .or(stream(&state))
-        .unify()
-        .or(capabilities)
-        .unify()
-        .or(metrics)
-        .unify()
-        .or(check)
-        .unify()
-        .or(icecast_check)
-        .unify()
-        .or(elsewhere)
-        .unify()
-        .or(upgrade::<C>(Arc::clone(&state)))
-        .unify()
-        .or(no_upgrade().and(files))
-        .unify()
-        .boxed();
+    let all = [
+        health.boxed(),
+        ready.boxed(),
+        station,
+        stream(&state),
+        capabilities.boxed(),
+        metrics.boxed(),
+        check,
+        icecast_check,
+        elsewhere,
+        upgrade::<C>(Arc::clone(&state)).boxed(),
+        no_upgrade().and(files).boxed(),
+    ];
     one_host(&state)
-        .and(all)
+        .and(first_of(all))
         .recover(|rejection: Rejection| std::future::ready(recover(&rejection)))
         .unify()
         .with(warp::reply::with::headers(security_headers()))
+}
+
+/// The first of these filters that has an answer. Each is in a box: as one type, a chain of them makes the program larger
+/// with each, by more than the filter itself.
+fn first_of(filters: impl IntoIterator<Item = BoxedFilter<(Reply,)>>) -> BoxedFilter<(Reply,)> {
+    let filters = filters.into_iter().reduce(|all, filter| all.or(filter).unify().boxed());
+    filters.expect("there are routes")
 }
 
 /// A request that could be read as one for another host is no request.
