@@ -24,7 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
-use crate::figures::{attack, broadcast, idle, ping, relay, restart, start};
+use crate::figures::{attack, broadcast, cluster, idle, ping, relay, restart, start};
 use crate::pool::Pool;
 use crate::process::Process;
 
@@ -32,14 +32,16 @@ const USAGE: &str = "\
 usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
        load restart [--clients N] [--times N] --pid-file FILE -- COMMAND...
+       load cluster --pid PID,PID,PID --port PORT,PORT,PORT [--seconds N] [--clients N]
        load attack [--ours] [--no-crowd] ...: the same; with what only the signaling server does, or without 20 who flood
 FIGURE: memory ping handshakes relay broadcast heartbeat drain churn attack";
 
 /// What was asked for.
 struct Options {
     figure: String,
-    pid: Option<i32>,
-    port: Option<u16>,
+    /// Of the server, or of each node.
+    pids: Vec<i32>,
+    ports: Vec<u16>,
     echo: bool,
     notify: bool,
     ours: bool,
@@ -78,15 +80,22 @@ fn run(options: &Options) -> Result<()> {
     if options.figure == "restart" {
         return restart::restart(many, options.times, &options.pid_file, &options.command);
     }
-    let server = Process::new(options.pid.context("--pid is missing")?)?;
-    let address =
-        SocketAddrV4::new(Ipv4Addr::LOCALHOST, options.port.context("--port is missing")?);
+    let processes =
+        options.pids.iter().map(|pid| Process::new(*pid)).collect::<Result<Vec<_>>>()?;
+    let address = |port: &u16| SocketAddrV4::new(Ipv4Addr::LOCALHOST, *port);
+    let mut nodes: Vec<_> = options.ports.iter().map(address).zip(processes).collect();
+    let time = Duration::from_secs_f64(options.seconds);
+    if options.figure == "cluster" {
+        let first = nodes.first().context("--pid and --port are missing")?.0;
+        let mut pool = Pool::new(first, Wire::WebSocket, None)?;
+        return cluster::cluster(&mut pool, &nodes, many, time);
+    }
+    let (address, server) = nodes.pop().context("--pid or --port is missing")?;
     let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
     let tls = options.tls.as_deref().map(trusting).transpose()?;
     let kind =
         attack::Kind { ours: options.ours, bears_crowds: !options.no_crowd, tls: tls.clone() };
     let mut pool = Pool::new(address, wire, tls)?;
-    let time = Duration::from_secs_f64(options.seconds);
     match options.figure.as_str() {
         "memory" => idle::memory(&mut pool, &server, &options.clients),
         "ping" => ping::ping(&mut pool, &server, many, time),
@@ -120,8 +129,8 @@ impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self {
             figure: arguments.next().context("which figure?")?,
-            pid: None,
-            port: None,
+            pids: Vec::new(),
+            ports: Vec::new(),
             echo: false,
             notify: false,
             ours: false,
@@ -155,20 +164,25 @@ impl Options {
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         match name {
-            "--pid" => self.pid = Some(number(name, value)?),
-            "--port" => self.port = Some(number(name, value)?),
+            "--pid" => self.pids = numbers(name, value)?,
+            "--port" => self.ports = numbers(name, value)?,
             "--seconds" => self.seconds = number(name, value)?,
             "--times" => self.times = number(name, value)?,
-            "--clients" => {
-                self.clients =
-                    value.split(',').map(|part| number(name, part)).collect::<Result<_>>()?;
-            }
+            "--clients" => self.clients = numbers(name, value)?,
             "--tls" => self.tls = Some(value.to_owned()),
             "--pid-file" => self.pid_file = value.to_owned(),
             _ => bail!("there is no option {name}"),
         }
         Ok(())
     }
+}
+
+/// Numbers with commas between them.
+fn numbers<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    name: &str,
+    value: &str,
+) -> Result<Vec<T>> {
+    value.split(',').map(|part| number(name, part)).collect()
 }
 
 fn number<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(

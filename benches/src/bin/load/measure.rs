@@ -74,7 +74,12 @@ impl Window {
 
     /// The time in µs that this share of all exchanges stayed within.
     pub fn percentile(&self, share: f64) -> f64 {
-        let index = ((self.times.len() - 1) as f64 * share).round() as usize;
-        self.times[index].as_secs_f64() * 1e6
+        percentile(&self.times, share)
     }
+}
+
+/// The time in µs that this share of all stayed within; they are in order, and there are some.
+pub fn percentile(times: &[Duration], share: f64) -> f64 {
+    let index = ((times.len() - 1) as f64 * share).round() as usize;
+    times[index].as_secs_f64() * 1e6
 }

@@ -60,6 +60,11 @@ impl Pool {
         self.patience = patience;
     }
 
+    /// Clients that come from here on connect to this server.
+    pub fn connect_to(&mut self, server: SocketAddrV4) {
+        self.server = server;
+    }
+
     pub fn wire(&self) -> Wire {
         self.wire
     }

@@ -78,6 +78,11 @@ impl Process {
         pidfd_send_signal(&self.handle, Signal::TERM).context("SIGTERM")
     }
 
+    /// Ends it at once.
+    pub fn kill(&self) -> Result<()> {
+        pidfd_send_signal(&self.handle, Signal::KILL).context("SIGKILL")
+    }
+
     /// Asks it to stop for a restart, as the unit does: SIGWINCH is the mark that clients are to be kept.
     pub fn restart(&self) -> Result<()> {
         pidfd_send_signal(&self.handle, Signal::WINCH).context("SIGWINCH")?;

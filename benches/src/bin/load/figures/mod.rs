@@ -4,6 +4,7 @@
 
 pub mod attack;
 pub mod broadcast;
+pub mod cluster;
 pub mod idle;
 pub mod ping;
 pub mod relay;
