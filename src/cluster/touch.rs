@@ -34,19 +34,23 @@ impl Node {
         self.touched = now;
     }
 
-    /// Logs that it is out of touch, or in touch again, where that is so.
+    /// Logs that it is out of touch, or in touch again, where that is so; and another cause of it, where the fix is another.
     pub fn log_touch(&mut self, now: Instant) {
         let silence = now.saturating_duration_since(self.touched);
+        let advised = self.advised.filter(|(_, when)| now < *when + SILENCE);
         match self.out_since {
-            None if silence >= SILENCE => {
-                self.out_since = Some(self.touched);
+            _ if silence >= SILENCE && advised.is_none() => {
+                self.out_since.get_or_insert(self.touched);
                 let (problem, fix) = self.trouble.clone().unwrap_or_else(|| {
                     ("the log does not go on".to_owned(), "see the log of nats-server")
                 });
-                self.journal.log(Event::ClusterTrouble { problem, fix });
+                let before = self.advised.replace((fix, now));
+                if before.is_none_or(|(said, _)| said != fix) {
+                    self.journal.log(Event::ClusterTrouble { problem, fix });
+                }
             }
             Some(since) if silence < SILENCE && self.joining.is_none() => {
-                self.out_since = None;
+                (self.out_since, self.advised) = (None, None);
                 let seconds = now.saturating_duration_since(since).as_secs();
                 self.journal.log(Event::ClusterInTouch { seconds });
             }
