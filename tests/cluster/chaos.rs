@@ -19,6 +19,7 @@ use crate::nats::Nats;
 use crate::nodes::{agree, health, start, wait_for};
 use crate::support::{Server, UPGRADE, head, wait_until};
 use crate::talk::frame;
+use crate::ways::Ways;
 
 const NODES: usize = 3;
 const CLIENTS: usize = 30;
@@ -243,7 +244,12 @@ fn faults_in_any_order_break_no_promise() {
     let (seconds, seed) = (seconds.unwrap_or(40), seed.unwrap_or(1));
     eprintln!("CHAOS_SECONDS={seconds} CHAOS_SEED={seed}");
     let mut nats = Nats::three();
-    let mut nodes: Vec<Server> = (0..NODES).map(|index| start(&nats, index, SETTINGS)).collect();
+    let ways: Vec<Ways> = (0..NODES).map(|_| Ways::to(&nats.ports())).collect();
+    let run = |nats: &Nats, index: usize| {
+        let urls = ways[index].urls(index);
+        start(nats, index, &[SETTINGS, &[("NATS_URL", &*urls)]].concat())
+    };
+    let mut nodes: Vec<Server> = (0..NODES).map(|index| run(&nats, index)).collect();
     wait_for(&nodes.iter().collect::<Vec<_>>(), NODES);
     let ports: Arc<Vec<AtomicU16>> =
         Arc::new(nodes.iter().map(|node| AtomicU16::new(node.port)).collect());
@@ -258,7 +264,7 @@ fn faults_in_any_order_break_no_promise() {
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         std::thread::sleep(random.time(500, 3000));
-        let (what, which) = (random.below(6), random.below(NODES as u64) as usize);
+        let (what, which) = (random.below(7), random.below(NODES as u64) as usize);
         let from = Instant::now();
         let fault = |from| {
             let to = Instant::now();
@@ -283,7 +289,7 @@ fn faults_in_any_order_break_no_promise() {
                 nodes[which].child.kill().unwrap();
                 nodes[which].wait();
                 std::thread::sleep(random.time(100, 3000));
-                nodes[which] = start(&nats, which, SETTINGS);
+                nodes[which] = run(&nats, which);
                 ports[which].store(nodes[which].port, Ordering::Relaxed);
                 fault(from);
             }
@@ -296,6 +302,14 @@ fn faults_in_any_order_break_no_promise() {
                 fault(from);
             }
             4 => {
+                eprintln!("node {which} is cut off");
+                ways[which].cut();
+                std::thread::sleep(random.time(100, 15_000));
+                ways[which].mend();
+                std::thread::sleep(Duration::from_secs(1));
+                fault(from);
+            }
+            5 => {
                 eprintln!("node {which} is restarted");
                 nodes[which].signal(Signal::USR2);
             }
@@ -303,7 +317,7 @@ fn faults_in_any_order_break_no_promise() {
                 eprintln!("node {which} stops");
                 nodes[which].signal(Signal::TERM);
                 nodes[which].wait();
-                nodes[which] = start(&nats, which, SETTINGS);
+                nodes[which] = run(&nats, which);
                 ports[which].store(nodes[which].port, Ordering::Relaxed);
                 fault(from);
             }

@@ -9,6 +9,7 @@ mod fails;
 mod nats;
 mod nodes;
 mod shown;
+mod ways;
 mod works;
 
 #[path = "../support/fetch.rs"]

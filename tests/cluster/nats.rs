@@ -186,6 +186,11 @@ impl Nats {
         urls.collect::<Vec<_>>().join(",")
     }
 
+    /// The ports of all servers.
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.port).collect()
+    }
+
     /// The address of a server.
     pub fn url(&self, index: usize) -> String {
         format!("nats://127.0.0.1:{}", self.servers[index].port)
