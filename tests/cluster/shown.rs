@@ -133,3 +133,13 @@ fn tls_is_for_servers_that_are_trusted() {
     trouble(&[("NATS_URL", &url)], &["NATS_CA"]);
     trouble(&[("NATS_URL", &url), ("NATS_CA", &path("nothing"))], &["nothing", "NATS_CA"]);
 }
+
+#[test]
+fn another_cause_has_a_line_of_its_own() {
+    let mut nats = Nats::without_jetstream(Version::Trixie);
+    nats.kill(0);
+    let server = start(&nats, 0, &[]);
+    server.log.wait_for("Connection refused");
+    nats.start_again(0);
+    server.log.wait_for("switch JetStream on");
+}
