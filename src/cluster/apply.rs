@@ -55,8 +55,7 @@ impl Node {
             tell(outcome, sent.outcome);
             // Its client was told that it could not be made.
             if let Some(undo) = sent.undo.filter(|_| sent.is_unsure && is_made) {
-                self.say(What::Do(undo), now);
-                self.window.mark_unsure();
+                self.undo(undo, now);
             }
         }
     }

@@ -130,7 +130,7 @@ mod tests {
         let ip = [192, 0, 2, 1].into();
         let newcomer = Newcomer { client: ClientId(1), identity, ip, is_check: false };
         let room = RoomId::from("Morgen \"Magazin\"");
-        let act = |action| Command::Act { peer, client: ClientId(1), action };
+        let act = |action| Command::Act { peer, identity, action };
         let enter = |entry| {
             act(Action::CreateOrJoinRoom { room: room.clone(), token: Some(identity), entry })
         };

@@ -155,6 +155,10 @@ impl Node {
                 continue;
             }
             let Some(What::Do(command)) = what(&sent.bytes) else { continue };
+            if sent.is_unsure {
+                self.undoing.push(command);
+                continue;
+            }
             let outcome = sent.outcome.unwrap_or_else(|| oneshot::channel().0);
             self.held.push(Proposal { command, outbox: sent.outbox, outcome });
         }
@@ -244,6 +248,9 @@ impl Node {
         }
         for command in first {
             self.say(What::Do(command), now);
+        }
+        for command in std::mem::take(&mut self.undoing) {
+            self.undo(command, now);
         }
         for proposal in std::mem::take(&mut self.held) {
             let what = What::Do(proposal.command.clone());

@@ -23,6 +23,7 @@ use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
 use crate::cluster::undo::undo;
 use crate::cluster::window::Window;
+use crate::signaling::command::Command;
 use crate::signaling::hub::Hub;
 use crate::signaling::sequencer::Proposal;
 use crate::telemetry::events::Event;
@@ -51,6 +52,8 @@ pub struct Node {
     pub(super) clock: Clock,
     /// Changes that are wanted while it is no member.
     pub(super) held: Vec<Proposal>,
+    /// What undoes changes that clients were told to be impossible, while it is no member.
+    pub(super) undoing: Vec<Command>,
     pub(super) window: Window,
     pub(super) log: Log,
     pub(super) members: Members,
@@ -125,6 +128,7 @@ impl Node {
             rate_limit,
             clock: Clock::new(now, 0),
             held: Vec::new(),
+            undoing: Vec::new(),
             window: Window::default(),
             log: Log::default(),
             members: Members::default(),
@@ -169,7 +173,7 @@ impl Node {
         self.digests.clear();
         (self.touched, self.touched_since) = (now, now);
         self.joining = Some(Joining::new(now));
-        self.held.clear();
+        (self.held, self.undoing) = (Vec::new(), Vec::new());
         self.hub.begin_as(id, self.about.limits);
         self.say(What::Hello(self.about.clone()), now);
     }
@@ -270,6 +274,17 @@ impl Node {
         }
     }
 
+    /// Whether a client was told that something could not be made, which may be.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.window.is_unsure() || !self.undoing.is_empty()
+    }
+
+    /// Undoes a change.
+    pub(super) fn undo(&mut self, undo: Command, now: Instant) {
+        self.say(What::Do(undo), now);
+        self.window.mark_unsure();
+    }
+
     /// Whether its first entry is behind all that it does not know.
     fn may_write(&self) -> bool {
         self.joining.as_ref().is_none_or(|joining| joining.has_begun)
@@ -294,7 +309,7 @@ impl Node {
         match ask {
             Ask::Propose(proposal) => {
                 // A session may ask before it sees that the gate is closed.
-                let takes_more = self.window.has_room() && !self.window.is_unsure();
+                let takes_more = self.window.has_room() && !self.is_unsure();
                 if self.has_left || !(proposal.command.is_end() || takes_more) {
                     return;
                 }

@@ -208,14 +208,7 @@ impl World {
             Newcomer { client, identity, ip: [192, 0, 2, number].into(), is_check: false };
         let room = RoomId::from(["a", "b"][self.random.below(2) as usize]);
         let role = [Role::Host, Role::Guest][self.random.below(2) as usize];
-        // Most of the time, one that has an id here does something.
-        let mut here = self.nodes[node].2.peers();
-        here.sort_unstable();
-        let (own, acting) = match here.get(self.random.below(1 + here.len() as u64) as usize) {
-            Some(one) => *one,
-            None => (peer, client),
-        };
-        let act = |action| Command::Act { peer: own, client: acting, action };
+        let act = |action| Command::Act { peer, identity, action };
         let command = match self.random.below(9) {
             0..3 => Command::Register { peer, newcomer },
             3 | 4 => {
@@ -310,6 +303,10 @@ async fn nodes_agree_whatever_the_network_does() {
     }
 }
 
+fn identity(number: u8) -> Identity {
+    Identity::from_bytes([number; 16])
+}
+
 fn id(number: u8) -> PeerId {
     PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02b2c3d4{number:02x}")).unwrap()
 }
@@ -326,13 +323,12 @@ async fn an_offer_does_not_overtake_the_join_that_it_follows() {
     let enter = |world: &World, node: usize, number: u8| {
         let entry = Some(Entry::Asked(Ok(Role::Guest)));
         let action = Action::CreateOrJoinRoom { room: room.clone(), token: None, entry };
-        let (peer, client) = (id(number), ClientId(number.into()));
-        let command = Command::Act { peer, client, action };
+        let command = Command::Act { peer: id(number), identity: identity(number), action };
         world.nodes[node].2.propose(command, None);
     };
     // Two are on the first node, and one on the second.
     for (number, node) in [(0, 0), (1, 1), (2, 0)] {
-        let (client, identity) = (ClientId(number.into()), Identity::random());
+        let (client, identity) = (ClientId(number.into()), identity(number));
         let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
         let command = Command::Register { peer: id(number), newcomer };
         world.nodes[node].2.propose(command, Some(Arc::clone(&outboxes[number as usize])));
@@ -367,7 +363,7 @@ fn one_node(number: u8) -> World {
     let mut world = World::new(3, 0);
     world.join();
     world.run(Duration::from_secs(6));
-    let (client, identity) = (ClientId(number.into()), Identity::random());
+    let (client, identity) = (ClientId(number.into()), identity(number));
     let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
     let command = Command::Register { peer: id(number), newcomer };
     world.nodes[0].2.propose(command, Some(Arc::new(Outbox::new(10_000))));
@@ -376,10 +372,10 @@ fn one_node(number: u8) -> World {
 }
 
 /// A client comes into a room by way of the first node.
-fn enter(world: &World, number: u8, client: u64) -> oneshot::Receiver<Outcome> {
+fn enter(world: &World, number: u8, identity: Identity) -> oneshot::Receiver<Outcome> {
     let entry = Some(Entry::Asked(Ok(Role::Guest)));
     let action = Action::CreateOrJoinRoom { room: RoomId::from("show"), token: None, entry };
-    let command = Command::Act { peer: id(number), client: ClientId(client), action };
+    let command = Command::Act { peer: id(number), identity, action };
     match world.nodes[0].2.propose(command, None) {
         Proposed::Waits(made) => made,
         other => panic!("{other:?}"),
@@ -391,7 +387,7 @@ async fn what_a_client_was_told_that_it_could_not_be_made_does_not_stay() {
     let mut world = one_node(1);
     // One client waits for the answer, another one is on its way to the next process.
     for waits in [true, false] {
-        let mut made = enter(&world, 1, 1);
+        let mut made = enter(&world, 1, identity(1));
         if !waits {
             made.close();
         }
@@ -401,13 +397,13 @@ async fn what_a_client_was_told_that_it_could_not_be_made_does_not_stay() {
         node.give_up(now);
         assert!(made.try_recv().is_err());
         // It asks again before the gate is closed.
-        let mut again = enter(&world, 1, 1);
+        let mut again = enter(&world, 1, identity(1));
         world.step();
         assert_eq!(again.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
         world.run(Duration::from_secs(1));
         assert_eq!(world.nodes[0].2.count().rooms, 0, "{waits}");
     }
-    let mut made = enter(&world, 1, 1);
+    let mut made = enter(&world, 1, identity(1));
     world.run(Duration::from_secs(1));
     assert!(made.try_recv().unwrap().is_made());
     assert_eq!(world.nodes[0].2.count().rooms, 1);
@@ -416,7 +412,7 @@ async fn what_a_client_was_told_that_it_could_not_be_made_does_not_stay() {
 #[tokio::test]
 async fn what_a_client_was_told_that_it_could_not_be_made_is_not_made_in_another_log() {
     let mut world = one_node(1);
-    let _made = enter(&world, 1, 1);
+    let _made = enter(&world, 1, identity(1));
     let now = world.now();
     let (node, asks, _) = &mut world.nodes[0];
     node.ask(asks.try_next().unwrap(), now);
@@ -427,17 +423,63 @@ async fn what_a_client_was_told_that_it_could_not_be_made_is_not_made_in_another
     world.run(Duration::from_secs(12));
     let counts = world.nodes[0].2.count();
     assert_eq!((counts.peers, counts.rooms), (1, 0));
-    let mut made = enter(&world, 1, 1);
+    let mut made = enter(&world, 1, identity(1));
     world.run(Duration::from_secs(1));
     assert!(made.try_recv().unwrap().is_made(), "it goes on");
+}
+
+/// A change that is made at once, and what it came to.
+fn make(world: &mut World, command: Command) -> Outcome {
+    let outbox = Some(Arc::new(Outbox::new(10_000)));
+    let Proposed::Waits(mut made) = world.nodes[0].2.propose(command, outbox) else {
+        panic!("it is taken")
+    };
+    world.run(Duration::from_secs(1));
+    made.try_recv().unwrap()
 }
 
 #[tokio::test]
 async fn who_has_lost_its_id_does_nothing_under_it() {
     let mut world = one_node(1);
     // Its node stood still, and somebody else has the id.
-    let mut made = enter(&world, 1, 9);
+    let mut made = enter(&world, 1, identity(9));
     world.run(Duration::from_secs(1));
     assert!(matches!(made.try_recv(), Ok(Outcome::NotRegistered)));
     assert_eq!(world.nodes[0].2.count().rooms, 0);
+    // Another connection of its own has the place: what came by the one before counts.
+    let (client, identity) = (ClientId(2), identity(1));
+    let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
+    make(&mut world, Command::Register { peer: id(1), newcomer });
+    let mut made = enter(&world, 1, identity);
+    world.run(Duration::from_secs(1));
+    assert!(made.try_recv().unwrap().is_made());
+}
+
+#[tokio::test]
+async fn an_undone_join_leaves_no_seat_that_is_kept() {
+    let mut world = one_node(1);
+    let mut made = enter(&world, 1, identity(1));
+    let now = world.now();
+    let (node, asks, hub) = &mut world.nodes[0];
+    node.ask(asks.try_next().unwrap(), now);
+    node.give_up(now);
+    assert!(made.try_recv().is_err());
+    // Its connection breaks before that is made.
+    let (peer, client, parting) = (id(1), ClientId(1), Parting::Broken);
+    hub.propose(Command::Part { peer, client, parting, budget: None }, None);
+    world.run(Duration::from_secs(2));
+    let counts = world.nodes[0].2.count();
+    assert_eq!((counts.peers, counts.rooms, counts.seats_kept), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_programme_that_its_host_knows_of_is_not_undone() {
+    let mut world = one_node(1);
+    let mut made = enter(&world, 1, identity(1));
+    world.run(Duration::from_secs(1));
+    assert!(made.try_recv().unwrap().is_made());
+    let go = || Command::Act { peer: id(1), identity: identity(1), action: Action::GoOnAir };
+    assert!(make(&mut world, go()).is_made());
+    let again = make(&mut world, go());
+    assert!(matches!(again, Outcome::OnAir(Ok(false))) && !again.is_made());
 }

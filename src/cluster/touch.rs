@@ -66,7 +66,7 @@ impl Node {
     /// Whether sessions may ask it for something, where it has a connection or not.
     pub fn open(&self, gate: &Gate, is_connected: bool, now: Instant) {
         let is_late = now >= self.touched + SILENCE;
-        gate.takes_changes.store(!is_late && !self.window.is_unsure(), Relaxed);
+        gate.takes_changes.store(!is_late && !self.is_unsure(), Relaxed);
         gate.takes_relays.store(self.joining.is_none() && (is_connected || !is_late), Relaxed);
     }
 

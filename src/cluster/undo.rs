@@ -12,13 +12,13 @@ pub(super) fn undo(command: &Command) -> Option<Command> {
             let (peer, client, parting) = (*peer, newcomer.client, Parting::Broken);
             Command::Part { peer, client, parting, budget: None }
         }
-        Command::Act { peer, client, action } => {
-            let (peer, client) = (*peer, *client);
+        Command::Act { peer, identity, action } => {
+            let (peer, identity) = (*peer, *identity);
             match action {
                 Action::CreateRoom { .. }
                 | Action::JoinRoom { .. }
                 | Action::CreateOrJoinRoom { .. } => {
-                    Command::Act { peer, client, action: Action::LeaveRoom }
+                    Command::Act { peer, identity, action: Action::LeaveRoom }
                 }
                 Action::GoOnAir => Command::GoOffAir,
                 Action::Reclaim

@@ -79,13 +79,13 @@ pub enum Command {
         /// Whose seat it is.
         identity: Identity,
     },
-    /// A client of the node does something among others, if it is still the one that has the id `peer`: its node may have
-    /// stood still meanwhile.
+    /// A client of the node does something among others, if a client of its identity has the id `peer`: its node may have
+    /// stood still meanwhile, and another connection of it may have the place.
     Act {
         /// The id.
         peer: PeerId,
-        /// The client.
-        client: ClientId,
+        /// Who is behind the client.
+        identity: Identity,
         /// What it does.
         action: Action,
     },
@@ -179,8 +179,8 @@ pub enum Outcome {
     Muted(Result<(), MuteError>),
     /// Of [`Action::Recording`].
     Told(Result<(), NotInRoom>),
-    /// Of [`Action::GoOnAir`]; or who is on air, by way of another node.
-    OnAir(Result<(), PeerId>),
+    /// Of [`Action::GoOnAir`]: whether the node was not on air before; or who is on air, by way of another node.
+    OnAir(Result<bool, PeerId>),
     /// Of an action of a client that has not the id any longer.
     NotRegistered,
     /// Of all others.
@@ -198,7 +198,8 @@ impl Outcome {
             Self::Created(created) => created.is_ok(),
             Self::Joined(joined) => joined.is_ok(),
             Self::Entered(entered) => entered.is_ok(),
-            Self::OnAir(on_air) => on_air.is_ok(),
+            // What its client knew of before is not undone.
+            Self::OnAir(on_air) => *on_air == Ok(true),
             _ => false,
         }
     }

@@ -385,7 +385,7 @@ mod tests {
         let id = PeerId::parse(&id).unwrap();
         let newcomer = Newcomer {
             client: ClientId(number.into()),
-            identity: Identity::random(),
+            identity: Identity::from_bytes([number; 16]),
             ip: [127, 0, 0, 1].into(),
             is_check: false,
         };
@@ -401,7 +401,10 @@ mod tests {
         let hub = Hub::new(RoomLimits::default(), Arc::clone(&metrics), journal.0);
         let (a, b, c) = (peer(&hub, 1), peer(&hub, 2), peer(&hub, 3));
         let action = Action::CreateRoom { room: RoomId::from("show") };
-        hub.propose(Command::Act { peer: c, client: ClientId(3), action }, None);
+        hub.propose(
+            Command::Act { peer: c, identity: Identity::from_bytes([3; 16]), action },
+            None,
+        );
         let relay = |to| {
             let (kind, client, text) = (MessageType::Offer, ClientId(1), &"x".repeat(600));
             hub.relay(Passed { kind, from: a, client, to, text, request_id: None })

@@ -58,7 +58,7 @@ impl Client {
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
         let me = self.member(NOT_REGISTERED)?;
-        let command = Command::Act { peer: me.id, client: me.client, action };
+        let command = Command::Act { peer: me.id, identity: me.identity, action };
         self.change(message, (command, then), say)
     }
 
@@ -122,7 +122,7 @@ impl Client {
                 self.studio.on_air.stop(self.client, "its host left the room");
                 self.is_streaming = false;
             }
-            Outcome::OnAir(Ok(())) => {
+            Outcome::OnAir(Ok(_)) => {
                 if let Then::Stream(text) = then {
                     self.go_on_air(text)?;
                 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// Ways to some servers.
@@ -99,7 +99,7 @@ impl Way {
 
 impl Drop for Ways {
     fn drop(&mut self) {
-        let mut shared = self.shared.lock().unwrap();
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.is_over = true;
         shared.end();
         drop(shared);

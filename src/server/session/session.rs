@@ -267,10 +267,14 @@ mod tests {
     use crate::wire::frame::{Opcode, encode};
     use crate::wire::ids::{Identity, PeerId, RoomId};
 
+    fn identity() -> Identity {
+        Identity::from_bytes([1; 16])
+    }
+
     fn session<C: Conversation>(socket: Socket) -> Session<C> {
         let state = Arc::new(State::without_settings());
         let slot = state.clients.admit([127, 0, 0, 1].into()).unwrap();
-        let identified = Identified { identity: Identity::random(), is_check: false };
+        let identified = Identified { identity: identity(), is_check: false };
         Session::new(state, slot, [127, 0, 0, 1].into(), identified, socket)
     }
 
@@ -310,9 +314,8 @@ mod tests {
         // Somebody says something in the moment in which the server is told to stop.
         let peer = PeerId::parse(id).unwrap();
         let room = RoomId::from("show");
-        let who = exchange.client;
         for action in [Action::CreateRoom { room }, Action::Recording { recording: true }] {
-            state.studio.hub.propose(Command::Act { peer, client: who, action }, None);
+            state.studio.hub.propose(Command::Act { peer, identity: identity(), action }, None);
         }
         state.shutdown.enter(Phase::Draining);
         assert_eq!(talk(exchange, |_| None).await, End::Going(CloseCode::GOING_AWAY));

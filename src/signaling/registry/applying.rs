@@ -53,8 +53,13 @@ impl Registry {
                 after = self.end_seat(peer, identity, now);
                 Outcome::Done
             }
-            Command::Act { peer, client, action } => {
-                if self.place_of(peer, Holder { node, client }).is_none() {
+            Command::Act { peer, identity, action } => {
+                let found = self.peers.get(&peer);
+                if found.is_none_or(|found| found.arrival.identity != identity) {
+                    // Who leaves a room leaves the seat, too, that is kept since it has gone.
+                    if matches!(action, Action::LeaveRoom) {
+                        after = self.end_seat(peer, identity, now);
+                    }
                     return (Outcome::NotRegistered, after);
                 }
                 let outcome;
@@ -138,20 +143,17 @@ impl Registry {
         Arrival { client, identity, ip, is_check, place }
     }
 
-    /// A node goes on air with `peer`, or goes on with another one.
+    /// A node goes on air with `peer`, or goes on with another one. Returns whether it was not on air before.
     ///
     /// # Errors
     ///
     /// Who is, by way of another node.
-    fn go_on_air(&mut self, peer: PeerId, node: NodeId) -> Result<(), PeerId> {
+    fn go_on_air(&mut self, peer: PeerId, node: NodeId) -> Result<bool, PeerId> {
         match (&self.air, self.room_of(peer)) {
             (Some(air), _) if air.node != node => Err(air.peer),
-            (_, Some(room)) => {
-                self.air = Some(Aired { node, peer, room });
-                Ok(())
-            }
+            (_, Some(room)) => Ok(self.air.replace(Aired { node, peer, room }).is_none()),
             // It has left meanwhile, and hears that.
-            (_, None) => Ok(()),
+            (_, None) => Ok(false),
         }
     }
 
