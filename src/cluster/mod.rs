@@ -29,3 +29,5 @@ pub mod touch;
 pub mod transfer;
 pub mod undo;
 pub mod window;
+#[cfg(test)]
+mod world;

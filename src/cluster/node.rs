@@ -274,17 +274,6 @@ impl Node {
         }
     }
 
-    /// Whether a client was told that something could not be made, which may be.
-    pub(super) fn is_unsure(&self) -> bool {
-        self.window.is_unsure() || !self.undoing.is_empty()
-    }
-
-    /// Undoes a change.
-    pub(super) fn undo(&mut self, undo: Command, now: Instant) {
-        self.say(What::Do(undo), now);
-        self.window.mark_unsure();
-    }
-
     /// Whether its first entry is behind all that it does not know.
     fn may_write(&self) -> bool {
         self.joining.as_ref().is_none_or(|joining| joining.has_begun)
