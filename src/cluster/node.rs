@@ -70,8 +70,8 @@ pub struct Node {
     pub(super) touched_since: Instant,
     /// Since when it is out of touch, where the log has a line about that.
     pub(super) out_since: Option<Instant>,
-    /// Of the last line about that: the fix, and when it was written.
-    pub(super) advised: Option<(&'static str, Instant)>,
+    /// The fix in the last line about that.
+    pub(super) advised: Option<&'static str>,
     pub(super) leased: Option<Instant>,
     /// The log at earlier positions, to be compared with other nodes'.
     pub(super) digests: std::collections::VecDeque<(u64, u64)>,

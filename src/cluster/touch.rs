@@ -37,24 +37,19 @@ impl Node {
     /// Logs that it is out of touch, or in touch again, where that is so; and another cause of it, where the fix is another.
     pub fn log_touch(&mut self, now: Instant) {
         let silence = now.saturating_duration_since(self.touched);
-        let advised = self.advised.filter(|(_, when)| now < *when + SILENCE);
-        match self.out_since {
-            _ if silence >= SILENCE && advised.is_none() => {
-                self.out_since.get_or_insert(self.touched);
-                let (problem, fix) = self.trouble.clone().unwrap_or_else(|| {
-                    ("the log does not go on".to_owned(), "see the log of nats-server")
-                });
-                let before = self.advised.replace((fix, now));
-                if before.is_none_or(|(said, _)| said != fix) {
-                    self.journal.log(Event::ClusterTrouble { problem, fix });
-                }
+        if silence >= SILENCE {
+            let unknown = ("the log does not go on".to_owned(), "see the log of nats-server");
+            let unknown = self.out_since.is_none().then_some(unknown);
+            self.out_since.get_or_insert(self.touched);
+            let found = self.trouble.clone().or(unknown);
+            if let Some((problem, fix)) = found.filter(|(_, fix)| self.advised != Some(fix)) {
+                self.advised = Some(fix);
+                self.journal.log(Event::ClusterTrouble { problem, fix });
             }
-            Some(since) if silence < SILENCE && self.joining.is_none() => {
-                (self.out_since, self.advised) = (None, None);
-                let seconds = now.saturating_duration_since(since).as_secs();
-                self.journal.log(Event::ClusterInTouch { seconds });
-            }
-            _ => {}
+        } else if let Some(since) = self.out_since.filter(|_| self.joining.is_none()) {
+            (self.out_since, self.advised) = (None, None);
+            let seconds = now.saturating_duration_since(since).as_secs();
+            self.journal.log(Event::ClusterInTouch { seconds });
         }
     }
 
