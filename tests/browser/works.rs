@@ -198,11 +198,10 @@ fn who_listens_notices_no_reload_of_the_hosts_page() {
         host.goto(&page).await;
         go_on_air("bb", 6, false).await;
         let heard = played(20.0).await;
-        // Before it plays, it waits.
+        // Before it plays, it waits. A player that runs dry later says so by another `waiting`.
         let events = heard["events"].as_array().unwrap();
         let first = events.iter().position(|event| event == "playing").unwrap();
         assert_eq!(events[first..], [json!("playing")], "{heard}");
-        assert!(heard["stalled"].as_f64().unwrap() < 0.5, "{heard}");
     });
 }
 
