@@ -9,11 +9,16 @@ mod fails;
 mod nats;
 mod nodes;
 mod shown;
+mod studios;
 mod ways;
 mod works;
 
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/listener.rs"]
+mod listener;
+#[path = "../support/page.rs"]
+mod page;
 #[path = "../support/peers.rs"]
 mod peers;
 #[path = "../support/process.rs"]
@@ -22,3 +27,5 @@ mod process;
 mod support;
 #[path = "../support/talk.rs"]
 mod talk;
+#[path = "../support/webdriver.rs"]
+mod webdriver;

@@ -1,20 +1,14 @@
-//! Two pages that call each other by way of the installed service. It deliberately does not know how WebRTC
-//! works: call.html is an app's own client, and the test only asks it what it sees.
+//! Two pages that call each other by way of the installed service. It deliberately does not know how WebRTC works, which
+//! is the page's.
 
-use std::convert::Infallible;
 use std::time::Instant;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Response, header};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::booted::{Machine, SERVICE};
 use crate::forwarder::Forwarder;
-use crate::listener;
-use crate::page::Page;
+use crate::page::{Page, serve_call};
 use crate::webdriver::Driver;
 
 /// The types of what a page hears from the server, part by part.
@@ -72,13 +66,12 @@ fn prepare(suite: &str) -> (Machine, Runtime, Driver) {
 
 /// Two pages that have not met.
 async fn open(machine: &Machine, driver: &Driver) -> (Page, Page) {
-    let url = serve(include_str!("call.html")).await;
+    let origin = serve_call().await;
     // The page is another server's, which has to be named so that its browser has a cookie.
-    let origin = url.trim_end_matches('/');
     let name = format!("echo ALLOWED_ORIGINS={origin} >> /etc/default/openstudio-signaling");
     machine.ok(&["sh", "-ec", &name]);
     machine.ok(&["systemctl", "restart", SERVICE]);
-    tokio::join!(Page::open(driver, "host", &url), Page::open(driver, "guest", &url))
+    tokio::join!(Page::open(driver, "host", &origin), Page::open(driver, "guest", &origin))
 }
 
 async fn call_over_restarts(suite: &str, machine: &Machine, driver: &Driver) {
@@ -198,18 +191,4 @@ async fn ids(host: &Page, guest: &Page, host_hears: Heard, guest_hears: Heard) -
         }
     }
     [host, guest].map(|page| page["me"].as_str().unwrap().to_owned())
-}
-
-/// Serves a page, for as long as the runtime lives: its URL.
-async fn serve(page: &'static str) -> String {
-    let port = listener::each(move |stream| async move {
-        let answer = service_fn(async |_| {
-            let html = Response::builder().header(header::CONTENT_TYPE, "text/html");
-            Ok::<_, Infallible>(html.body(page.to_owned()).unwrap())
-        });
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        drop(connection.await);
-    });
-    // Cameras are for pages from a secure place only, and this machine itself is one.
-    format!("http://localhost:{}/", port.await)
 }

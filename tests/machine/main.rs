@@ -16,7 +16,6 @@ mod forwarder;
 mod load;
 mod on_air;
 mod package;
-mod page;
 mod repository;
 mod restart;
 mod service;
@@ -32,6 +31,8 @@ mod fetch;
 mod file_limit;
 #[path = "../support/listener.rs"]
 mod listener;
+#[path = "../support/page.rs"]
+mod page;
 #[path = "../support/running.rs"]
 mod running;
 #[path = "../support/secure.rs"]
