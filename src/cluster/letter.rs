@@ -64,8 +64,11 @@ pub enum Letter {
         /// The position in the log.
         position: u64,
     },
-    /// The node that has offered them is to send them.
-    Taken,
+    /// A part of them is wanted of the node that has offered them: the next one comes when this one is there.
+    Take {
+        /// Which part, from 0.
+        part: usize,
+    },
     /// A part of them.
     Part {
         /// The position in the log.

@@ -21,6 +21,7 @@ use crate::cluster::members::{LEASE, Members, SILENCE};
 use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
+use crate::cluster::transfer::Giving;
 use crate::cluster::undo::undo;
 use crate::cluster::window::Window;
 use crate::signaling::command::Command;
@@ -89,6 +90,8 @@ pub struct Node {
     /// Whether it says nothing more.
     pub(super) has_left: bool,
     pub(super) out: Vec<Publish>,
+    /// What a newcomer gets, while it gets it.
+    pub(super) giving: Option<Giving>,
 }
 
 impl Node {
@@ -153,6 +156,7 @@ impl Node {
             is_new: false,
             has_left: false,
             out: Vec::new(),
+            giving: None,
         }
     }
 
@@ -199,16 +203,6 @@ impl Node {
     /// What it says.
     pub fn take_out(&mut self) -> Vec<Publish> {
         std::mem::take(&mut self.out)
-    }
-
-    #[cfg(test)]
-    pub(super) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    #[cfg(test)]
-    pub(super) fn place(&self) -> (u64, u64) {
-        (self.log.position(), self.digest)
     }
 
     #[cfg(test)]

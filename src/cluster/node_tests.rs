@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::transfer::PART;
 use super::world::*;
 use crate::signaling::command::{Action, Command, Newcomer, Outcome};
 use crate::signaling::entry::Entry;
@@ -39,9 +40,34 @@ async fn nodes_agree_whatever_the_network_does() {
         let last = world.log.len() as u64;
         assert!(last > 400, "seed {seed}: {last} entries");
         for (node, _, hub) in &world.nodes {
-            assert_eq!(node.place(), (last, digest), "seed {seed}");
+            assert_eq!((node.log.position(), node.digest), (last, digest), "seed {seed}");
             assert_eq!(sorted(hub, node.latest_moment()), alone, "seed {seed}");
         }
+    }
+}
+
+/// Two nodes that come at once, to one that has more than a part holds.
+#[tokio::test]
+async fn newcomers_get_what_many_parts_hold() {
+    let mut world = World::new(11, 0);
+    world.join();
+    world.run(Duration::from_secs(6));
+    for number in 0..6000u32 {
+        let peer = PeerId::parse(&format!("f47ac10b-58cc-4372-a567-0e02{number:08x}")).unwrap();
+        let (client, identity) = (ClientId(number.into()), Identity::from_bytes([7; 16]));
+        let newcomer = Newcomer { client, identity, ip: [192, 0, 2, 1].into(), is_check: false };
+        world.nodes[0].2.propose(Command::Register { peer, newcomer }, None);
+    }
+    world.run(Duration::from_secs(1));
+    world.join();
+    world.join();
+    world.run(Duration::from_secs(4));
+    let first = sorted(&world.nodes[0].2, world.nodes[0].0.latest_moment());
+    assert!(first.to_string().len() > 2 * PART);
+    for (node, _, hub) in &world.nodes {
+        assert_eq!(node.members.count(), 3);
+        assert!(node.joining.is_none() && node.giving.is_none());
+        assert!(sorted(hub, node.latest_moment()) == first);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cluster::handle::{Ask, Outgoing, Rest, answer};
 use crate::cluster::letter::{Letter, Thing, read, write};
 use crate::cluster::links::{Send, Sender};
 use crate::cluster::node::Node;
-use crate::cluster::transfer::{Shared, parts};
+use crate::cluster::transfer::{Giving, Shared};
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::identity::holding::SIGN_OF_LIFE_IN_ROOM;
 use crate::signaling::outbox::RoomNumber;
@@ -188,13 +188,14 @@ impl Node {
             }
             Letter::Lives { number } => self.open.lives(number),
             Letter::Wanted { position } => {
-                if self.joining.is_none() && self.log.position() >= position {
+                let is_free = self.giving.as_ref().is_none_or(|giving| giving.is_for(from, now));
+                if self.joining.is_none() && is_free && self.log.position() >= position {
                     let position = self.log.position();
                     self.letter(from, Letter::Offered { position });
                 }
             }
             Letter::Offered { position } => self.take_offer(from, position, now),
-            Letter::Taken => self.give_state(from),
+            Letter::Take { part } => self.give_state(from, part, now),
             Letter::Part { position, part, parts } => {
                 let Some(joining) = &mut self.joining else { return };
                 if joining.taking.is_none_or(|(taken, _)| taken != from) {
@@ -203,6 +204,8 @@ impl Node {
                 joining.taking = Some((from, now));
                 if let Some(shared) = joining.parts.take(position, part, parts, bytes) {
                     self.take_state(shared, now);
+                } else if let Some(part) = joining.parts.next(position) {
+                    self.letter(from, Letter::Take { part });
                 }
             }
         }
@@ -233,26 +236,32 @@ impl Node {
         let is_late_enough = joining.hello.is_some_and(|hello| position >= hello);
         if is_late_enough && joining.taking.is_none() {
             joining.taking = Some((from, now));
-            self.letter(from, Letter::Taken);
+            self.letter(from, Letter::Take { part: 0 });
         }
     }
 
-    /// A newcomer gets peers and rooms.
-    fn give_state(&mut self, to: NodeId) {
-        if self.joining.is_some() {
+    /// A newcomer gets a part of peers and rooms: one at a time, as many do not fit into a connection.
+    fn give_state(&mut self, to: NodeId, part: usize, now: Instant) {
+        if self.giving.as_ref().is_some_and(|giving| !giving.is_for(to, now)) {
             return;
         }
-        let (position, clock) = (self.log.position(), self.latest);
-        let registry = self.hub.share(self.moment(clock));
-        let (digest, founded, members) = (self.digest, self.founded, self.members.share());
-        let limits = self.hub.limits();
-        let shared = Shared { position, clock, digest, founded, limits, members, registry };
-        let all = parts(&shared);
-        let subject = self.names.node(to);
-        for (part, bytes) in all.iter().enumerate() {
-            let letter = Letter::Part { position, part, parts: all.len() };
-            let written = write(self.id, letter, bytes);
-            self.publish(subject.clone(), None, written);
+        if part == 0 {
+            if self.joining.is_some() {
+                return;
+            }
+            let (position, clock) = (self.log.position(), self.latest);
+            let registry = self.hub.share(self.moment(clock));
+            let (digest, founded, members) = (self.digest, self.founded, self.members.share());
+            let limits = self.hub.limits();
+            let shared = Shared { position, clock, digest, founded, limits, members, registry };
+            self.giving = Some(Giving::new(to, &shared, now));
+        }
+        let Some(giving) = &mut self.giving else { return };
+        let Some((letter, bytes, is_last)) = giving.part(part, now) else { return };
+        let written = write(self.id, letter, bytes);
+        self.publish(self.names.node(to), None, written);
+        if is_last {
+            self.giving = None;
         }
     }
 

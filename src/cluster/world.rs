@@ -111,8 +111,8 @@ impl World {
         let message =
             |subject: String, payload: Vec<u8>| Message { subject, payload, ..Message::default() };
         let answer = |value: Value| message(reply.clone().unwrap(), value.to_string().into_bytes());
-        let log = self.nodes[from].0.names().log.clone();
-        let id = |index: usize, world: &Self| world.nodes[index].0.names().own.clone();
+        let log = self.nodes[from].0.names.log.clone();
+        let id = |index: usize, world: &Self| world.nodes[index].0.names.own.clone();
         if subject == log {
             for _ in 0..1 + u64::from(self.random.chance(self.faults)) {
                 if self.random.chance(self.faults) {
@@ -125,7 +125,7 @@ impl World {
                         if self.random.chance(self.faults) {
                             continue;
                         }
-                        let subject = self.nodes[to].0.names().events.clone();
+                        let subject = self.nodes[to].0.names.events.clone();
                         let headers = headers.clone().into_bytes();
                         let event = Message { headers, ..message(subject, payload.clone()) };
                         let late = self.late.get(&to).copied().unwrap_or_default();
@@ -149,7 +149,7 @@ impl World {
             }
         } else {
             for to in 0..self.nodes.len() {
-                let is_for_all = subject == self.nodes[to].0.names().all;
+                let is_for_all = subject == self.nodes[to].0.names.all;
                 if !(is_for_all || subject == id(to, self)) || self.random.chance(self.faults / 4) {
                     continue;
                 }
