@@ -1,28 +1,21 @@
-//! Clients that want the same ids and rooms everywhere, and a model of what they may see.
+//! Clients that want the same ids and rooms everywhere, and come back with their proofs.
 //!
-//! Owns what is no fault of the nodes', as a fault was made there. It deliberately makes none.
+//! Owns which answers they expect. It deliberately does not know what fails.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::seen::{Held, Seen, id};
 use crate::support::{UPGRADE, head};
 use crate::talk::frame;
 
 const IDS: u64 = 40;
 const ROOMS: u64 = 8;
 
-/// How long a seat is kept at most, with the longest time for which a node stands still, and until the others notice.
-const KEPT: Duration = Duration::from_secs(10 + 15 + 15);
-
 /// Within this time, an owner surely finds its seat where no node fails.
 const SURELY: Duration = Duration::from_secs(6);
-
-/// How long after a fault what it has done may be seen still: the nodes give one up after 10 s.
-const AFTER: Duration = Duration::from_secs(15);
 
 /// How long a client waits for what has to come.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -45,118 +38,6 @@ impl Random {
 
     pub fn time(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.below(most - least))
-    }
-}
-
-/// From when to when a client surely had an id.
-#[derive(Clone, Debug)]
-struct Held {
-    id: u64,
-    node: usize,
-    from: Instant,
-    to: Instant,
-}
-
-/// When a node did not run, or not for sure: what its clients had then is not sure either.
-pub struct Fault {
-    /// The node.
-    pub node: usize,
-    /// When it began.
-    pub from: Instant,
-    /// When it was over.
-    pub to: Instant,
-}
-
-/// What a client sees only where a node fails.
-struct Odd {
-    what: String,
-    nodes: [usize; 2],
-    from: Instant,
-    to: Instant,
-}
-
-/// What all clients have seen, and what was done to the nodes.
-#[derive(Default)]
-pub struct Seen {
-    held: Mutex<Vec<Held>>,
-    odd: Mutex<Vec<Odd>>,
-    faults: Mutex<Vec<Fault>>,
-    answers: Mutex<BTreeMap<String, usize>>,
-    /// When a client was last in a room under an id, or may have been, and went without a word: its seat is kept.
-    kept: Mutex<HashMap<(u64, String), Instant>>,
-}
-
-impl Seen {
-    /// A fault is over.
-    pub fn fault(&self, node: usize, from: Instant) {
-        self.faults.lock().unwrap().push(Fault { node, from, to: Instant::now() });
-    }
-
-    fn may_be_kept(&self, id: u64, room: &str) {
-        self.kept.lock().unwrap().insert((id, room.to_owned()), Instant::now());
-    }
-
-    fn is_kept(&self, id: u64, room: Option<&str>) -> bool {
-        let kept = self.kept.lock().unwrap();
-        kept.iter().any(|((held, place), since)| {
-            *held == id && room.is_none_or(|room| room == place) && since.elapsed() < KEPT
-        })
-    }
-
-    fn odd(&self, what: String, nodes: [usize; 2], from: Instant) {
-        self.odd.lock().unwrap().push(Odd { what, nodes, from, to: Instant::now() });
-    }
-
-    /// No id was held twice at one time, and what is odd has a fault that explains it. How many answers there were.
-    pub fn judge(&self) -> usize {
-        let faults = self.faults.lock().unwrap();
-        let mut held = self.held.lock().unwrap().clone();
-        let (all, answers) = (held.len(), self.answers.lock().unwrap());
-        for one in &mut held {
-            // A node that does not answer can't speak for its clients: these may be taken over.
-            let own = faults.iter().filter(|fault| fault.node == one.node);
-            if let Some(fault) = own
-                .filter(|fault| fault.from < one.to && one.from < fault.to)
-                .min_by_key(|fault| fault.from)
-            {
-                one.to = fault.from.max(one.from);
-            }
-        }
-        held.sort_by_key(|one| (one.id, one.from));
-        let twice =
-            held.windows(2).filter(|pair| pair[0].id == pair[1].id && pair[1].from < pair[0].to);
-        let twice: Vec<_> = twice.collect();
-        let odd = self.odd.lock().unwrap();
-        let is_explained = |odd: &&Odd| {
-            faults.iter().any(|fault| {
-                odd.nodes.contains(&fault.node)
-                    && fault.from < odd.to
-                    && odd.from < fault.to + AFTER
-            })
-        };
-        let (explained, unexplained): (Vec<_>, Vec<_>) = odd.iter().partition(is_explained);
-        eprintln!(
-            "{all} times an id was held, {} times something odd, {answers:?}",
-            explained.len()
-        );
-        assert!(twice.is_empty(), "{twice:#?}");
-        for Fault { node, from, to } in faults.iter() {
-            eprintln!("node {node} failed from {:?} to {:?} ago", from.elapsed(), to.elapsed());
-        }
-        for Odd { what, nodes, from, to } in &unexplained {
-            eprintln!(
-                "{what}, nodes {nodes:?}, from {:?} to {:?} ago",
-                from.elapsed(),
-                to.elapsed()
-            );
-        }
-        assert!(unexplained.is_empty(), "no fault explains this");
-        all
-    }
-
-    /// How often clients got this answer.
-    pub fn answers(&self, kind: &str) -> usize {
-        self.answers.lock().unwrap().get(kind).copied().unwrap_or_default()
     }
 }
 
@@ -243,10 +124,6 @@ impl Caller {
     }
 }
 
-fn id(number: u64) -> String {
-    format!("f47ac10b-58cc-4372-a567-0e02b2c3{number:04x}")
-}
-
 fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     answer.split(&format!(r#""{name}":""#)).nth(1)?.split('"').next()
 }
@@ -310,8 +187,7 @@ impl Visitor<'_> {
 
     fn ask(&mut self, caller: &mut Caller, text: &str) -> Option<String> {
         let answer = caller.ask(text, self.random.next())?;
-        let mut answers = self.seen.answers.lock().unwrap();
-        *answers.entry(kind(&answer).to_owned()).or_default() += 1;
+        self.seen.answer(kind(&answer));
         Some(answer)
     }
 
@@ -335,7 +211,7 @@ impl Visitor<'_> {
     /// What it had with this connection is written down.
     fn end(&self, stay: &Stay) {
         let Stay { id, node, from, to, .. } = *stay;
-        self.seen.held.lock().unwrap().push(Held { id, node, from, to });
+        self.seen.held(Held { id, node, from, to });
     }
 
     /// Whether it goes on.
@@ -384,7 +260,7 @@ impl Visitor<'_> {
             "room-left" => {
                 stay.to = before;
                 if stay.id >= IDS {
-                    self.seen.kept.lock().unwrap().remove(&(stay.id, room.to_owned()));
+                    self.seen.is_back(stay.id, room);
                 }
                 true
             }
@@ -395,7 +271,8 @@ impl Visitor<'_> {
             "not-in-room" if is_back => {
                 if let Some((nodes, begun)) = stay.surely {
                     self.seen.odd(
-                        format!("{} has lost its seat, way {way}", id(stay.id)),
+                        &format!("has lost its seat: {:#?}", stay.caller.1),
+                        stay.id,
                         nodes,
                         begun,
                     );
@@ -424,13 +301,11 @@ impl Visitor<'_> {
         let register = format!(r#"{{"type":"register","peerId":"{id}","resume":"{resume}"}}"#);
         let Some(answer) = self.ask(&mut caller, &register) else { return false };
         match kind(&answer) {
-            "registered" => {
-                *self.seen.answers.lock().unwrap().entry("back".to_owned()).or_default() += 1
-            }
+            "registered" => self.seen.answer("back"),
             "cluster-unavailable" => return false,
             other => {
                 if has_seat {
-                    self.seen.odd(format!("{other} for {id} with its proof"), nodes, begun);
+                    self.seen.odd(&format!("hears {other}"), stay.id, nodes, begun);
                 }
                 return false;
             }
@@ -440,21 +315,21 @@ impl Visitor<'_> {
         (stay.node, stay.from, stay.to) = (node, Instant::now(), Instant::now());
         stay.surely = (has_seat && is_early).then_some((nodes, begun));
         if lives && !old.ends() {
-            self.seen.odd(format!("two connections with {id}"), nodes, begun);
+            self.seen.odd("has two connections", stay.id, nodes, begun);
         }
         true
     }
 
     /// An answer that comes only where a node fails: the client has lost its id, and its connection ends.
     fn surprise(&mut self, stay: &mut Stay, kind: &str) -> bool {
-        let from = stay.from;
+        let (id, nodes, from) = (stay.id, [stay.node; 2], stay.from);
         assert_eq!(kind, "not-registered", "on node {}: {:#?}", stay.node, stay.caller.1);
         // Its owner may be back.
-        if !self.seen.is_kept(stay.id, None) {
-            self.seen.odd(format!("{} is lost", id(stay.id)), [stay.node; 2], from);
+        if !self.seen.is_kept(id, None) {
+            self.seen.odd(&format!("is lost: {:#?}", stay.caller.1), id, nodes, from);
         }
         if !stay.caller.ends() {
-            self.seen.odd(format!("{} goes on without its id", id(stay.id)), [stay.node; 2], from);
+            self.seen.odd("goes on without its id", id, nodes, from);
         }
         false
     }

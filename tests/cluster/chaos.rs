@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::callers::{Random, Seen, Visitor};
+use crate::callers::{Random, Visitor};
 use crate::fetch::get;
 use crate::nats::Nats;
 use crate::nodes::{agree, health, start, wait_for};
+use crate::seen::Seen;
 use crate::support::{Server, wait_until};
 use crate::ways::Ways;
 
@@ -33,6 +34,7 @@ fn faults_in_any_order_break_no_promise() {
         let urls = ways[index].urls(index);
         start(nats, index, &[SETTINGS, &[("NATS_URL", &*urls)]].concat())
     };
+    let mut logs = Vec::new();
     let mut nodes: Vec<Server> = (0..NODES).map(|index| run(&nats, index)).collect();
     wait_for(&nodes.iter().collect::<Vec<_>>(), NODES);
     let ports: Arc<Vec<AtomicU16>> =
@@ -74,7 +76,7 @@ fn faults_in_any_order_break_no_promise() {
                 nodes[which].child.kill().unwrap();
                 nodes[which].wait();
                 std::thread::sleep(random.time(100, 3000));
-                nodes[which] = run(&nats, which);
+                logs.push(std::mem::replace(&mut nodes[which], run(&nats, which)).log.clone());
                 ports[which].store(nodes[which].port, Ordering::Relaxed);
                 fault(from);
             }
@@ -102,7 +104,7 @@ fn faults_in_any_order_break_no_promise() {
                 eprintln!("node {which} stops");
                 nodes[which].signal(Signal::TERM);
                 nodes[which].wait();
-                nodes[which] = run(&nats, which);
+                logs.push(std::mem::replace(&mut nodes[which], run(&nats, which)).log.clone());
                 ports[which].store(nodes[which].port, Ordering::Relaxed);
                 fault(from);
             }
@@ -132,7 +134,8 @@ fn faults_in_any_order_break_no_promise() {
             Some(())
         });
     }
-    assert!(seen.judge() > 50, "there was something to judge");
+    logs.extend(nodes.iter().map(|node| node.log.clone()));
+    assert!(seen.judge(&logs) > 50, "there was something to judge");
     assert!(seen.answers("back") > 0, "somebody has come back");
 }
 

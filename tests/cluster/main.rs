@@ -9,6 +9,7 @@ mod chaos;
 mod fails;
 mod nats;
 mod nodes;
+mod seen;
 mod shown;
 mod studios;
 mod ways;
