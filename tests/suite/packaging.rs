@@ -53,7 +53,7 @@ fn every_event_is_explained_and_nothing_else() {
 fn versions_agree() {
     let version = env!("CARGO_PKG_VERSION");
     let changelog = read("debian/changelog");
-    assert!(changelog.starts_with(&format!("openstudio-signaling ({version}) ")));
+    assert!(changelog.starts_with(&format!("openstudio-signaling ({version}-1) ")));
     assert!(read("CHANGELOG.md").contains(&format!("\n## {version}\n")));
 }
 
