@@ -62,8 +62,7 @@ fn faults_in_any_order_break_no_promise() {
                 eprintln!("nats {which} is killed");
                 nats.kill(which);
                 std::thread::sleep(random.time(500, 5000));
-                nats.start_again(which);
-                nats.wait_for(which);
+                nats.bring_back(which);
             }
             1 => {
                 eprintln!("nats {which} stands still");

@@ -222,8 +222,7 @@ fn a_leader_that_is_killed_costs_a_while_and_nothing_else() {
     for client in [&mut host, &mut guest] {
         assert!(client.text().contains("peer-joined"));
     }
-    nats.start_again(leader);
-    nats.wait_for(leader);
+    nats.bring_back(leader);
     wait_for(&[&one, &two, &three], 3);
     agree(&[&one, &two, &three]);
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::fetch::get;
-use crate::support::wait_until;
+use crate::support::wait_every;
 
 /// The versions of Debian 12 and 13.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +132,7 @@ impl Nats {
             }
             if index < count {
                 self.kill(index);
-                self.start_again(index);
-                self.wait_for(index);
+                self.bring_back(index);
             }
         }
         panic!("the servers do not know each other: {}", self.log(0));
@@ -164,14 +163,31 @@ impl Nats {
 
     /// Waits until a server is healthy, with JetStream.
     pub fn wait_for(&self, index: usize) {
+        // Each look is a line of its log.
+        wait_every(Duration::from_millis(50), || self.is_healthy(index), || self.log(index));
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
         let http = self.servers[index].http;
-        wait_until(
-            || {
-                let is_up = std::net::TcpStream::connect(("127.0.0.1", http)).is_ok();
-                is_up && get(http, "/healthz").status == 200
-            },
-            || self.log(index),
-        );
+        std::net::TcpStream::connect(("127.0.0.1", http)).is_ok()
+            && get(http, "/healthz").status == 200
+    }
+
+    /// Starts a server again, and waits until it is healthy. Version 2.10 may say for minutes that its copy of the stream
+    /// is not current ("group node unhealthy"): it is restarted then, as an operator does.
+    pub fn bring_back(&mut self, index: usize) {
+        for _ in 0..3 {
+            self.start_again(index);
+            for _ in 0..600 {
+                if self.is_healthy(index) {
+                    return;
+                }
+                // The server is another program: there is nothing to be woken by.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            self.kill(index);
+        }
+        panic!("the server is not healthy: {}", self.log(index));
     }
 
     /// What a server has logged.

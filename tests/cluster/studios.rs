@@ -119,8 +119,7 @@ async fn go_on(driver: &Driver) {
         for studio in &mut studios {
             studio.goes_on().await;
         }
-        nats.start_again(which);
-        nats.wait_for(which);
+        nats.bring_back(which);
         nodes[which] = run(&nats, which, port);
         wait_for(&nodes.iter().collect::<Vec<_>>(), 3);
         for studio in &mut studios {
