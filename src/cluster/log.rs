@@ -3,7 +3,8 @@
 //! Owns which entry is next, and which are missing: they can come twice, out of order, or not at all. It is pure: the time
 //! is an argument. It deliberately does not know what an entry says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +19,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 const MOST_EARLY: usize = 65_536;
 const MOST_ASKED: u64 = 256;
 
+/// How many of the entries that were taken are told from others, and for how long a server has to say the same until it is
+/// believed that the log is not what it was.
+const REMEMBERED: usize = 1024;
+const DOUBT: Duration = Duration::from_secs(10);
+
 /// The place in the log.
 #[derive(Debug, Default)]
 pub struct Log {
@@ -31,6 +37,38 @@ pub struct Log {
     missing: Option<Instant>,
     /// When it was asked for.
     asked: Option<Instant>,
+    /// What tells the last entries that were taken from others, the latest last.
+    taken: VecDeque<u64>,
+    /// Whether another entry has come at the position of one that was taken.
+    is_other: bool,
+}
+
+/// Something that a server says of the log, which may have been its leader before, and not know better.
+#[derive(Debug, Default)]
+pub struct Doubt(Option<(Instant, u64)>);
+
+impl Doubt {
+    /// It says so at `now`. Returns whether that is true: the log has stood still at `position` for 10 s meanwhile.
+    pub fn is_true(&mut self, position: u64, now: Instant) -> bool {
+        match self.0 {
+            Some((since, then)) if then == position => now >= since + DOUBT,
+            _ => {
+                self.0 = Some((now, position));
+                false
+            }
+        }
+    }
+
+    /// It says so no longer.
+    pub fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn hash(entry: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Log {
@@ -47,6 +85,7 @@ impl Log {
     /// All up to there need not come.
     pub fn skip_to(&mut self, position: u64) {
         self.position = position;
+        self.taken.clear();
         self.early = self.early.split_off(&(position + 1));
         (self.missing, self.asked) = (None, None);
     }
@@ -59,11 +98,17 @@ impl Log {
     /// The entry at `position` has come.
     pub fn take(&mut self, position: u64, entry: Vec<u8>) {
         self.last = self.last.max(position);
-        if position > self.position
-            && (self.early.len() < MOST_EARLY || position == self.position + 1)
-        {
+        if let Some(back) = self.position.checked_sub(position) {
+            let index = self.taken.len().checked_sub(back as usize + 1);
+            self.is_other |= index.is_some_and(|index| self.taken[index] != hash(&entry));
+        } else if self.early.len() < MOST_EARLY || position == self.position + 1 {
             self.early.insert(position, entry);
         }
+    }
+
+    /// Whether the log has gone back: a position that was taken has another entry now.
+    pub fn has_gone_back(&self) -> bool {
+        self.is_other
     }
 
     /// There are entries up to `last`.
@@ -75,6 +120,10 @@ impl Log {
     pub fn take_next(&mut self) -> Option<(u64, Vec<u8>)> {
         let entry = self.early.remove(&(self.position + 1))?;
         self.position += 1;
+        self.taken.push_back(hash(&entry));
+        if self.taken.len() > REMEMBERED {
+            self.taken.pop_front();
+        }
         (self.missing, self.asked) = (None, None);
         Some((self.position, entry))
     }
@@ -126,6 +175,37 @@ mod tests {
         log.take(12, vec![]);
         assert_eq!(log.take_next(), None);
         assert!(!log.is_missing());
+    }
+
+    #[test]
+    fn another_entry_at_a_position_that_was_taken_is_noticed() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in 11..=11 + REMEMBERED as u64 {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!(all(&mut log).len(), REMEMBERED + 1);
+        // One that comes again, and those that nobody remembers.
+        for (position, entry) in [(12, 12), (1034, 10), (11, 0), (10, 0), (0, 0)] {
+            log.take(position, vec![entry]);
+        }
+        assert!(!log.has_gone_back());
+        log.take(12, vec![13]);
+        assert!(log.has_gone_back());
+        log.reset(10);
+        assert!(!log.has_gone_back());
+    }
+
+    #[test]
+    fn a_server_is_believed_when_the_log_has_stood_still() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        assert!(!doubt.is_true(7, start));
+        assert!(!doubt.is_true(7, start + DOUBT - MS));
+        assert!(doubt.is_true(7, start + DOUBT));
+        assert!(!doubt.is_true(8, start + DOUBT), "it goes on");
+        assert!(!doubt.is_true(8, start + 2 * DOUBT - MS));
+        doubt.end();
+        assert!(!doubt.is_true(8, start + 2 * DOUBT));
     }
 
     #[test]

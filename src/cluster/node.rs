@@ -16,7 +16,7 @@ use crate::cluster::handle::{Ask, Handle};
 use crate::cluster::joining::Joining;
 use crate::cluster::letter::Letter;
 use crate::cluster::links::Links;
-use crate::cluster::log::Log;
+use crate::cluster::log::{Doubt, Log};
 use crate::cluster::members::{LEASE, Members, SILENCE};
 use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
@@ -90,6 +90,9 @@ pub struct Node {
     /// Whether it says nothing more.
     pub(super) has_left: bool,
     pub(super) out: Vec<Publish>,
+    /// What the server says of the log: that it is shorter than it was, and that entries are missing.
+    pub(super) shorter: Doubt,
+    pub(super) gap: Doubt,
     /// What a newcomer gets, while it gets it.
     pub(super) giving: Option<Giving>,
 }
@@ -156,6 +159,8 @@ impl Node {
             is_new: false,
             has_left: false,
             out: Vec::new(),
+            shorter: Doubt::default(),
+            gap: Doubt::default(),
             giving: None,
         }
     }
@@ -203,11 +208,6 @@ impl Node {
     /// What it says.
     pub fn take_out(&mut self) -> Vec<Publish> {
         std::mem::take(&mut self.out)
-    }
-
-    #[cfg(test)]
-    pub(super) fn latest_moment(&self) -> Instant {
-        self.moment(self.latest)
     }
 
     /// What it wants to hear.
@@ -382,7 +382,7 @@ impl Node {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Instant) {
         self.write_again(false, now);
-        let is_bad = self.trouble.is_some() || self.created.is_none();
+        let is_bad = self.trouble.is_some() || self.created.is_none() || self.log.has_gone_back();
         let pause = if is_bad { LOOK_AGAIN } else { LOOK };
         if self.looked.is_none_or(|looked| now >= looked + pause) {
             (self.looked, self.asked_at) = (Some(now), self.log.position());

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::nats::protocol::Message;
 use super::transfer::PART;
 use super::world::*;
 use crate::signaling::command::{Action, Command, Newcomer, Outcome};
@@ -41,7 +43,7 @@ async fn nodes_agree_whatever_the_network_does() {
         assert!(last > 400, "seed {seed}: {last} entries");
         for (node, _, hub) in &world.nodes {
             assert_eq!((node.log.position(), node.digest), (last, digest), "seed {seed}");
-            assert_eq!(sorted(hub, node.latest_moment()), alone, "seed {seed}");
+            assert_eq!(sorted(hub, node.moment(node.latest)), alone, "seed {seed}");
         }
     }
 }
@@ -62,12 +64,12 @@ async fn newcomers_get_what_many_parts_hold() {
     world.join();
     world.join();
     world.run(Duration::from_secs(4));
-    let first = sorted(&world.nodes[0].2, world.nodes[0].0.latest_moment());
+    let first = sorted(&world.nodes[0].2, world.nodes[0].0.moment(world.nodes[0].0.latest));
     assert!(first.to_string().len() > 2 * PART);
     for (node, _, hub) in &world.nodes {
         assert_eq!(node.members.count(), 3);
         assert!(node.joining.is_none() && node.giving.is_none());
-        assert!(sorted(hub, node.latest_moment()) == first);
+        assert!(sorted(hub, node.moment(node.latest)) == first);
     }
 }
 
@@ -250,4 +252,47 @@ async fn a_programme_that_its_host_knows_of_is_not_undone() {
     assert!(make(&mut world, go()).is_made());
     let again = make(&mut world, go());
     assert!(matches!(again, Outcome::OnAir(Ok(false))) && !again.is_made());
+}
+
+/// A server that led the log before, and hung meanwhile, says of it what it knew then.
+#[tokio::test]
+async fn a_server_that_does_not_know_better_costs_no_place() {
+    let mut world = one_node(1);
+    let info = |world: &World, last: usize| {
+        let state = json!({ "last_seq": last });
+        let info = json!({ "config": { "num_replicas": 1 }, "created": "0", "state": state });
+        let subject = world.nodes[0].0.names.answer("info");
+        Message { subject, payload: info.to_string().into_bytes(), ..Message::default() }
+    };
+    let old = info(&world, 1);
+    for _ in 0..20 {
+        let now = world.now();
+        world.nodes[0].0.hear(&old, now);
+        world.run(Duration::from_secs(1));
+        assert!(world.nodes[0].0.joining.is_none());
+    }
+    // Where nothing comes but that, the log is as it says.
+    let now = world.now();
+    let node = &mut world.nodes[0].0;
+    node.shorter.end();
+    node.hear(&old, now);
+    node.hear(&old, now + Duration::from_millis(9_999));
+    assert!(node.joining.is_none());
+    node.hear(&old, now + Duration::from_secs(10));
+    assert!(node.joining.is_some());
+}
+
+#[tokio::test]
+async fn a_log_that_has_gone_back_is_noticed_by_another_entry_in_it() {
+    let mut world = one_node(1);
+    let node = &mut world.nodes[0].0;
+    let headers = format!("NATS/1.0\r\nNats-Sequence: {}\r\n\r\n", node.log.position());
+    let subject = node.names.events.clone();
+    let headers = headers.into_bytes();
+    let event = Message { subject, headers, payload: b"another".to_vec(), ..Message::default() };
+    let now = world.now();
+    world.nodes[0].0.hear(&event, now);
+    assert!(world.nodes[0].0.joining.is_none(), "the stream is looked at first");
+    world.run(Duration::from_secs(2));
+    assert!(world.nodes[0].0.joining.is_some());
 }

@@ -14,10 +14,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::cluster::carried::CarriedNode;
 use crate::cluster::entry::About;
 use crate::cluster::handle::{Ask, Asks, Handle};
-use crate::cluster::nats::connection::{Connection, Trouble};
+use crate::cluster::members::{LEASE, SILENCE};
+use crate::cluster::nats::connection::{Connection, PATIENCE, Trouble};
 use crate::cluster::nats::protocol::Message;
 use crate::cluster::node::Node;
 use crate::cluster::standing::Standing;
+use crate::cluster::window::SILENT;
 use crate::config::cluster::Cluster;
 use crate::signaling::hub::Hub;
 use crate::telemetry::journal::Journal;
@@ -26,7 +28,13 @@ use crate::telemetry::journal::Journal;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a server may be silent before it is asked whether it lives, and then.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_millis(1500);
+
+// The others do not give a node up because its server hangs: it has written to another one before.
+const _: () = assert!(
+    LEASE.as_millis() + 2 * QUIET.as_millis() + PATIENCE.as_millis() + SILENT.as_millis()
+        < SILENCE.as_millis()
+);
 
 /// How long the last entries may take.
 const LAST: Duration = Duration::from_secs(2);

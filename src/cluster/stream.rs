@@ -65,10 +65,18 @@ impl Node {
         self.created = created;
         if is_other && self.joining.is_none() {
             self.lose_log(now);
-        } else if is_other || last < self.asked_at {
+        } else if is_other || self.log.has_gone_back() {
             self.lose_place("the log has gone back", now);
             return;
         }
+        if last < self.asked_at {
+            // A server that hung, and led before, says so until it hears of the new leader.
+            if self.shorter.is_true(self.log.position(), now) {
+                self.lose_place("the log has gone back", now);
+            }
+            return;
+        }
+        self.shorter.end();
         self.log.knows(last);
         if let Some(joining) = self.joining.as_mut().filter(|joining| !joining.has_begun) {
             joining.has_begun = true;
@@ -88,7 +96,8 @@ impl Node {
     pub(super) fn get(&mut self, position: u64, answer: &[u8], now: Instant) {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return };
         if answer["error"]["err_code"] == 10_037 && position <= self.log.last() {
-            if position > self.log.position() {
+            let own = self.log.position();
+            if position > own && self.gap.is_true(own, now) {
                 self.lose_place("entries of the log that it has missed are gone", now);
             }
             return;

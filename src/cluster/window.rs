@@ -15,9 +15,11 @@ use tokio::time::Instant;
 use crate::signaling::command::{Command, Outcome};
 use crate::signaling::outbox::Outbox;
 
-/// When entries are written again: after a server refused one, and after it said nothing.
+/// When entries are written again after a server refused one.
 const REFUSED: Duration = Duration::from_millis(200);
-const SILENT: Duration = Duration::from_secs(1);
+
+/// When entries are written again after nothing was said.
+pub const SILENT: Duration = Duration::from_secs(1);
 
 /// How much may wait to come back, in bytes.
 const MOST: usize = 16 * 1024 * 1024;

@@ -228,6 +228,43 @@ fn a_leader_that_is_killed_costs_a_while_and_nothing_else() {
 }
 
 #[test]
+fn a_server_that_hangs_costs_its_node_no_place() {
+    let nats = Nats::three();
+    let nodes: [Server; 3] = nodes(&nats);
+    // Each node is at the server of its own number first. Without the leader, nobody would write.
+    let leader = nats.leader().unwrap();
+    let (one, two) = (&nodes[leader], &nodes[(leader + 1) % 3]);
+    let (mut host, mut guest, _) = call(one, two);
+    let server = format!(r#""server":"s{}""#, (leader + 1) % 3);
+    assert!(health(two).contains(&server), "{}", health(two));
+    nats.signal((leader + 1) % 3, Signal::STOP);
+    wait_until(|| !health(two).contains(&server), || health(two));
+    // Three nodes write each 3 s that they live: this is longer than the others wait for one.
+    let position = || {
+        let health = health(one);
+        let position = health.split(r#""position":"#).nth(1).unwrap();
+        position
+            .split(|digit: char| !digit.is_ascii_digit())
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    let start = position();
+    wait_until(|| position() >= start + 14, || health(one));
+    let mute = format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"self"}}"#);
+    guest.say(&mute);
+    for client in [&mut host, &mut guest] {
+        assert_eq!(client.text(), mute.replace('}', &format!(r#","from":"{B}"}}"#)));
+    }
+    nats.signal((leader + 1) % 3, Signal::CONT);
+    wait_for(&nodes.iter().collect::<Vec<_>>(), 3);
+    hears_nothing(&mut host);
+    hears_nothing(&mut guest);
+    agree(&nodes.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn a_node_that_is_restarted_keeps_its_clients() {
     let nats = Nats::single(Version::Trixie, "");
     let [one, two] = nodes(&nats);

@@ -28,7 +28,7 @@ use crate::config::cluster::{Cluster, NatsUrl};
 use crate::programme::dial::{Plain, Wire};
 
 /// How long a server may take until it says that all is well.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much may wait for a server, in bytes; one that takes less is as one that is not there.
 const MOST_PENDING: usize = 32 * 1024 * 1024;
