@@ -84,8 +84,9 @@ pub fn commands(page: &str) -> Vec<String> {
 
 /// The text below a heading of the second level.
 pub fn part<'a>(page: &'a str, heading: &str) -> &'a str {
-    let (_, part) = page.split_once(&format!("\n## {heading}\n")).unwrap();
-    part.split("\n## ").next().unwrap()
+    let (before, part) = page.split_once(&format!("# {heading}\n")).unwrap();
+    let level = before.rsplit('\n').next().unwrap();
+    part.split(&format!("\n{level}# ")).next().unwrap()
 }
 
 /// Runs a block or a span as root's shell does, and stops at the first command that fails: what it said.

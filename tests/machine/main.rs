@@ -67,8 +67,9 @@ use service::{
 };
 use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
 use surroundings::{
-    a_restart_needs_no_dbus, it_serves_ipv4_where_there_is_no_ipv6,
-    it_starts_where_unshare_is_blocked, the_drop_in_examples_work,
+    a_container_without_namespaces_has_its_drop_in, a_restart_needs_no_dbus,
+    it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
+    the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
 
@@ -107,6 +108,7 @@ on_both_releases! {
     a_renewed_certificate_drops_nobody
     every_source_of_a_certificate_reloads
     it_starts_where_unshare_is_blocked
+    a_container_without_namespaces_has_its_drop_in
     it_serves_ipv4_where_there_is_no_ipv6
     a_restart_needs_no_dbus
     purge_leaves_nothing_behind

@@ -1,6 +1,7 @@
 //! The installed service where something around it is another: drop-ins, a blocked system call, a network.
 
 use crate::booted::{Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT};
+use crate::docs::{commands, part};
 
 pub fn the_drop_in_examples_work(suite: &str) {
     let machine = Machine::with_package(suite);
@@ -41,6 +42,24 @@ pub fn it_starts_where_unshare_is_blocked(suite: &str) {
     assert!(!machine.run(&unshare).status.success(), "unshare is blocked");
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
+    restart_below(&machine);
+}
+
+/// In a container that may not mount, as unprivileged ones without nesting, it starts with the drop-in for that.
+pub fn a_container_without_namespaces_has_its_drop_in(suite: &str) {
+    let machine = Machine::boot(suite, &["--drop-capability=CAP_SYS_ADMIN"]);
+    machine.install();
+    machine.wait_until("a refusal", || {
+        machine.log().contains("status=226/NAMESPACE")
+            || machine.property("ActiveState") == "active"
+    });
+    println!("{}", machine.log());
+    let page = part(include_str!("../../docs/operate.md"), "Status 226 in a container");
+    let page = page.split("\n### ").next().unwrap();
+    machine.ok(&["sh", "-ec", commands(page).last().unwrap()]);
+    machine.ok(&["openstudio-signaling", "check"]);
+    let security = machine.ok(&["systemd-analyze", "security", "--no-pager", SERVICE]);
+    println!("{}", security.lines().last().unwrap());
     restart_below(&machine);
 }
 
