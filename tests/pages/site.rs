@@ -182,3 +182,21 @@ fn text_of(heading: &str) -> String {
     }
     text
 }
+
+/// The names of man pages in a text, such as systemctl(1).
+pub fn named_man_pages(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in text.match_indices('(') {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name: String = text[..at].chars().rev().take_while(|c| is_name(*c)).collect();
+        let name: String = name.chars().rev().collect();
+        let mut inside = text[at + 1..].chars();
+        let section = inside.next().filter(|c| ('1'..='8').contains(c));
+        // The head and the foot of a page have its name in capitals.
+        let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+        if let (true, Some(section), Some(')')) = (begins, section, inside.next()) {
+            found.insert(format!("{name}({section})"));
+        }
+    }
+    found
+}

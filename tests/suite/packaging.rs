@@ -58,15 +58,6 @@ fn versions_agree() {
 }
 
 #[test]
-fn the_operators_page_lists_every_setting() {
-    let page = read("docs/operate.md");
-    for setting in SETTINGS {
-        let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(page.contains(&row), "{row}");
-    }
-}
-
-#[test]
 fn the_protocols_page_lists_every_message_and_every_error_and_close_code() {
     let page = read("docs/protocol.md");
     for kind in MessageType::ALL {
@@ -127,13 +118,15 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn the_shipped_settings_file_is_read_by_the_real_binary() {
     let directory = tempfile::tempdir().unwrap();
-    let docs = std::process::Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--example", "docs", "--"])
-        .arg(directory.path())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .unwrap();
-    assert!(docs.success());
+    let mut docs = std::process::Command::new(env!("CARGO"));
+    docs.args(["run", "--quiet", "--locked", "--example", "docs", "--"]).arg(directory.path());
+    // What cargo tells a test about its package: ring is built anew where that changes.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            docs.env_remove(name);
+        }
+    }
+    assert!(docs.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     let shipped =
         fs::read_to_string(directory.path().join("openstudio-signaling.default")).unwrap();
     assert!(shipped.lines().all(|line| line.is_empty() || line.starts_with('#')));
