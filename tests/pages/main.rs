@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps is a test that fails")]
 
+mod costs;
 mod links;
 mod man;
 mod settings;
