@@ -74,3 +74,18 @@ fn files_that_the_pages_name_are_there() {
     }
     assert!(files > 30, "{files}");
 }
+
+#[test]
+fn the_developers_page_names_every_step_of_the_tests() {
+    let page = fs::read_to_string(top().join("docs/develop.md")).unwrap();
+    let (_, table) = page.split_once("| steps | what they test |\n|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.trim_matches('|').split(" | ").next().unwrap());
+    let mut named: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let list = fs::read_to_string(top().join("tests/steps/list")).unwrap();
+    let steps = list.lines().filter(|line| !line.starts_with('#'));
+    let mut steps: Vec<_> = steps.filter_map(|line| line.split_whitespace().next()).collect();
+    named.sort_unstable();
+    steps.sort_unstable();
+    assert_eq!(named, steps);
+}

@@ -15,6 +15,7 @@ use crate::{man_pages, top};
 const OTHERS: &[(&str, &str)] = &[
     ("journalctl(1)", "systemd"),
     ("man(1)", "man-db"),
+    ("needrestart(1)", "needrestart"),
     ("ping(8)", "iputils-ping"),
     ("systemctl(1)", "systemd"),
     ("systemd-socket-proxyd(8)", "systemd"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use openstudio_signaling::config::table::{Allowed, SETTINGS};
+use openstudio_signaling::config::table::{Allowed, Credential, SETTINGS};
 
 use crate::man::shown;
 use crate::{man_pages, top};
@@ -134,4 +134,29 @@ fn the_operators_page_has_what_the_program_has() {
             assert!(said + 1 >= words.len(), "{name}: {text}");
         }
     }
+}
+
+#[test]
+fn the_operators_page_has_every_credential() {
+    let page = fs::read_to_string(top().join("docs/operate.md")).unwrap();
+    let (_, table) =
+        page.split_once("| credential | in place of | what it is |\n|---|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let spans =
+        |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let mut found = Vec::new();
+    for row in rows {
+        let mut cells = row.trim_matches('|').split(" | ");
+        let (credentials, settings) = (spans(cells.next().unwrap()), spans(cells.next().unwrap()));
+        assert_eq!(credentials.len(), settings.len(), "{row}");
+        found.extend(settings.into_iter().zip(credentials));
+    }
+    let credentials = SETTINGS.iter().filter_map(|setting| {
+        let (Credential::Secret(name) | Credential::File(name)) = setting.credential?;
+        Some((setting.name.to_owned(), name.to_owned()))
+    });
+    let mut credentials: Vec<_> = credentials.collect();
+    found.sort();
+    credentials.sort();
+    assert_eq!(found, credentials);
 }
