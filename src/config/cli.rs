@@ -18,12 +18,17 @@ pub fn command() -> Command {
         .about("WebRTC signaling server of the OpenStudio broadcast studio")
         .after_help(
             "Each setting is also a variable of the environment (PORT for --port). The service reads its settings \
-             from /etc/default/openstudio-signaling. openstudio-signaling(8) describes the service.",
+             from /etc/default/openstudio-signaling. openstudio-signaling(8) describes the service, and \
+             openstudio-signaling(5) the settings.",
         )
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .subcommand(settings(
-            Command::new("serve").about("Run the server (default command)"),
+            Command::new("serve").about("Run the server (default command)").after_help(
+                "Exit status: 0 after a stop, 1 when clients had to be cut off, the server could not start or it \
+                 found a bug in itself, 2 for a bad command line, 78 when a setting or the station manifest is \
+                 invalid.",
+            ),
             file,
         ))
         .subcommand(check_command())
@@ -36,7 +41,11 @@ pub fn command() -> Command {
                      the certificate",
                 ))
                 // What the process asks that is about to give its clients to this program.
-                .arg(Arg::new("handover").long("handover").action(ArgAction::SetTrue).hide(true)),
+                .arg(Arg::new("handover").long("handover").action(ArgAction::SetTrue).hide(true))
+                .after_help(
+                    "Exit status: 0 when a start would work, also with warnings, 2 for a bad command line, 78 when \
+                     a setting, the station manifest or a file that a setting names is invalid.",
+                ),
             PACKAGED_FILE,
         ));
     settings(root, file)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use openstudio_signaling::config::table::SETTINGS;
 use openstudio_signaling::telemetry::events::Event;
@@ -55,15 +55,6 @@ fn versions_agree() {
     let changelog = read("debian/changelog");
     assert!(changelog.starts_with(&format!("openstudio-signaling ({version}-1) ")));
     assert!(read("CHANGELOG.md").contains(&format!("\n## {version}\n")));
-}
-
-#[test]
-fn the_operators_page_lists_every_setting() {
-    let page = read("docs/operate.md");
-    for setting in SETTINGS {
-        let row = format!("| `{}` | {} |", setting.name, setting.default);
-        assert!(page.contains(&row), "{row}");
-    }
 }
 
 #[test]
@@ -127,13 +118,15 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn the_shipped_settings_file_is_read_by_the_real_binary() {
     let directory = tempfile::tempdir().unwrap();
-    let docs = std::process::Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--example", "docs", "--"])
-        .arg(directory.path())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .unwrap();
-    assert!(docs.success());
+    let mut docs = std::process::Command::new(env!("CARGO"));
+    docs.args(["run", "--quiet", "--locked", "--example", "docs", "--"]).arg(directory.path());
+    // What cargo tells a test about its package: ring is built anew where that changes.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            docs.env_remove(name);
+        }
+    }
+    assert!(docs.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     let shipped =
         fs::read_to_string(directory.path().join("openstudio-signaling.default")).unwrap();
     assert!(shipped.lines().all(|line| line.is_empty() || line.starts_with('#')));
@@ -212,72 +205,4 @@ fn coturn_relays_into_no_private_network_in_either_configuration() {
     for closed in ["no-tcp-relay", "denied-peer-ip=192.168.0.0-192.168.255.255"] {
         assert!(file.contains(closed), "{closed}");
     }
-}
-
-/// The pages of the repository.
-fn pages() -> Vec<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [".", "docs", "docs/decisions"].map(|folder| top.join(folder));
-    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    let files = files.map(|file| file.unwrap().path());
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect()
-}
-
-/// The anchors of a page's headings, as forges make them.
-fn anchors(page: &str) -> Vec<String> {
-    let mut is_code = false;
-    let headings = page.lines().filter(|line| {
-        is_code ^= line.starts_with("```");
-        !is_code && line.starts_with('#')
-    });
-    let anchor = |heading: &str| {
-        let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-        text.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
-    };
-    headings.map(anchor).collect()
-}
-
-#[test]
-fn links_of_the_pages_lead_somewhere() {
-    let mut links = 0;
-    for path in pages() {
-        let page = fs::read_to_string(&path).unwrap();
-        let targets = page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-        for target in targets.filter(|target| !target.contains("://")) {
-            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let file =
-                if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
-            assert!(file.exists(), "{target} in {}", path.display());
-            if !anchor.is_empty() {
-                let found = anchors(&fs::read_to_string(&file).unwrap());
-                assert!(
-                    found.iter().any(|found| found == anchor),
-                    "{target} in {}",
-                    path.display()
-                );
-            }
-            links += 1;
-        }
-    }
-    assert!(links > 100, "{links}");
-}
-
-#[test]
-fn files_that_the_pages_name_are_there() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = 0;
-    for path in pages().iter().filter(|path| !path.ends_with("CHANGELOG.md")) {
-        let page = fs::read_to_string(path).unwrap();
-        // What is between backticks, outside of blocks: a path in the sources.
-        let spans = page.split('`').skip(1).step_by(2);
-        for span in
-            spans.filter(|span| span.ends_with(".rs") && span.contains('/') && !span.contains(' '))
-        {
-            let is_there =
-                [top.join(span), top.join("src").join(span)].iter().any(|file| file.exists());
-            assert!(is_there, "{span} in {}", path.display());
-            files += 1;
-        }
-    }
-    assert!(files > 30, "{files}");
 }
