@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -92,7 +92,7 @@ pub struct Config {
     pub log_level: Level,
     /// The station manifest, where somebody named one.
     pub station_manifest: Option<PathBuf>,
-    /// The web studio's directory.
+    /// The web studio's directory: that of its package where nobody named one.
     pub web_root: Option<PathBuf>,
     /// Whether there is a check page.
     pub check_page: bool,
@@ -159,7 +159,7 @@ impl Config {
             listen_setting,
             log_level: parser.set("LOG_LEVEL").unwrap_or(Level::Info),
             station_manifest: parser.set("STATION_MANIFEST"),
-            web_root: parser.set("WEB_ROOT"),
+            web_root: web_root(&mut parser),
             check_page: parser.word("CHECK_PAGE") == "on",
             allowed_origins: parser.list("ALLOWED_ORIGINS", origin),
             metrics: metrics(&mut parser, &trusted_proxies),
@@ -247,6 +247,14 @@ pub(super) fn tls(parser: &mut Parser) -> Option<TlsFiles> {
         "Missing setting {missing}: {given} (from {origin}) is of no use without it; set both, or neither"
     )));
     None
+}
+
+/// Where the package of the web studio has its files.
+pub const PACKAGED_STUDIO: &str = "/usr/share/openstudio-web";
+
+fn web_root(parser: &mut Parser<'_>) -> Option<PathBuf> {
+    let named = parser.set("WEB_ROOT").unwrap_or_else(|| PathBuf::from(PACKAGED_STUDIO));
+    (named != Path::new("off")).then_some(named)
 }
 
 #[cfg(test)]

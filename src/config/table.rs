@@ -145,8 +145,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "WEB_ROOT",
-        "not set",
-        Allowed::Text("the path of a directory"),
+        "/usr/share/openstudio-web, where it exists",
+        Allowed::Text("the path of a directory, or off for none"),
         "Directory of the web studio, or a link to it, served on the same port; hidden files (except .well-known) and links that lead out of it are not served",
     ),
     setting(

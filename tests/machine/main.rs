@@ -20,6 +20,7 @@ mod repository;
 mod restart;
 mod service;
 mod station;
+mod studio;
 mod surroundings;
 mod tls;
 
@@ -66,6 +67,7 @@ use service::{
     stop_says_goodbye_to_clients,
 };
 use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
+use studio::the_studio_is_a_package_of_its_own;
 use surroundings::{
     a_container_without_namespaces_has_its_drop_in, a_restart_needs_no_dbus,
     it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
@@ -107,6 +109,7 @@ on_both_releases! {
     secrets_and_the_manifest_are_set
     a_renewed_certificate_drops_nobody
     every_source_of_a_certificate_reloads
+    the_studio_is_a_package_of_its_own
     it_starts_where_unshare_is_blocked
     a_container_without_namespaces_has_its_drop_in
     it_serves_ipv4_where_there_is_no_ipv6

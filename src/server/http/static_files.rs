@@ -19,6 +19,7 @@ use warp::http::{Method, Request, StatusCode, Uri};
 use warp::path::FullPath;
 use warp::reply::Response as Reply;
 
+use crate::config::config::PACKAGED_STUDIO;
 use crate::telemetry::events::Event;
 use crate::telemetry::journal::Journal;
 
@@ -31,12 +32,21 @@ const MAX_DIGITS: usize = 18;
 /// The one hidden directory that is meant to be seen, at the top only (RFC 8615 section 3).
 const WELL_KNOWN: &[u8] = b".well-known";
 
+/// Whether it is where the studio's package has its files, and that one is not installed. When it is, they are served
+/// without a restart.
+fn is_not_installed(root: &Path) -> bool {
+    root == Path::new(PACKAGED_STUDIO) && !root.exists()
+}
+
 /// Checks that a directory can be served.
 ///
 /// # Errors
 ///
 /// When it is no directory, or can't be read.
 pub fn check_root(path: &Path) -> io::Result<()> {
+    if is_not_installed(path) {
+        return Ok(());
+    }
     path.canonicalize()?.read_dir().map(drop)
 }
 
@@ -44,7 +54,7 @@ pub fn check_root(path: &Path) -> io::Result<()> {
 pub fn missing_index(root: &Path) -> Option<PathBuf> {
     let index = root.join(INDEX);
     let is_there = real_root(root, "/").is_some() && File::open(&index).is_ok();
-    (!is_there).then_some(index)
+    (!is_there && !is_not_installed(root)).then_some(index)
 }
 
 /// Serves what is under the `WEB_ROOT` of this moment to GET and HEAD. Anything else is not found. Its links are
