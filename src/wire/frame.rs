@@ -127,7 +127,9 @@ pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
     if mask == [0; 4] {
         return;
     }
-    mask.rotate_left((offset % 4) as usize);
+    if offset > 0 {
+        mask.rotate_left((offset % 4) as usize);
+    }
     let wide = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
@@ -137,7 +139,7 @@ pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
         word.copy_from_slice(chunk);
         chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
     }
-    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, key) in chunks.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
         *byte ^= key;
     }
 }
