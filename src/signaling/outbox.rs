@@ -292,13 +292,15 @@ impl Outbox {
         let mut taken = 0;
         while out.len() < enough {
             let Some((frame, _)) = queue.frames.pop_front() else {
-                // An idle client owns no queue.
-                queue.frames = VecDeque::new();
                 break;
             };
             queue.bytes -= frame.len();
             out.extend_from_slice(&frame);
             taken += 1;
+        }
+        if taken > 0 && queue.frames.is_empty() {
+            // An idle client owns no queue.
+            queue.frames = VecDeque::new();
         }
         Ok(taken)
     }
