@@ -32,6 +32,10 @@ pub(super) enum Key {
 }
 
 impl Key {
+    fn named(name: &str) -> Option<Self> {
+        Self::VARIANTS.iter().copied().find(|key| key.name() == name)
+    }
+
     /// The key as it is written.
     pub fn name(self) -> &'static str {
         self.into()
@@ -53,10 +57,12 @@ impl<'a> Fields<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut fields = Self::default();
         Members::of(text).each(|name, value| {
-            let name = unescaped(name)?;
-            let Some(key) = Key::VARIANTS.iter().copied().find(|key| key.name() == name) else {
-                return Some(());
+            // No known key has an escape in it as it is usually written.
+            let key = match Key::named(&name[1..name.len() - 1]) {
+                None if name.contains('\\') => Key::named(&unescaped(name)?),
+                key => key,
             };
+            let Some(key) = key else { return Some(()) };
             if fields.values[key as usize].replace(value).is_some() {
                 fields.duplicate.get_or_insert(key);
             }
