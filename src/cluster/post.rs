@@ -12,7 +12,7 @@ use crate::cluster::node::Node;
 use crate::cluster::transfer::{Giving, Shared};
 use crate::signaling::budget::ClientBudget;
 use crate::signaling::identity::holding::SIGN_OF_LIFE_IN_ROOM;
-use crate::signaling::outbox::RoomNumber;
+use crate::signaling::outbox::{Frame, RoomNumber};
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::ids::{ClientId, Holder, NodeId, PeerId};
 use crate::wire::reply::ServerMessage;
@@ -311,12 +311,12 @@ impl Node {
     ) {
         let Some(outbox) = self.hub.outbox_of(whose.0, whose.1) else { return };
         if late {
-            outbox.push(&frames.into(), None);
+            outbox.push(&Frame::from(frames.to_vec()), None);
             return;
         }
         if !self.open.expects(whose) {
             // It waited too long for that.
-            outbox.push(&frames.into(), None);
+            outbox.push(&Frame::from(frames.to_vec()), None);
             return;
         }
         if let Some(all) = self.open.came(whose, frames, more, budget) {

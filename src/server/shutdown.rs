@@ -7,7 +7,8 @@ use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 /// Where the process stands. It only ever moves forward.
@@ -32,6 +33,8 @@ pub enum Phase {
 pub struct Shutdown {
     /// Written by signals, by [`Shutdown::fail`] and by the drain; read by every task.
     phase: watch::Sender<Phase>,
+    /// The sessions' view of it, which they look at with each message.
+    ending: Arc<Ending>,
     /// Written by a panic before it starts the drain; read by who is draining.
     failed: Arc<AtomicBool>,
     /// How many clients are going that have acknowledged everything. Written by their sessions, read at the end of a
@@ -39,6 +42,14 @@ pub struct Shutdown {
     told: Arc<AtomicUsize>,
     /// Every connection and every session is a task of this tracker; the drain waits for it.
     pub tasks: TaskTracker,
+}
+
+/// Whether sessions are to end: from [`Phase::HandingOver`] on.
+#[derive(Debug, Default)]
+struct Ending {
+    /// Written by [`Shutdown::enter`] before it notifies.
+    is_reached: AtomicBool,
+    notify: Notify,
 }
 
 /// As long as it lives, a client counts as one that has acknowledged everything.
@@ -55,6 +66,7 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             phase: watch::Sender::new(Phase::Serving),
+            ending: Arc::default(),
             failed: Arc::default(),
             told: Arc::default(),
             tasks: TaskTracker::new(),
@@ -70,6 +82,20 @@ impl Shutdown {
             *current = phase.max(*current);
             forward
         });
+        if phase >= Phase::HandingOver {
+            self.ending.is_reached.store(true, Ordering::Release);
+            self.ending.notify.notify_waiters();
+        }
+    }
+
+    /// Whether sessions are to end: [`Phase::HandingOver`] is reached or passed.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_reached.load(Ordering::Acquire)
+    }
+
+    /// Wakes who waits for it when [`Self::is_ending`] becomes true. To be made before that is asked.
+    pub fn ending(&self) -> Notified<'_> {
+        self.ending.notify.notified()
     }
 
     /// Something that cannot be recovered from happened: drain, and exit with a failure.
@@ -128,6 +154,19 @@ mod tests {
         shutdown.enter(Phase::Draining);
         assert_eq!(shutdown.phase(), Phase::Closing);
         shutdown.reached(Phase::Draining).await;
+    }
+
+    #[tokio::test]
+    async fn sessions_end_when_they_are_handed_over_or_told_to_go() {
+        for phase in [Phase::HandingOver, Phase::Draining] {
+            let shutdown = Shutdown::default();
+            shutdown.enter(Phase::Settling);
+            let ending = shutdown.ending();
+            assert!(!shutdown.is_ending());
+            shutdown.enter(phase);
+            assert!(shutdown.is_ending());
+            assert_eq!(ending.now_or_never(), Some(()));
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::signaling::outbox::{Frame, Outbox, RoomNumber};
 use crate::telemetry::metrics::Metrics;
-use crate::wire::frame::{Opcode, encode};
+use crate::wire::frame::encode_text;
 use crate::wire::reply::{self, ServerMessage};
 
 /// Something to be said to many.
@@ -34,10 +34,8 @@ impl News {
         if audience.receivers.is_empty() {
             return Self::default();
         }
-        let mut text = Vec::new();
-        reply::write(&mut text, message);
-        let mut frame = Vec::with_capacity(text.len() + 10);
-        encode(&mut frame, Opcode::Text, &text, None);
+        let mut frame = Vec::new();
+        encode_text(&mut frame, |out| reply::write(out, message));
         Self { audience, message: Some((message.index(), Frame::from(frame))) }
     }
 

@@ -16,7 +16,7 @@ use crate::signaling::registry::parting::Parting;
 use crate::signaling::studio::Studio;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::decoder::Bound;
-use crate::wire::frame::{Opcode, encode};
+use crate::wire::frame::{Opcode, encode, encode_text};
 use crate::wire::ids::{ClientId, Identity};
 use crate::wire::reply::{self, ServerMessage};
 
@@ -138,17 +138,13 @@ pub const KEEP: usize = 64 * 1024;
 pub struct Output {
     /// Whole frames.
     pub frames: Vec<u8>,
-    /// One message, before its frame is around it.
-    text: Vec<u8>,
 }
 
 impl Output {
     /// Empties it, and gives back what a long message took.
     pub fn clear(&mut self) {
-        for buffer in [&mut self.frames, &mut self.text] {
-            buffer.clear();
-            buffer.shrink_to(KEEP);
-        }
+        self.frames.clear();
+        self.frames.shrink_to(KEEP);
     }
 }
 
@@ -169,9 +165,7 @@ impl<'a> Replies<'a> {
     /// Says something in the protocol's words.
     pub fn say(&mut self, message: &ServerMessage) {
         self.metrics.sent(message.index(), 1);
-        self.out.text.clear();
-        reply::write(&mut self.out.text, message);
-        encode(&mut self.out.frames, Opcode::Text, &self.out.text, None);
+        encode_text(&mut self.out.frames, |out| reply::write(out, message));
         *self.count += 1;
     }
 
@@ -198,8 +192,8 @@ mod tests {
         let long = "x".repeat(2 * KEEP);
         let mut replies = Replies::new(&mut out, &mut count, &metrics);
         replies.say(&ServerMessage::Welcome { message: &long });
-        assert!(out.text.capacity() > KEEP && out.frames.capacity() > KEEP);
+        assert!(out.frames.capacity() > KEEP);
         out.clear();
-        assert!(out.text.capacity() <= KEEP && out.frames.capacity() <= KEEP);
+        assert!(out.frames.capacity() <= KEEP);
     }
 }

@@ -64,33 +64,14 @@ impl Conversation for Signaling {
                 return News::default();
             }
         };
-        let parsed = text.and_then(|text| Some((text, Envelope::parse(text)?)));
-        let Some((text, envelope)) = parsed else {
-            self.client.studio().metrics.received(None);
-            self.refuse(&Refusal::INVALID_JSON, None, replies);
-            return News::default();
-        };
-        let request_id = envelope.request_id();
-        let kind = envelope.kind();
-        self.client.studio().metrics.received(kind.as_ref().ok().copied());
-        let class = match &kind {
-            _ if envelope.is_stream_chunk() => Class::Chunk,
-            Ok(kind) if kind.is_relayed() => Class::Relay,
-            _ => Class::Counted,
-        };
-        if let Err(exceeded) = self.take(class, heard) {
-            self.log_exceeded(class, exceeded);
-            if class == Class::Chunk {
-                self.client.lose_chunk();
+        match text.map(|text| (text, Envelope::parse(text))) {
+            Some((text, Some(envelope))) => self.hear_text(text, &envelope, heard, replies),
+            _ => {
+                self.client.studio().metrics.received(None);
+                self.refuse(&Refusal::INVALID_JSON, None, replies);
+                News::default()
             }
-            self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
-            self.answer_refusal_of(None, &Refusal::RATE_LIMIT, request_id, replies);
-            return News::default();
         }
-        if let Ok(kind) = &kind {
-            self.log_message(*kind);
-        }
-        self.answer(kind, &envelope, text, replies)
     }
 
     fn outbox(&self) -> Option<&Outbox> {
@@ -184,6 +165,39 @@ impl Conversation for Signaling {
 }
 
 impl Signaling {
+    /// Counts a message, and answers it where it is not too much.
+    fn hear_text(
+        &mut self,
+        text: &str,
+        envelope: &Envelope<'_>,
+        heard: Instant,
+        replies: &mut Replies<'_>,
+    ) -> News {
+        let request_id = envelope.request_id();
+        let kind = envelope.kind();
+        self.client.studio().metrics.received(kind.as_ref().ok().copied());
+        let class = match &kind {
+            Ok(MessageType::StreamChunk) => Class::Chunk,
+            Ok(kind) if kind.is_relayed() => Class::Relay,
+            // It can be wrong otherwise.
+            Err(_) if envelope.is_stream_chunk() => Class::Chunk,
+            _ => Class::Counted,
+        };
+        if let Err(exceeded) = self.take(class, heard) {
+            self.log_exceeded(class, exceeded);
+            if class == Class::Chunk {
+                self.client.lose_chunk();
+            }
+            self.count_refused_relay(kind.ok(), &Refusal::RATE_LIMIT);
+            self.answer_refusal_of(None, &Refusal::RATE_LIMIT, request_id, replies);
+            return News::default();
+        }
+        if let Ok(kind) = &kind {
+            self.log_message(*kind);
+        }
+        self.answer(kind, envelope, text, replies)
+    }
+
     /// Does what a message asks for, and answers it.
     fn answer(
         &mut self,

@@ -15,8 +15,9 @@ use crate::signaling::budget::ClientBudget;
 use crate::wire::carried::{Bytes, is_default};
 use crate::wire::codes::CloseCode;
 
-/// A frame that is ready for the socket. One buffer is shared by all who get the same.
-pub type Frame = Arc<[u8]>;
+/// A frame that is ready for the socket. One buffer is shared by all who get the same; it is the one that it was written
+/// into.
+pub type Frame = Arc<Vec<u8>>;
 
 /// How many may wait to hear whether a client lives: tabs and devices of one person, who has one id.
 const MAX_CHALLENGES: usize = 8;
@@ -292,13 +293,15 @@ impl Outbox {
         let mut taken = 0;
         while out.len() < enough {
             let Some((frame, _)) = queue.frames.pop_front() else {
-                // An idle client owns no queue.
-                queue.frames = VecDeque::new();
                 break;
             };
             queue.bytes -= frame.len();
             out.extend_from_slice(&frame);
             taken += 1;
+        }
+        if taken > 0 && queue.frames.is_empty() {
+            // An idle client owns no queue.
+            queue.frames = VecDeque::new();
         }
         Ok(taken)
     }

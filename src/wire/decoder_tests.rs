@@ -273,3 +273,20 @@ fn another_decoder_goes_on_skipping() {
         assert_eq!(all, expected, "cut at byte {cut}");
     }
 }
+
+#[test]
+fn a_message_comes_to_the_same_whole_and_byte_by_byte() {
+    let mut all = vec![frame(0x81, &[0xFF]), frame(0x81, b"x")[..4].to_vec()];
+    for length in [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 65_537] {
+        all.push(frame(0x81, "\u{20ac}x".repeat(length).as_bytes()[..length / 4 * 4].as_ref()));
+        all.push(frame(0x81, &vec![b'x'; length]));
+        all.push(frame(0x01, &vec![b'x'; length]));
+    }
+    // Not the shortest form, and not masked.
+    all.push([&[0x81, 0xFE, 0, 125][..], &[0; 4 + 125]].concat());
+    all.push([&[0x81, 125][..], &[b'x'; 125]].concat());
+    for bytes in all {
+        let twice = [&bytes[..], &bytes[..]].concat();
+        assert_eq!(decode(&twice, twice.len()), decode(&twice, 1), "{:?}", &bytes[..2]);
+    }
+}

@@ -3,12 +3,10 @@
 //! Owns which keys are looked at and that none comes twice. It deliberately does not know what a value may be.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
+
+use crate::wire::members::Members;
 
 /// The keys that the protocol knows; on the wire, the variant's name in camel case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
@@ -34,6 +32,10 @@ pub(super) enum Key {
 }
 
 impl Key {
+    fn named(name: &str) -> Option<Self> {
+        Self::VARIANTS.iter().copied().find(|key| key.name() == name)
+    }
+
     /// The key as it is written.
     pub fn name(self) -> &'static str {
         self.into()
@@ -44,77 +46,81 @@ impl Key {
 /// that nobody looks at is not even parsed.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    values: [Option<&'a RawValue>; Key::COUNT],
+    values: [Option<&'a str>; Key::COUNT],
     /// The first known key that came a second time.
     pub duplicate: Option<Key>,
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of an object, or `None` where `text` is not exactly one. Unknown keys are not kept: a message can have
+    /// ten thousand.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut fields = Self::default();
+        Members::of(text).each(|name, value| {
+            // No known key has an escape in it as it is usually written.
+            let key = match Key::named(&name[1..name.len() - 1]) {
+                None if name.contains('\\') => Key::named(&unescaped(name)?),
+                key => key,
+            };
+            let Some(key) = key else { return Some(()) };
+            if fields.values[key as usize].replace(value).is_some() {
+                fields.duplicate.get_or_insert(key);
+            }
+            Some(())
+        })?;
+        Some(fields)
+    }
+
     /// The value of a key.
-    pub fn get(&self, key: Key) -> Option<&'a RawValue> {
+    pub fn get(&self, key: Key) -> Option<&'a str> {
         self.values[key as usize]
     }
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
+/// The string that a value is, if it is one. It is copied where it has escapes.
+pub(super) fn string(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('"') { unescaped(value) } else { None }
 }
 
-struct FieldsVisitor;
+/// Whether a value is a string with something in it. It is only parsed where numbers of characters are in it, which can be
+/// halves of one (RFC 8259 section 8.2): not for the ends of lines in an SDP.
+pub(super) fn is_text(value: &str) -> bool {
+    let is_long = value.starts_with('"') && value.len() > 2;
+    is_long && (!value.contains(r"\u") || string(value).is_some())
+}
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+/// What stands between the quotes of a JSON string; `None` where its escapes are no characters.
+fn unescaped(string: &str) -> Option<Cow<'_, str>> {
+    let inner = &string[1..string.len() - 1];
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
     }
+    serde_json::from_str(string).ok().map(Cow::Owned)
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Known(key)) = map.next_key()? {
-            let Some(key) = key else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            if fields.values[key as usize].replace(map.next_value()?).is_some() {
-                fields.duplicate.get_or_insert(key);
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_what_is_a_string_and_not_empty() {
+        for value in [
+            r#""""#,
+            r#""a""#,
+            r#""\r\n""#,
+            r#""\u0061""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud800""#,
+            r#""x\uDC00""#,
+            r#""\\u""#,
+            "1",
+            "null",
+            r#"["a"]"#,
+            "{}",
+        ] {
+            let expected = string(value).is_some_and(|text| !text.is_empty());
+            assert_eq!(is_text(value), expected, "{value}");
+            assert_eq!(string(value).map(Cow::into_owned), serde_json::from_str(value).ok());
         }
-        Ok(fields)
     }
-}
-
-/// A key, if it is a known one. The others are not kept: a message can have ten thousand.
-struct Known(Option<Key>);
-
-impl<'de> Deserialize<'de> for Known {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KnownVisitor)
-    }
-}
-
-struct KnownVisitor;
-
-impl Visitor<'_> for KnownVisitor {
-    type Value = Known;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Known(Key::VARIANTS.iter().copied().find(|key| key.name() == name)))
-    }
-}
-
-/// A JSON string, borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The string that a value is, if it is one.
-pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text: Option<Text> = serde_json::from_str(value.get()).ok();
-    text.map(|Text(text)| text)
 }

@@ -56,6 +56,22 @@ pub fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u
     }
 }
 
+/// Appends a text frame of what `write` appends, where that stands already: a server's, without a mask.
+pub fn encode_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0x80 | Opcode::Text as u8, 0]);
+    write(out);
+    let length = out.len() - start - 2;
+    match u8::try_from(length) {
+        Ok(short) if short < 126 => out[start + 1] = short,
+        _ => {
+            let mut head = Vec::with_capacity(MAX_HEAD);
+            put_head(&mut head, true, Opcode::Text, length as u64, None);
+            out.splice(start..start + 2, head);
+        }
+    }
+}
+
 /// Appends a close frame: its code with a reason of at most 123 bytes, or an empty one.
 pub fn encode_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str, mask: Option<[u8; 4]>) {
     let mut payload = Vec::new();
@@ -127,7 +143,9 @@ pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
     if mask == [0; 4] {
         return;
     }
-    mask.rotate_left((offset % 4) as usize);
+    if offset > 0 {
+        mask.rotate_left((offset % 4) as usize);
+    }
     let wide = u64::from_ne_bytes([
         mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
     ]);
@@ -137,7 +155,7 @@ pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
         word.copy_from_slice(chunk);
         chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
     }
-    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, key) in chunks.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
         *byte ^= key;
     }
 }
@@ -158,6 +176,9 @@ mod tests {
             let mut out = Vec::new();
             encode(&mut out, Opcode::Text, &vec![b'x'; length], None);
             assert_eq!(out[..out.len() - length], head);
+            let mut same = b"before".to_vec();
+            encode_text(&mut same, |out| out.resize(out.len() + length, b'x'));
+            assert_eq!(same[6..], out);
             let whole = out.len();
             encode(&mut out, Opcode::Ping, b"", None);
             assert_eq!(first_frame(&out), (Some(Opcode::Text), whole));

@@ -145,7 +145,7 @@ impl fmt::Display for PeerId {
 
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; Self::LENGTH]))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod handshake;
 pub mod head;
 pub mod ids;
+mod members;
 pub mod reply;
 pub mod request;
 pub mod role;

@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::fields::{Fields, Key, string};
+use crate::wire::fields::{Fields, Key, is_text, string};
 use crate::wire::ids::{PeerId, RoomId};
 use crate::wire::role::{Authority, Role};
 use crate::wire::text::quoted;
@@ -100,7 +99,7 @@ impl<'a> Envelope<'a> {
             let IgnoredAny = serde_json::from_str(text).ok()?;
             return Some(Self { fields: None, request_id: None });
         }
-        let fields: Fields = serde_json::from_str(text).ok()?;
+        let fields = Fields::parse(text)?;
         let request_id = fields.get(Key::RequestId).and_then(string);
         Some(Self {
             request_id: request_id.filter(|id| id.chars().count() <= MAX_REQUEST_ID),
@@ -180,7 +179,7 @@ impl<'a> Envelope<'a> {
         });
         let to = self.text(Key::To);
         let content = if kind == MessageType::IceCandidate {
-            match self.get(Key::Candidate).map(RawValue::get) {
+            match self.get(Key::Candidate) {
                 None => Err(r#"Missing "candidate" field"#.to_owned()),
                 // The end of candidates, as older browsers have it.
                 Some("null") => Ok(()),
@@ -188,7 +187,7 @@ impl<'a> Envelope<'a> {
                 Some(_) => Err(r#"Field "candidate" must be an object"#.to_owned()),
             }
         } else {
-            self.text(Key::Sdp).map(drop)
+            self.get(Key::Sdp).filter(|sdp| is_text(sdp)).map(drop).ok_or_else(|| missing(Key::Sdp))
         };
         let errors = [from.err(), to.as_ref().err().cloned(), content.err()];
         let errors: Vec<_> = errors.into_iter().flatten().collect();
@@ -205,7 +204,7 @@ impl<'a> Envelope<'a> {
         let ids = [(Key::From, from), (Key::To, to)];
         let mut spelled: Vec<_> = ids
             .into_iter()
-            .filter_map(|(key, id)| Some((self.get(key)?.get(), id)))
+            .filter_map(|(key, id)| Some((self.get(key)?, id)))
             .filter(|(value, id)| {
                 let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
                 inner != Some(id.text(&mut [0; PeerId::LENGTH]))
@@ -241,10 +240,10 @@ impl<'a> Envelope<'a> {
     ///
     /// A `roomId` that is absent, or no string, which no room is called.
     pub fn room_id(&self) -> Result<RoomId, Refusal> {
-        let value = self.get(Key::RoomId).filter(|value| !is_nothing(value.get()));
+        let value = self.get(Key::RoomId).filter(|value| !is_nothing(value));
         let missing = || Refusal::new(ErrorCode::InvalidMessage, "Missing roomId field");
         let value = value.ok_or_else(missing)?;
-        let id = string(value).ok_or_else(|| no_such_room(value.get()))?;
+        let id = string(value).ok_or_else(|| no_such_room(value))?;
         RoomId::parse(&id).ok_or_else(|| no_such_room(&id))
     }
 
@@ -258,7 +257,7 @@ impl<'a> Envelope<'a> {
     pub fn invite_token(&self) -> Option<Cow<'a, str>> {
         let token = self.chosen(Key::InviteToken)?;
         // An empty one is how a page says that it has none.
-        (token.get() != r#""""#).then(|| string(token).unwrap_or_default())
+        (token != r#""""#).then(|| string(token).unwrap_or_default())
     }
 
     /// The role that `create-or-join-room` asks for: a guest's where it names none.
@@ -283,7 +282,7 @@ impl<'a> Envelope<'a> {
         let Some(value) = self.chosen(key) else {
             return Ok(Role::Guest);
         };
-        let name = string(value).unwrap_or(Cow::Borrowed(value.get()));
+        let name = string(value).unwrap_or(Cow::Borrowed(value));
         if name.is_empty() {
             return Ok(Role::Guest);
         }
@@ -324,13 +323,13 @@ impl<'a> Envelope<'a> {
         self.boolean(Key::Recording)
     }
 
-    fn get(&self, key: Key) -> Option<&'a RawValue> {
+    fn get(&self, key: Key) -> Option<&'a str> {
         self.fields.as_ref()?.get(key)
     }
 
     /// A value that is there and not `null`: how the web studio leaves a choice to the server.
-    fn chosen(&self, key: Key) -> Option<&'a RawValue> {
-        self.get(key).filter(|value| value.get() != "null")
+    fn chosen(&self, key: Key) -> Option<&'a str> {
+        self.get(key).filter(|value| *value != "null")
     }
 
     fn string(&self, key: Key) -> Option<Cow<'a, str>> {
@@ -339,18 +338,21 @@ impl<'a> Envelope<'a> {
 
     /// A string that is not empty, or what is said where it is not.
     fn text(&self, key: Key) -> Result<Cow<'a, str>, String> {
-        self.string(key).filter(|text| !text.is_empty()).ok_or_else(|| {
-            format!(r#"Missing or invalid "{}" field (must be non-empty string)"#, key.name())
-        })
+        self.string(key).filter(|text| !text.is_empty()).ok_or_else(|| missing(key))
     }
 
     fn boolean(&self, key: Key) -> Result<bool, Refusal> {
-        match self.get(key).map(RawValue::get) {
+        match self.get(key) {
             Some("true") => Ok(true),
             Some("false") => Ok(false),
             _ => Err(Refusal::invalid(format_args!(r#"Field "{}" must be a boolean"#, key.name()))),
         }
     }
+}
+
+/// What is said of a field that has to be a string with something in it, and is none.
+fn missing(key: Key) -> String {
+    format!(r#"Missing or invalid "{}" field (must be non-empty string)"#, key.name())
 }
 
 /// The refusal of a room that is not there.

@@ -1,4 +1,4 @@
-//! The floor: a bare TCP echo on tokio, which is what a message costs before anybody looks into it.
+//! The floor: a bare TCP echo on one thread of tokio, which is what a message costs before anybody looks into it.
 //!
 //! Owns the echo. It deliberately does not know what the bytes mean.
 
@@ -7,7 +7,7 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("Listening on {}", listener.local_addr()?);

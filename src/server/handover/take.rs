@@ -211,8 +211,6 @@ fn seat<C: Conversation>(
     let shared = Arc::clone(state);
     let (exchange, owed) = Exchange::<C>::go_on(shared, stream, client, packed)
         .map_err(|NoWayOn { tcp, unsent }| leave(tcp?.into_std().ok()?, unsent))?;
-    state.shutdown.tasks.spawn(async move {
-        Session::carried(exchange, slot).go_on(owed).await;
-    });
+    state.shutdown.tasks.spawn(Session::carried(exchange, slot).go_on(owed));
     Ok(())
 }

@@ -121,9 +121,12 @@ fn handshake<C: Conversation>(
     // The slot is taken before the reply goes out, so a drain waits for handshakes in flight, too.
     tasks.spawn(async move {
         // An error means that the client went before it had the reply: the slot is given back.
-        if let Ok((socket, mut early)) = upgrade.await.map(into_socket) {
-            let identified = Identified { identity, is_check };
-            Session::<C>::new(state, slot, client_ip, identified, socket).run(&mut early).await;
+        if let Ok((socket, early)) = upgrade.await.map(into_socket) {
+            let (identified, tasks) =
+                (Identified { identity, is_check }, state.shutdown.tasks.clone());
+            let session = Session::<C>::new(state, slot, client_ip, identified, socket);
+            // A task of its own, without what the handshake needed.
+            tasks.spawn(session.run(early));
         }
     });
     let reply = reply.body(String::new());

@@ -5,13 +5,13 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::server::session::alarms::Alarms;
 use crate::server::session::buffers::with_scratch;
 use crate::server::session::heartbeat::{Beat, Heartbeat};
 use crate::server::session::link::Link;
@@ -340,15 +340,15 @@ impl<C: Conversation> Exchange<C> {
         None
     }
 
-    /// The heartbeat's timer fired: the client was heard since, or is asked, or is dead.
-    pub fn beat(&mut self, timer: Pin<&mut Sleep>) -> Option<End> {
+    /// The time of the heartbeat has come: the client was heard since, or is asked, or is dead.
+    pub(super) fn beat(&mut self, alarms: &mut Alarms<'_, '_>) -> Option<End> {
         match self.heartbeat.beat(self.state.studio.config.heartbeat, Instant::now()) {
             Beat::Wait(until) => {
-                timer.reset(until);
+                alarms.set(until);
                 None
             }
             Beat::Ask(until) => {
-                timer.reset(until);
+                alarms.set(until);
                 self.ask()
             }
             Beat::Dead(silent) => {

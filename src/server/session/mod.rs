@@ -2,6 +2,7 @@
 //!
 //! Owns the socket while it is a WebSocket. It deliberately does not know how the WebSocket came about.
 
+pub mod alarms;
 pub mod buffers;
 pub mod carried;
 pub mod exchange;

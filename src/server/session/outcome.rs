@@ -87,7 +87,7 @@ impl Turn {
     }
 
     /// Lets others have the thread. A socket that is always ready would keep it for ever: waiting for a
-    /// ready socket is no pause.
+    /// ready socket is no pause, but that tokio counts such waits (coop).
     pub async fn give_way(self, fairness: &Fairness) {
         match self {
             // In a box: few need it, and none for long.

@@ -3,18 +3,21 @@
 //! Owns the order of its life: welcome, exchange, goodbye, and the line about it in the log. It deliberately does not
 //! know how the WebSocket came about.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::server::limits::clients::{Crowded, Slot};
+use crate::server::session::alarms::Alarms;
 use crate::server::session::exchange::Exchange;
 use crate::server::session::link::{LINGER, SLOW_GOODBYE};
-use crate::server::session::outcome::{End, Goodbye, Turn};
+use crate::server::session::outcome::{End, Goodbye, Ready, Turn};
 use crate::server::session::socket::Socket;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
@@ -23,6 +26,9 @@ use crate::signaling::conversation::{ClientInfo, Conversation, Identified};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
 use crate::wire::codes::CloseCode;
+
+/// What is said first, and how that ends the session, if it does. In a box, which is gone once that is said.
+type Begin<C> = Box<dyn FnOnce(&mut Exchange<C>) -> Option<End> + Send>;
 
 /// A connected client.
 #[derive(Debug)]
@@ -33,8 +39,8 @@ pub struct Session<C> {
     slot: Option<Slot>,
     /// Whether the client's subnet has too many: it is only told so.
     crowded: bool,
-    /// How it ended, once it did: the close code, and whose it was.
-    ended: (CloseCode, &'static str),
+    /// How it ended, once it did.
+    ended: End,
 }
 
 impl<C: Conversation> Session<C> {
@@ -63,34 +69,40 @@ impl<C: Conversation> Session<C> {
             )),
             crowded: slot.crowded().is_some(),
             slot: Some(slot),
-            ended: End::Gone.recorded(),
+            ended: End::Gone,
         }
     }
 
     /// The session of a client that another process has served.
     pub fn carried(exchange: Exchange<C>, slot: Slot) -> Self {
-        let ended = End::Gone.recorded();
-        Self { exchange: Some(exchange), slot: Some(slot), crowded: false, ended }
+        Self { exchange: Some(exchange), slot: Some(slot), crowded: false, ended: End::Gone }
     }
 
     /// Serves the client until its connection has ended. `early` is what came behind the handshake. A
     /// client whose session panics is told so, as the others are by the drain that follows.
-    ///
-    /// It borrows what it works on, and the inner future has a box: a future holds what it is given once for
-    /// each function on the way, and there are as many of these as clients.
-    pub async fn run(&mut self, early: &mut Vec<u8>) {
-        let early = std::mem::take(early);
-        self.live(|exchange| exchange.greet(&mut { early })).await;
+    pub fn run(self, mut early: Vec<u8>) -> impl Future<Output = ()> + Send {
+        self.live(Box::new(move |exchange| exchange.greet(&mut early)))
     }
 
     /// Serves a client that another process has served, and that is owed this.
-    pub async fn go_on(&mut self, owed: Option<Owed>) {
-        self.live(|exchange| exchange.pay(owed)).await;
+    pub fn go_on(self, owed: Option<Owed>) -> impl Future<Output = ()> + Send {
+        self.live(Box::new(move |exchange| exchange.pay(owed)))
     }
 
-    async fn live(&mut self, begin: impl FnOnce(&mut Exchange<C>) -> Option<End>) {
-        let served = AssertUnwindSafe(Box::pin(self.serve(begin))).catch_unwind().await;
-        if let (Err(_), Some(Exchange { link, state, .. })) = (served, &mut self.exchange) {
+    /// There are as many of these futures as clients. So it is one, without others in boxes, of which each has an
+    /// allocation of its own; what comes at the end is in boxes.
+    #[expect(clippy::manual_async_fn, reason = "an async function holds what it is given twice")]
+    fn live(mut self, begin: Begin<C>) -> impl Future<Output = ()> + Send {
+        async move {
+            if AssertUnwindSafe(self.serve(begin)).catch_unwind().await.is_err() {
+                Box::pin(self.say_failed()).await;
+            }
+        }
+    }
+
+    /// Says that the server has failed.
+    async fn say_failed(&mut self) {
+        if let Some(Exchange { link, state, .. }) = &mut self.exchange {
             let code = CloseCode::SERVER_ERROR;
             // If it cannot be written now, it never can: the process is about to end.
             let _ = link.close(Some(code.0), code.reason());
@@ -98,13 +110,16 @@ impl<C: Conversation> Session<C> {
         }
     }
 
-    async fn serve(&mut self, begin: impl FnOnce(&mut Exchange<C>) -> Option<End>) {
+    async fn serve(&mut self, begin: Begin<C>) {
         let Some(state) = self.exchange.as_ref().map(|exchange| Arc::clone(&exchange.state)) else {
             return;
         };
         let talking = state.collection.talk();
         let mut end = match &mut self.exchange {
-            Some(exchange) if !self.crowded => talk(exchange, begin).await,
+            Some(exchange) if !self.crowded => match begin(exchange) {
+                Some(end) => end,
+                None => talk(exchange, &state).await,
+            },
             _ => End::Refused(CloseCode::TOO_MANY),
         };
         if end == End::HandedOver {
@@ -118,7 +133,7 @@ impl<C: Conversation> Session<C> {
         let unsent = if end.keeps_unsent() { exchange.link.take_unsent() } else { Vec::new() };
         exchange.conversation.leave(end.parting(), unsent);
         drop(talking);
-        self.leave(end).await;
+        Box::pin(self.leave(end)).await;
     }
 
     /// Gives the client back, so that the next process goes on with it. False where it can't be carried.
@@ -138,7 +153,7 @@ impl<C: Conversation> Session<C> {
     /// reading on until the client has ended its own.
     async fn leave(&mut self, end: End) {
         let Some((code, reason)) = end.close_frame() else { return };
-        self.ended = end.recorded();
+        self.ended = end;
         let Some(Exchange { link, state, .. }) = &mut self.exchange else { return };
         let is_gone = link.close(code, reason).is_err();
         // A reader that is slow gets its time to come to the close frame.
@@ -179,41 +194,58 @@ impl<C: Conversation> Session<C> {
     }
 }
 
+/// What a session is woken for.
+enum Woken {
+    /// All sessions end.
+    Ending,
+    /// There is something to read, to write or to say.
+    Ready(io::Result<Ready>),
+    /// It is time for the heartbeat.
+    Heartbeat,
+}
+
 /// Talks with the client until that has an end.
-async fn talk<C: Conversation>(
-    exchange: &mut Exchange<C>,
-    begin: impl FnOnce(&mut Exchange<C>) -> Option<End>,
-) -> End {
-    let state = Arc::clone(&exchange.state);
-    if let Some(end) = begin(exchange) {
-        return end;
-    }
-    let mut draining = std::pin::pin!(state.shutdown.reached(Phase::HandingOver));
+async fn talk<C: Conversation>(exchange: &mut Exchange<C>, state: &State) -> End {
+    let mut ending = std::pin::pin!(state.shutdown.ending());
     let first_beat = exchange.heartbeat.first_beat(state.studio.config.heartbeat);
     let mut heartbeat = std::pin::pin!(sleep_until(first_beat));
+    let mut alarms = Alarms::new(ending.as_mut(), heartbeat.as_mut());
     loop {
-        // The heartbeat comes last: bytes that wait to be read are an answer.
-        tokio::select! {
-            biased;
+        let woken = poll_fn(|cx| {
+            alarms.wake(cx);
             // A change that is on its way is made, and has its answer.
-            () = &mut draining, if !exchange.conversation.awaits_turn() => {
-                if state.shutdown.phase() == Phase::HandingOver {
-                    return exchange.last_end().unwrap_or(End::HandedOver);
-                }
+            if state.shutdown.is_ending() && !exchange.conversation.awaits_turn() {
+                return Poll::Ready(Woken::Ending);
+            }
+            match exchange.poll_ready(cx) {
+                Poll::Ready(ready) => Poll::Ready(Woken::Ready(ready)),
+                // The heartbeat comes last: bytes that wait to be read are an answer.
+                Poll::Pending if alarms.is_time() => Poll::Ready(Woken::Heartbeat),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let end = match woken.await {
+            Woken::Ending if state.shutdown.phase() == Phase::HandingOver => {
+                Some(exchange.last_end().unwrap_or(End::HandedOver))
+            }
+            Woken::Ending => {
                 exchange.deliver();
-                return End::Going(parting_code(&state));
+                Some(End::Going(parting_code(state)))
             }
-            ready = poll_fn(|cx| exchange.poll_ready(cx)) => {
-                match ready.map_or(Turn::End(End::Gone), |ready| exchange.turn(ready)) {
-                    Turn::End(end) => return end,
-                    turn => turn.give_way(&state.fairness).await,
+            Woken::Ready(Err(_)) => Some(End::Gone),
+            Woken::Ready(Ok(ready)) => match exchange.turn(ready) {
+                Turn::End(end) => Some(end),
+                // The next wait is one.
+                Turn::Paused => None,
+                Turn::Busy => {
+                    Turn::Busy.give_way(&state.fairness).await;
+                    None
                 }
-            }
-            () = &mut heartbeat => {
-                if let Some(end) = exchange.beat(heartbeat.as_mut()) {
-                    return end;
-                }
-            }
+            },
+            Woken::Heartbeat => exchange.beat(&mut alarms),
+        };
+        if let Some(end) = end {
+            return end;
         }
     }
 }
@@ -231,7 +263,7 @@ impl<C> Drop for Session<C> {
         self.slot = None;
         // Of one that was handed over, the next process has that to say.
         let Some(Exchange { state, tally, link, ip, client, .. }) = &self.exchange else { return };
-        let (close_code, closed_by) = self.ended;
+        let (close_code, closed_by) = self.ended.recorded();
         state.studio.metrics.closed(close_code);
         if self.crowded {
             return;
@@ -291,13 +323,23 @@ mod tests {
         let order = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (first, second) = (Arc::clone(&order), Arc::clone(&order));
         let flooded = tokio::spawn(async move {
-            session::<Signaling>(socket).run(&mut Vec::new()).await;
+            session::<Signaling>(socket).run(Vec::new()).await;
             first.lock().unwrap().push("flooded");
         });
         let other = tokio::spawn(async move { second.lock().unwrap().push("other") });
         flooded.await.unwrap();
         other.await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["other", "flooded"]);
+    }
+
+    #[tokio::test]
+    async fn an_idle_client_has_one_small_future() {
+        let (_client, socket) = connected().await;
+        let future = session::<Signaling>(socket).run(Vec::new());
+        let (all, session) = (size_of_val(&future), size_of::<Session<Signaling>>());
+        // The cell of a task has some 100 bytes more, and is a multiple of 128.
+        assert!(all <= 1024, "{all}, of which the session has {session}");
+        assert!(session >= all / 2, "{all}, of which the session has {session}");
     }
 
     #[tokio::test]
@@ -318,7 +360,7 @@ mod tests {
             state.studio.hub.propose(Command::Act { peer, identity: identity(), action }, None);
         }
         state.shutdown.enter(Phase::Draining);
-        assert_eq!(talk(exchange, |_| None).await, End::Going(CloseCode::GOING_AWAY));
+        assert_eq!(talk(exchange, &state).await, End::Going(CloseCode::GOING_AWAY));
         session.leave(End::Refused(CloseCode::GOING_AWAY)).await;
         let mut heard = Vec::new();
         std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
@@ -377,7 +419,7 @@ mod tests {
             std::io::Read::read_to_end(&mut client, &mut heard).unwrap();
             heard
         });
-        session::<Panics>(socket).run(&mut Vec::new()).await;
+        session::<Panics>(socket).run(Vec::new()).await;
         let heard = client.join().unwrap();
         assert_eq!(heard[..4], [0x88, 15, 0x03, 0xF3]);
         assert_eq!(heard[4..], *b"Server failed");

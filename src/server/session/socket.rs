@@ -11,6 +11,7 @@ use std::net::Shutdown;
 use std::task::{Context, Poll};
 
 use rustix::ioctl;
+use rustix::net::{self, RecvFlags, SendFlags, recv};
 use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -142,7 +143,7 @@ impl Socket {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None if bytes.is_empty() => Ok(0),
-            None => or_nothing(self.tcp.try_write(bytes)),
+            None => or_nothing(send(&self.tcp, bytes)),
             Some(tls) => tls.write(&mut Writing(&self.tcp), bytes),
         }
     }
@@ -227,6 +228,11 @@ impl Tls {
     }
 }
 
+/// Writes to TCP as much as it takes, in bytes.
+fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    tcp.try_io(Interest::WRITABLE, || Ok(net::send(tcp, bytes, SendFlags::NOSIGNAL)?))
+}
+
 /// A socket that is not ready takes nothing now.
 fn or_nothing(result: io::Result<usize>) -> io::Result<usize> {
     match result {
@@ -249,7 +255,7 @@ impl Read for Tcp<'_> {
         *self.is_drained = true;
         let mut all = None;
         let result = self.stream.try_io(Interest::READABLE, || {
-            let read = rustix::io::read(self.stream, &mut *buffer)?;
+            let (read, _) = recv(self.stream, &mut *buffer, RecvFlags::empty())?;
             if (1..buffer.len()).contains(&read) {
                 all = Some(read);
                 return Err(io::ErrorKind::WouldBlock.into());

@@ -19,13 +19,13 @@ fn a_seat_is_kept_while_its_connection_is_broken() {
     let muted = house.registry.mute(host.peer, guest.peer, true, Authority::Producer);
     assert!(muted.unwrap().is_some());
     let there = house.participants(&host);
-    house.outbox_of(&guest).push(&Frame::from([1]), None);
+    house.outbox_of(&guest).push(&Frame::from(vec![1]), None);
     assert!(house.part(&guest, Parting::Broken).unwrap().has_seat);
     assert_eq!(house.participants(&host), there, "the others notice nothing");
     assert_eq!(house.registry.others(host.peer), 1);
     // What is said to it waits.
     let (outbox, room) = house.route(host.peer, guest.peer);
-    assert!(outbox.push(&Frame::from([2]), room));
+    assert!(outbox.push(&Frame::from(vec![2]), room));
     assert_eq!(house.registry.everyone(host.peer).unwrap().receivers.len(), 2);
     assert_eq!(house.wait(SEAT_TIME - SECOND), []);
     let (registered, back) = house.try_register(2, guest.identity);
@@ -72,7 +72,7 @@ fn a_stranger_gets_the_id_and_nothing_else() {
     assert!(texts(&stranger.outbox).is_empty());
     // What is for the host waits for the host.
     let (outbox, room) = house.route(guest.peer, host.peer);
-    assert!(outbox.push(&Frame::from([7]), room));
+    assert!(outbox.push(&Frame::from(vec![7]), room));
     assert_eq!(
         house.registry.route(stranger.peer, guest.peer).unwrap_err(),
         RelayError::DifferentRoom
@@ -168,7 +168,7 @@ fn who_was_too_slow_and_is_back_before_its_end_hears_its_room() {
     let (registered, back) = house.try_register(2, guest.identity);
     assert!(matches!(registered, Registered::Yielding(..)), "{registered:?}");
     let (outbox, room) = house.route(host.peer, guest.peer);
-    assert!(outbox.push(&Frame::from([1]), room));
+    assert!(outbox.push(&Frame::from(vec![1]), room));
     assert_eq!(texts(&back.outbox), [1]);
 }
 
@@ -181,7 +181,7 @@ fn who_read_too_slowly_has_a_seat_with_room_in_it() {
     guest.outbox.close(CloseCode::TOO_SLOW);
     assert!(house.part(&guest, Parting::Broken).unwrap().has_seat);
     let (outbox, room) = house.route(host.peer, guest.peer);
-    assert!(outbox.push(&Frame::from([1]), room));
+    assert!(outbox.push(&Frame::from(vec![1]), room));
     let (_, back) = house.try_register(2, guest.identity);
     assert_eq!(texts(&back.outbox), [1]);
 }

@@ -25,11 +25,13 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
 use crate::figures::{attack, broadcast, cluster, idle, ping, relay, restart, start};
+use crate::measure::Span;
 use crate::pool::Pool;
 use crate::process::Process;
 
 const USAGE: &str = "\
 usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds N] [--clients N[,N...]] [--times N]
+       load ping|relay|broadcast --messages N ...: the same, for so many messages instead of a time
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
        load restart [--clients N] [--times N] --pid-file FILE -- COMMAND...
        load cluster --pid PID,PID,PID --port PORT,PORT,PORT [--seconds N] [--clients N]
@@ -47,6 +49,7 @@ struct Options {
     ours: bool,
     no_crowd: bool,
     seconds: f64,
+    messages: Option<usize>,
     clients: Vec<usize>,
     times: usize,
     pid_file: String,
@@ -85,6 +88,7 @@ fn run(options: &Options) -> Result<()> {
     let address = |port: &u16| SocketAddrV4::new(Ipv4Addr::LOCALHOST, *port);
     let mut nodes: Vec<_> = options.ports.iter().map(address).zip(processes).collect();
     let time = Duration::from_secs_f64(options.seconds);
+    let span = options.messages.map_or(Span::Time(time), Span::Exchanges);
     if options.figure == "cluster" {
         let first = nodes.first().context("--pid and --port are missing")?.0;
         let mut pool = Pool::new(first, Wire::WebSocket, None)?;
@@ -98,10 +102,10 @@ fn run(options: &Options) -> Result<()> {
     let mut pool = Pool::new(address, wire, tls)?;
     match options.figure.as_str() {
         "memory" => idle::memory(&mut pool, &server, &options.clients),
-        "ping" => ping::ping(&mut pool, &server, many, time),
+        "ping" => ping::ping(&mut pool, &server, many, span),
         "handshakes" => ping::handshakes(&mut pool, &server, many, time),
-        "relay" => relay::relay(&mut pool, &server, &options.clients, time),
-        "broadcast" => broadcast::broadcast(&mut pool, &server, many, time),
+        "relay" => relay::relay(&mut pool, &server, &options.clients, span),
+        "broadcast" => broadcast::broadcast(&mut pool, &server, many, span),
         "heartbeat" => idle::heartbeat(&mut pool, &server, many, time),
         "drain" => idle::drain(&mut pool, &server, many),
         "churn" => idle::churn(&mut pool, &server, many, options.times),
@@ -136,6 +140,7 @@ impl Options {
             ours: false,
             no_crowd: false,
             seconds: 3.0,
+            messages: None,
             clients: vec![64],
             times: 1,
             pid_file: String::new(),
@@ -167,6 +172,7 @@ impl Options {
             "--pid" => self.pids = numbers(name, value)?,
             "--port" => self.ports = numbers(name, value)?,
             "--seconds" => self.seconds = number(name, value)?,
+            "--messages" => self.messages = Some(number(name, value)?),
             "--times" => self.times = number(name, value)?,
             "--clients" => self.clients = numbers(name, value)?,
             "--tls" => self.tls = Some(value.to_owned()),

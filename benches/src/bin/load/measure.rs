@@ -10,6 +10,25 @@ use crate::client::Event;
 use crate::pool::Pool;
 use crate::process::{Process, own_cpu};
 
+/// How long a closed loop goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Span {
+    /// For a time.
+    Time(Duration),
+    /// For a number of exchanges, where what each of them costs is counted elsewhere.
+    Exchanges(usize),
+}
+
+impl Span {
+    /// For how long to wait after so much, or `None` at its end.
+    fn left(self, elapsed: Duration, exchanges: usize) -> Option<Duration> {
+        match self {
+            Self::Time(time) => time.checked_sub(elapsed),
+            Self::Exchanges(all) => (exchanges < all).then_some(Duration::from_secs(1)),
+        }
+    }
+}
+
 /// What a window showed.
 pub struct Window {
     /// How long each exchange took.
@@ -21,33 +40,35 @@ pub struct Window {
     own: u64,
 }
 
-/// Runs the loop that `on` keeps going, first for a third of `time` to warm up, then for `time`. `on` gives back
-/// how long an exchange took where one ended.
+/// Runs the loop that `on` keeps going, for `span`; where that is a time, first for a third of it to warm up. `on` gives
+/// back how long an exchange took where one ended.
 pub fn window(
     pool: &mut Pool,
     server: &Process,
-    time: Duration,
+    span: Span,
     mut on: impl FnMut(&mut Pool, usize, Event<'_>) -> Result<Option<Duration>>,
 ) -> Result<Window> {
-    drive(pool, time / 3, &mut on, &mut Vec::new())?;
+    if let Span::Time(time) = span {
+        drive(pool, Span::Time(time / 3), &mut on, &mut Vec::new())?;
+    }
     let mut times = Vec::with_capacity(1 << 20);
     let (cpu, own, began) = (server.cpu()?, own_cpu()?, Instant::now());
-    drive(pool, time, &mut on, &mut times)?;
+    drive(pool, span, &mut on, &mut times)?;
     let seconds = began.elapsed().as_secs_f64();
     let (cpu, own) = (server.cpu()? - cpu, own_cpu()? - own);
-    ensure!(!times.is_empty(), "nothing ended within {time:?}");
+    ensure!(!times.is_empty(), "nothing ended within {span:?}");
     times.sort_unstable();
     Ok(Window { times, seconds, cpu, own })
 }
 
 fn drive(
     pool: &mut Pool,
-    time: Duration,
+    span: Span,
     on: &mut impl FnMut(&mut Pool, usize, Event<'_>) -> Result<Option<Duration>>,
     times: &mut Vec<Duration>,
 ) -> Result<()> {
-    let end = Instant::now() + time;
-    while let Some(left) = end.checked_duration_since(Instant::now()) {
+    let began = Instant::now();
+    while let Some(left) = span.left(began.elapsed(), times.len()) {
         pool.turn(left, |pool, id, event| {
             times.extend(on(pool, id, event)?);
             Ok(())

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::rows::{Row, SERVERS, rows};
 
-/// The values of a run: by server and key, as many as there were rounds.
-pub struct Values(BTreeMap<(String, String), Vec<f64>>);
+/// The values of a run: by server and key, and then by round.
+pub struct Values(BTreeMap<(String, String), BTreeMap<u32, f64>>);
 
 /// What became of the values of one key.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,8 @@ fn main() -> Result<()> {
     let table = table(&values)?;
     println!("\n{table}");
     let out = Path::new(out);
-    write(&out.join("results.md"), &page(&table, &read(facts)?, &read(notes)?))?;
+    let facts = read(facts)? + &speed(&values);
+    write(&out.join("results.md"), &page(&table, &facts, &read(notes)?))?;
     if let Some(picture) = picture::memory(&values) {
         write(&out.join("memory.svg"), &picture)?;
     }
@@ -55,15 +56,17 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 impl Values {
-    /// From lines of `SERVER<TAB>KEY<TAB>VALUE`.
+    /// From lines of `ROUND<TAB>SERVER<TAB>KEY<TAB>VALUE`. What was tried again in a round counts once.
     fn read(text: &str) -> Result<Self> {
         let mut values = BTreeMap::new();
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
-            let [server, key, value] = fields[..] else { anyhow::bail!("no value: {line}") };
-            let list: &mut Vec<f64> =
+            let [round, server, key, value] = fields[..] else { anyhow::bail!("no value: {line}") };
+            let round: u32 = round.parse().with_context(|| line.to_owned())?;
+            let value: f64 = value.parse().with_context(|| line.to_owned())?;
+            let rounds: &mut BTreeMap<u32, f64> =
                 values.entry((server.to_owned(), key.to_owned())).or_default();
-            list.push(value.parse().with_context(|| line.to_owned())?);
+            rounds.insert(round, value);
         }
         ensure!(!values.is_empty(), "nothing was measured");
         Ok(Self(values))
@@ -75,12 +78,28 @@ impl Values {
     }
 
     pub fn summary(&self, server: &str, key: &str) -> Option<Summary> {
-        let mut list = self.0.get(&(server.to_owned(), key.to_owned()))?.clone();
+        Summary::of(self.rounds(server, key)?.values().copied().collect())
+    }
+
+    /// By how much the values of a server are another's, round by round: the machine can be faster in one than in the next.
+    pub fn ratio(&self, server: &str, other: &str, key: &str) -> Option<f64> {
+        let (values, others) = (self.rounds(server, key)?, self.rounds(other, key)?);
+        let both = values.iter().filter_map(|(round, value)| Some(value / others.get(round)?));
+        Summary::of(both.filter(|ratio| ratio.is_finite()).collect()).map(|ratio| ratio.median)
+    }
+
+    fn rounds(&self, server: &str, key: &str) -> Option<&BTreeMap<u32, f64>> {
+        self.0.get(&(server.to_owned(), key.to_owned()))
+    }
+}
+
+impl Summary {
+    fn of(mut list: Vec<f64>) -> Option<Self> {
         list.sort_by(f64::total_cmp);
         let (least, most) = (*list.first()?, *list.last()?);
         // The mean of the two in the middle, which are one where the number is odd.
         let median = f64::midpoint(list[(list.len() - 1) / 2], list[list.len() / 2]);
-        Some(Summary { median, least, most })
+        Some(Self { median, least, most })
     }
 }
 
@@ -139,12 +158,8 @@ fn lines_of(row: &Row, values: &Values) -> Vec<[String; 6]> {
         let Some(summary) = values.summary(server, &row.key) else { continue };
         // Who speaks TLS is compared with ours that does.
         let own = if server == "ws-tls" { "ours-tls" } else { "ours" };
-        let ratio = match values.summary(own, &row.key) {
-            Some(ours) if server != own && summary.median > 0.0 => {
-                format!("{} ×", digits(ours.median / summary.median))
-            }
-            _ => String::new(),
-        };
+        let ratio = values.ratio(own, server, &row.key).filter(|_| server != own);
+        let ratio = ratio.map_or(String::new(), |ratio| format!("{} ×", digits(ratio)));
         let label = if lines.is_empty() { row.label.clone() } else { String::new() };
         let [median, least, most] = [summary.median, summary.least, summary.most].map(digits);
         lines.push([label, name.to_owned(), median, least, most, ratio]);
@@ -152,10 +167,19 @@ fn lines_of(row: &Row, values: &Values) -> Vec<[String; 6]> {
     lines
 }
 
+/// In which speed the machine was: the echo does the same in each round.
+fn speed(values: &Values) -> String {
+    let Some(echo) = values.summary("floor", "ping_cpu_us/64") else { return String::new() };
+    let range = format!("{} to {} µs", digits(echo.least), digits(echo.most));
+    // Two speeds are further apart, and the rounds of one are not.
+    let kind = if echo.most > 1.15 * echo.least { "not the same in all rounds" } else { "one" };
+    format!("speed\t{kind}: a message of the echo took {range}\n")
+}
+
 fn page(table: &str, facts: &str, notes: &str) -> String {
     let mut text = String::from(
         "# Figures\n\nWritten by `benches/run`, whose head says how each is measured. Medians of all rounds; \
-         “ours is” is our median by the peer's.\nCPU and memory hold on a busy machine, rates and times on a quiet \
+         “ours is” is the median of what ours is by the peer's in each round.\nCPU and memory hold on a busy machine, rates and times on a quiet \
          one only.\n\n",
     );
     for line in facts.lines() {

@@ -12,7 +12,7 @@ const WIDTH: f64 = 720.0;
 /// Text and grid: 4.5 : 1 on white and 4.2 : 1 on a dark page, as WCAG 2 has contrast.
 const GREY: &str = "#777";
 /// One for each server, in the order of `SERVERS`: told apart by those who can't tell red from green, too.
-const COLOURS: [&str; 4] = ["#1a7fd4", "#777", "#d9730d", "#9a5fd0"];
+const COLOURS: [&str; 5] = ["#1a7fd4", "#0b8a6a", "#777", "#d9730d", "#9a5fd0"];
 
 /// Resident memory against the number of clients, on a logarithmic scale; `None` without values.
 pub fn memory(values: &Values) -> Option<String> {

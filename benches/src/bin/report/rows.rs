@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use crate::{Values, whole};
 
 /// The servers: as `benches/run` calls them, and as a reader does.
-pub const SERVERS: [(&str, &str); 6] = [
+pub const SERVERS: [(&str, &str); 7] = [
     ("ours", "openstudio-signaling"),
+    ("before", "the commit compared"),
     ("floor", "TCP echo"),
     ("stock", "stock warp::ws()"),
     ("ws", "Node ws"),
@@ -27,6 +28,9 @@ pub struct Row {
 /// What comes before the `/` of a key, and its label, where `#` is what comes after it. Resident memory with
 /// clients is for the picture: the table has it for each of them.
 const LABELS: &[(&str, &str)] = &[
+    ("instructions_ping", "user instructions a ping, # clients"),
+    ("instructions_relay", "user instructions a relayed offer, # peers"),
+    ("instructions_broadcast", "user instructions a broadcast to #"),
     ("empty_kib", "resident without clients, KiB"),
     ("memory_kib", "memory an idle client, # of them, KiB"),
     ("ping_cpu_us", "CPU a message, # clients, µs"),

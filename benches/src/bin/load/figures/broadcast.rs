@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{ask_each, peer_id, register};
 use crate::client::Event;
-use crate::measure::window;
+use crate::measure::{Span, window};
 use crate::pool::{Pool, unexpected};
 use crate::process::Process;
 use crate::{frame, say};
@@ -24,7 +24,7 @@ struct Room {
 }
 
 /// Rooms of `size`, the first client of each of which tells all others whether it records, and then the contrary.
-pub fn broadcast(pool: &mut Pool, server: &Process, size: usize, time: Duration) -> Result<()> {
+pub fn broadcast(pool: &mut Pool, server: &Process, size: usize, span: Span) -> Result<()> {
     ensure!((1..=CLIENTS).contains(&size), "a room has 1 to {CLIENTS} clients");
     let rooms = CLIENTS / size;
     register(pool, 0, rooms * size)?;
@@ -50,7 +50,7 @@ pub fn broadcast(pool: &mut Pool, server: &Process, size: usize, time: Duration)
     for (room, state) in states.iter_mut().enumerate() {
         say_next(pool, room, state)?;
     }
-    let window = window(pool, server, time, |pool, id, event| match event {
+    let window = window(pool, server, span, |pool, id, event| match event {
         Event::Text(text) => {
             let room = id / size;
             let state = &mut states[room];

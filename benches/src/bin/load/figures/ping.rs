@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::client::{Event, Wire};
-use crate::measure::{Window, window};
+use crate::measure::{Span, Window, window};
 use crate::pool::{Pool, unexpected};
 use crate::process::Process;
 use crate::{frame, say};
@@ -18,13 +18,13 @@ const PONG: &[u8] = br#"{"type":"pong","timestamp":"#;
 pub const UNIT: usize = 6 + PING.len();
 
 /// Every client sends its next ping when it has its pong.
-pub fn ping(pool: &mut Pool, server: &Process, clients: usize, time: Duration) -> Result<()> {
+pub fn ping(pool: &mut Pool, server: &Process, clients: usize, span: Span) -> Result<()> {
     let ping = frame::text(PING);
     pool.open(clients)?;
     for id in 0..clients {
         pool.ask(id, &ping, "a pong")?;
     }
-    let window = window(pool, server, time, |pool, id, event| match event {
+    let window = window(pool, server, span, |pool, id, event| match event {
         Event::Text(text) => {
             check(pool.wire(), text, &ping)?;
             let time = pool.came(id)?;
@@ -63,7 +63,7 @@ pub fn handshakes(pool: &mut Pool, server: &Process, clients: usize, time: Durat
     for _ in 0..clients {
         pool.add()?;
     }
-    let window: Window = window(pool, server, time, |pool, id, event| match event {
+    let window: Window = window(pool, server, Span::Time(time), |pool, id, event| match event {
         Event::Open => {
             let time = pool.came(id)?;
             pool.leave(id, &close)?;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::{peer_id, register};
 use crate::client::Event;
-use crate::measure::{Window, window};
+use crate::measure::{Span, Window, window};
 use crate::pool::{Pool, unexpected};
 use crate::process::Process;
 use crate::{frame, say};
@@ -28,29 +28,26 @@ enum Next {
 }
 
 /// Half of the peers send offers to the other half.
-pub fn relay(pool: &mut Pool, server: &Process, totals: &[usize], time: Duration) -> Result<()> {
+pub fn relay(pool: &mut Pool, server: &Process, totals: &[usize], span: Span) -> Result<()> {
     let mut registered = 0;
     for &total in totals {
         register(pool, registered, total)?;
         registered = total;
-        let few = talk(pool, server, total, time, Next::Same)?;
+        let few = talk(pool, server, total, span, Next::Same)?;
         say(&format!("relay_cpu_us/{total}"), few.cpu());
         say(&format!("relay_rate/{total}"), few.rate());
         say(&format!("relay_p99_us/{total}"), few.percentile(0.99));
-        let all = talk(pool, server, total, time, Next::Other)?;
+        if let Span::Exchanges(_) = span {
+            continue;
+        }
+        let all = talk(pool, server, total, span, Next::Other)?;
         say(&format!("relay_all_cpu_us/{total}"), all.cpu());
     }
     Ok(())
 }
 
 /// Keeps as many offers under way as there may be. Client 2k of pair k sends, client 2k + 1 receives.
-fn talk(
-    pool: &mut Pool,
-    server: &Process,
-    total: usize,
-    time: Duration,
-    next: Next,
-) -> Result<Window> {
+fn talk(pool: &mut Pool, server: &Process, total: usize, span: Span, next: Next) -> Result<Window> {
     let pairs = total / 2;
     ensure!(pairs >= AT_ONCE, "at least {} peers are needed", 2 * AT_ONCE);
     let offers: Vec<String> = (0..pairs).map(offer).collect();
@@ -63,7 +60,7 @@ fn talk(
         // Who talks is spread over the order in which all registered.
         send(pool, if next == Next::Same { slot * (pairs / AT_ONCE) } else { slot })?;
     }
-    let window = window(pool, server, time, |pool, id, event| match event {
+    let window = window(pool, server, span, |pool, id, event| match event {
         Event::Text(text) => {
             let pair = id / 2;
             let right = id % 2 == 1 && text == offers[pair].as_bytes();
