@@ -4,8 +4,10 @@
 //! buffers: each has memory only while it holds something, so an idle connection has none. It deliberately does not
 //! know what the bytes pass through, nor when it is ready.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
@@ -27,6 +29,11 @@ const READ: usize = 4096;
 
 /// What a record has beside its content, in bytes, at the most that ring's ciphers add: header, type or nonce, tag.
 const OVERHEAD: usize = 5 + 8 + 16;
+
+thread_local! {
+    /// What is read, until it is decrypted: most of it is whole, and is never held.
+    static SCRATCH: RefCell<[u8; READ]> = const { RefCell::new([0; READ]) };
+}
 
 /// Both directions of one connection. Its buffers grow by what is needed and no more: a vector that grows by itself takes
 /// twice as much as it had.
@@ -111,23 +118,28 @@ impl Records {
     /// What reading says, and `UnexpectedEof` at an end without a goodbye.
     pub fn receive(&mut self, from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         let held = self.incoming.len();
-        if held == self.incoming.capacity() {
-            self.incoming.reserve_exact(READ.min(HELD - held));
-        }
-        let room = self.incoming.capacity().min(HELD);
-        if held >= room {
+        if held == HELD {
             self.failure = Some(Error::PeerSentOversizedRecord);
             self.incoming = Vec::new();
             return Ok(0);
         }
-        self.incoming.resize(room, 0);
-        let read = from.read(&mut self.incoming[held..]);
-        self.incoming.truncate(held + *read.as_ref().unwrap_or(&0));
-        if matches!(read, Ok(1..)) {
-            return Ok(self.process(&mut None, buffer));
-        }
-        consume(&mut self.incoming, 0);
-        read.and(Err(ErrorKind::UnexpectedEof.into()))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let came = from.read(&mut scratch[..READ.min(HELD - held)])?;
+            if came == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let came = &mut scratch[..came];
+            if held == 0 {
+                let (used, decrypted) = self.process(came, &mut None, buffer);
+                self.incoming = came[used..].to_vec();
+                return Ok(decrypted);
+            }
+            if self.incoming.capacity() - held < came.len() {
+                self.incoming.reserve_exact(READ.min(HELD - held));
+            }
+            self.incoming.extend_from_slice(came);
+            Ok(self.process_held(&mut None, buffer))
+        })
     }
 
     /// Encrypts and writes as much as is taken now, in bytes, and what was held back before.
@@ -141,7 +153,7 @@ impl Records {
         while taken < bytes.len() && self.is_flushed() {
             let record = &bytes[taken..bytes.len().min(taken + RECORD)];
             let mut next = Some(Next::Record(record));
-            self.process(&mut next, &mut []);
+            self.process_held(&mut next, &mut []);
             if next.is_some() {
                 return Err(ErrorKind::BrokenPipe.into());
             }
@@ -171,17 +183,24 @@ impl Records {
     /// Says goodbye (close_notify), once, where TLS is agreed upon and has not failed: it has to be flushed. Nothing is
     /// to be written after it; what the client says can be read on.
     pub fn end(&mut self) {
-        self.process(&mut Some(Next::Goodbye), &mut []);
+        self.process_held(&mut Some(Next::Goodbye), &mut []);
+        // What was said before is not said again.
+        consume(&mut self.outgoing, 0);
     }
 
-    /// Goes through everything that has come and is whole, and sends what is next when it can be sent. Returns what is
-    /// decrypted into `buffer`, in bytes.
-    fn process(&mut self, next: &mut Option<Next<'_>>, buffer: &mut [u8]) -> usize {
+    /// Goes through everything of what came that is whole, and sends what is next when it can be sent. Returns how much
+    /// of it is used, and what is decrypted into `buffer`, in bytes.
+    fn process(
+        &mut self,
+        came: &mut [u8],
+        next: &mut Option<Next<'_>>,
+        buffer: &mut [u8],
+    ) -> (usize, usize) {
         let (mut used, mut read) = (0, 0);
         let mut goes_on = self.failure.is_none();
         while goes_on {
             let UnbufferedStatus { discard, state, .. } =
-                self.connection.process_tls_records(&mut self.incoming[used..]);
+                self.connection.process_tls_records(&mut came[used..]);
             used += discard;
             goes_on = true;
             match state {
@@ -228,10 +247,18 @@ impl Records {
             }
         }
         if self.has_ended || self.failure.is_some() {
-            used = self.incoming.len();
+            used = came.len();
         }
-        consume(&mut self.incoming, used);
-        read
+        (used, read)
+    }
+
+    /// The same with all that is held.
+    fn process_held(&mut self, next: &mut Option<Next<'_>>, buffer: &mut [u8]) -> usize {
+        let mut came = mem::take(&mut self.incoming);
+        let (used, decrypted) = self.process(&mut came, next, buffer);
+        consume(&mut came, used);
+        self.incoming = came;
+        decrypted
     }
 }
 

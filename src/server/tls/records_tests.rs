@@ -250,6 +250,8 @@ fn a_goodbye_ends_one_direction_only() {
         pair.server.end();
         pair.server.flush(&mut pair.down).unwrap();
         assert_eq!(types(&pair.down.bytes).len(), 1, "it is said once");
+        pair.server.end();
+        pair.is_idle();
         assert_eq!(pair.receive_client(), b"");
         assert_eq!(pair.client.reader().read(&mut [0]).unwrap(), 0);
         let refused = pair.server.write(&mut pair.down, b"more").unwrap_err();
