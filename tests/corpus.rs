@@ -9,6 +9,8 @@ use std::path::Path;
 mod envelope;
 #[path = "../fuzz/checks/frames.rs"]
 mod frames;
+#[path = "../fuzz/checks/tls.rs"]
+mod tls;
 #[path = "../fuzz/checks/webm.rs"]
 mod webm;
 
@@ -43,6 +45,11 @@ fn webm_holds() {
 #[test]
 fn frames_hold() {
     replay("frames", frames::check);
+}
+
+#[test]
+fn tls_holds() {
+    replay("tls", tls::check);
 }
 
 #[test]

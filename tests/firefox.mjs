@@ -7,7 +7,7 @@
 // and ends those. Firefox is spoken to as geckodriver does, which Debian 12 does not have. Deliberately does not know
 // what the page says when something is wrong: the tests in Chromium do.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -60,12 +60,14 @@ class Firefox {
   static async start(preferences) {
     const lines = Object.entries(preferences).map(([name, value]) => `user_pref("${name}", ${value});\n`);
     writeFileSync(join(scratch, 'user.js'), lines.join(''));
-    const command = ['--headless', '--marionette', '--profile', scratch];
+    // What it takes of TLS is bounded while it runs.
+    const command = ['--headless', '--marionette', '--remote-allow-system-access', '--profile', scratch];
     const line = await start('firefox-esr', command, { PULSE_SERVER: speaker }, 'Listening on port ');
     const firefox = new Firefox();
     firefox.#socket = connect(Number(line.split(' ').pop()), '127.0.0.1');
     firefox.#socket.on('data', (data) => firefox.#hear(data));
-    await firefox.tell('WebDriver:NewSession', {});
+    // No authority has issued the certificate.
+    await firefox.tell('WebDriver:NewSession', { acceptInsecureCerts: true });
     return firefox;
   }
 
@@ -138,6 +140,10 @@ writeFileSync(manifest, JSON.stringify({
 const web = join(scratch, 'web');
 mkdirSync(web);
 writeFileSync(join(web, 'index.html'), '<!doctype html><title>A studio</title>');
+writeFileSync(join(web, 'large'), 'x'.repeat(3_000_000));
+const [cert, key] = ['cert', 'key'].map((name) => join(scratch, name));
+execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+  '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert], { stdio: 'ignore' });
 // Icecast gives up root, and takes its scratch directory with it; its burst is Debian's.
 const icecast = join(scratch, 'icecast.xml');
 writeFileSync(icecast, `<icecast><limits><burst-size>65535</burst-size></limits>
@@ -161,6 +167,7 @@ await Promise.all([
     STATION_MANIFEST: manifest, TURN_SECRET: SECRET, PORT: '3000', ON_AIR_ACCESS: 'open', WEB_ROOT: web,
     ICECAST_URL: 'http://127.0.0.1:8000/live.ogg', ICECAST_PASSWORD: SECRET,
   }, ' started: '),
+  start(server, [], { TLS_CERT: cert, TLS_KEY: key, PORT: '3443', WEB_ROOT: web }, ' started: '),
 ]);
 const firefox = await Firefox.start({
   'marionette.port': 0,
@@ -231,5 +238,14 @@ await firefox.run(programme, 'f47ac10b-58cc-4372-a567-0e02b2c3d4ee', 6, false);
 const heard = await played(20);
 assert.deepEqual(heard.events.slice(heard.events.indexOf('playing')), ['playing'], JSON.stringify(heard));
 assert(heard.stalled < 0.5, JSON.stringify(heard));
+// Both versions of TLS carry what a page does.
+const tls = readFileSync(new URL('tls.js', import.meta.url), 'utf8');
+for (const [number, version] of [[3, 'TLSv1.2'], [4, 'TLSv1.3']]) {
+  await firefox.tell('Marionette:SetContext', { value: 'chrome' });
+  await firefox.run("Services.prefs.setIntPref('security.tls.version.max', arguments[0])", number);
+  await firefox.tell('Marionette:SetContext', { value: 'content' });
+  await open(host, 'https://localhost:3443/');
+  assert.equal(await firefox.run(tls), '20 3000000 welcome pong 1000', version);
+}
 console.log(`${JSON.stringify(heard)}\n${verdict}\n${servers}\n${await firefox.run('return navigator.userAgent')}`);
 process.exit();

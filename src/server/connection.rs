@@ -16,7 +16,6 @@ use hyper::service::{Service, service_fn};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::server::TlsStream;
 use warp::reply::Response as Reply;
 
 use crate::server::first::{First, first_bytes};
@@ -29,6 +28,7 @@ use crate::server::listener::{Hearing, Wanted};
 use crate::server::progress::{Progress, Tracked};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
+use crate::server::tls::stream::TlsStream;
 use crate::station::tls::Tls;
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
@@ -179,7 +179,7 @@ where
 {
     let Limits { state, ip, accepted, progress, .. } = limits;
     progress.begin_tls();
-    let handshake = state.fairness.handshake(tls.acceptor().accept(stream));
+    let handshake = state.fairness.handshake(TlsStream::accept(tls.config(), stream));
     let agreed = tokio::select! {
         agreed = timeout(HEAD_TIME, handshake) => agreed,
         () = closing(state, accepted) => return Served::Over,

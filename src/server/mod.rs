@@ -24,3 +24,4 @@ pub mod shutdown;
 pub mod startup;
 pub mod state;
 pub mod systemd;
+pub mod tls;

@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, InconsistentKeys, ServerConfig};
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::config::TlsFiles;
 use crate::config::settings::Settings;
@@ -186,7 +185,7 @@ fn invalid(error: &rustls::Error) -> String {
 
 /// TLS with the certificate in force.
 pub struct Tls {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     in_force: Arc<InForce>,
 }
 
@@ -204,7 +203,7 @@ impl Tls {
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), in_force }
+        Self { config: Arc::new(config), in_force }
     }
 
     /// Puts another certificate in force, for connections to come.
@@ -212,9 +211,9 @@ impl Tls {
         *self.in_force.certified.lock().unwrap_or_else(PoisonError::into_inner) = certified;
     }
 
-    /// Agrees upon TLS with those who connect.
-    pub fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// What is agreed upon with those who connect.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
     }
 }
 

@@ -7,6 +7,7 @@
 mod fails;
 mod network;
 mod page;
+mod tls;
 mod visit;
 mod works;
 

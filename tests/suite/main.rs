@@ -39,6 +39,7 @@ mod station;
 mod studio;
 mod systemd;
 mod tls;
+mod tls_tools;
 mod trust;
 mod turn;
 mod utf8;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -20,9 +21,9 @@ use crate::support::{Answer, Client, Server, UPGRADE, WELCOME, connect, head};
 use crate::talk::frame;
 
 /// A folder with a certificate, its key, and a server that uses both.
-struct Secured {
-    dir: TempDir,
-    server: Server,
+pub struct Secured {
+    pub dir: TempDir,
+    pub server: Server,
 }
 
 fn folder() -> TempDir {
@@ -43,7 +44,7 @@ fn with_tls<'a>(
 }
 
 impl Secured {
-    fn start(environment: &[(&str, &str)]) -> Self {
+    pub fn start(environment: &[(&str, &str)]) -> Self {
         let dir = folder();
         let server = Server::spawn(with_tls(binary().env("PORT", "0"), &dir, environment));
         Self { dir, server }
@@ -138,6 +139,22 @@ fn a_goodbye_of_tls_behind_a_message_is_heard() {
     stream.sock.write_all(&both).unwrap();
     assert!(client.text().contains("pong"));
     assert!(client.ends());
+}
+
+#[test]
+fn who_has_said_goodbye_still_gets_its_answer() {
+    let secured = Secured::start(&[]);
+    let get = ["GET /health HTTP/1.1", "Host: localhost"];
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = secured.connect_by(&[version]);
+        stream.write_all(&head(&get)).unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(Answer::read(&mut stream, true).status, 200);
+        // And then the server's own goodbye: without one, this would be an error.
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn file(
     let real = match found.await.ok()? {
         Ok(real) => real,
         Err(is_there) => {
-            if !is_there {
+            if !is_there && !is_not_installed(root) {
                 let index = root.join(INDEX).display().to_string();
                 journal.log(Event::WebRootEmpty { path: index });
             }

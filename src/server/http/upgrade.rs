@@ -9,7 +9,6 @@ use std::sync::Arc;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, Response, StatusCode, Version};
 use warp::reply::Response as Reply;
@@ -23,6 +22,7 @@ use crate::server::progress::Tracked;
 use crate::server::session::session::Session;
 use crate::server::session::socket::Socket;
 use crate::server::state::State;
+use crate::server::tls::stream::TlsStream;
 use crate::signaling::conversation::{Conversation, Identified};
 use crate::telemetry::events::Event;
 use crate::telemetry::refused::Refused;
@@ -258,8 +258,8 @@ fn is_host(value: &[u8]) -> bool {
 fn into_socket(upgraded: Upgraded) -> (Socket, Vec<u8>) {
     match upgraded.downcast::<TokioIo<Lent<TlsStream<Tracked<TcpStream>>>>>() {
         Ok(parts) => {
-            let (tcp, tls) = parts.io.into_inner().into_inner().into_inner();
-            (Socket::tls(tcp.into_inner(), tls), parts.read_buf.to_vec())
+            let (tcp, records) = parts.io.into_inner().into_inner().into_parts();
+            (Socket::tls(tcp.into_inner(), records), parts.read_buf.to_vec())
         }
         Err(upgraded) => {
             let (tcp, early) = into_stream(upgraded);

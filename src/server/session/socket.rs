@@ -12,14 +12,11 @@ use std::task::{Context, Poll};
 
 use rustix::ioctl;
 use rustix::net::{self, RecvFlags, SendFlags, recv};
-use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What goes into one TLS record, in bytes (RFC 8446 section 5.1). Not more than one is encrypted before the
-/// socket has taken it: what waits for a slow client is counted while it is plain.
-const RECORD: usize = 16 * 1024;
+use crate::server::tls::records::Records;
 
 /// How often one read asks TCP for more before others have their turn: records can be empty.
 const TRIES: usize = 16;
@@ -27,18 +24,9 @@ const TRIES: usize = 16;
 /// A connection that is read and written when it is ready, and holds no buffer of its own while it is idle.
 pub struct Socket {
     tcp: TcpStream,
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<Records>>,
     /// Whether TCP had no more than the last read took.
     is_drained: bool,
-}
-
-struct Tls {
-    connection: ServerConnection,
-    /// Whether decrypted bytes, or the end behind them, may wait that the last read had no room for: TCP will not say
-    /// so.
-    has_more: bool,
-    /// The client has said its goodbye, and says nothing more.
-    has_ended: bool,
 }
 
 impl Socket {
@@ -48,12 +36,8 @@ impl Socket {
     }
 
     /// A connection on which TLS has been agreed upon.
-    pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> Self {
-        // Nothing new is there to be processed: this only says how it stands.
-        let has_ended = connection.process_new_packets().is_ok_and(|state| state.peer_has_closed());
-        // What came with the last bytes of the handshake may be in there.
-        let tls = Tls { connection, has_more: true, has_ended };
-        Self { tcp, tls: Some(Box::new(tls)), is_drained: true }
+    pub fn tls(tcp: TcpStream, records: Box<Records>) -> Self {
+        Self { tcp, tls: Some(records), is_drained: true }
     }
 
     /// Whether there is no TLS on it.
@@ -72,7 +56,7 @@ impl Socket {
     ///
     /// When the runtime is shutting down.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.tls.as_ref().is_some_and(|tls| tls.has_more) {
+        if self.tls.as_ref().is_some_and(|tls| tls.has_more()) {
             return Poll::Ready(Ok(()));
         }
         self.tcp.poll_read_ready(cx)
@@ -108,12 +92,12 @@ impl Socket {
     /// Whether the system has everything that was written. What it has not goes out with the next write, be it
     /// an empty one.
     pub fn is_flushed(&self) -> bool {
-        self.tls.as_ref().is_none_or(|tls| !tls.connection.wants_write())
+        self.tls.as_ref().is_none_or(|tls| tls.is_flushed())
     }
 
     /// Whether there may be more to read than the last read gave. Whoever goes on without a pause keeps the thread.
     pub fn has_more(&self) -> bool {
-        !self.is_drained || self.tls.as_ref().is_some_and(|tls| tls.has_more)
+        !self.is_drained || self.tls.as_ref().is_some_and(|tls| tls.has_more())
     }
 
     /// Reads what is there now, in bytes; `None` where nothing is.
@@ -125,7 +109,7 @@ impl Socket {
         let mut tcp = Tcp { stream: &self.tcp, is_drained: &mut self.is_drained };
         let result = match &mut self.tls {
             None => tcp.read(buffer),
-            Some(tls) => tls.read(&mut tcp, buffer),
+            Some(tls) => decrypted(tls, &mut tcp, buffer),
         };
         match result {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -166,7 +150,7 @@ impl Socket {
     /// Ends our direction of the connection. The other one can be read on.
     pub fn end(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.connection.send_close_notify();
+            tls.end();
             // Where it can't be written now, the client has more to read than it will.
             let _ = tls.flush(&mut Writing(&self.tcp));
         }
@@ -181,51 +165,21 @@ impl fmt::Debug for Socket {
     }
 }
 
-impl Tls {
-    fn read(&mut self, tcp: &mut Tcp<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-        for _ in 0..TRIES {
-            match self.connection.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => {
-                    let is_full = result.as_ref().is_ok_and(|read| *read == buffer.len());
-                    self.has_more = is_full || self.has_ended;
-                    return result;
-                }
-            }
-            self.has_more = false;
-            // At the end of TCP the reader says how TLS ended.
-            self.connection.read_tls(tcp)?;
-            let processed = self.connection.process_new_packets();
-            // An alert, or the answer to a change of keys.
-            self.flush(&mut Writing(tcp.stream))?;
-            let state =
-                processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            self.has_ended = state.peer_has_closed();
+/// What TLS makes of the bytes that are there now.
+fn decrypted(tls: &mut Records, tcp: &mut Tcp<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    for _ in 0..TRIES {
+        if let Some(taken) = tls.take(buffer) {
+            return taken;
         }
-        self.has_more = true;
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn write(&mut self, tcp: &mut Writing<'_>, bytes: &[u8]) -> io::Result<usize> {
-        self.flush(tcp)?;
-        let mut taken = 0;
-        while taken < bytes.len() && !self.connection.wants_write() {
-            let record = &bytes[taken..bytes.len().min(taken + RECORD)];
-            taken += self.connection.writer().write(record)?;
-            self.flush(tcp)?;
+        let read = tls.receive(tcp, buffer)?;
+        // An alert, or the answer to a change of keys.
+        tls.flush(&mut Writing(tcp.stream))?;
+        if read > 0 {
+            return Ok(read);
         }
-        Ok(taken)
     }
-
-    /// Writes what is encrypted already, as far as the socket takes it.
-    fn flush(&mut self, tcp: &mut Writing<'_>) -> io::Result<()> {
-        while self.connection.wants_write() {
-            if or_nothing(self.connection.write_tls(tcp))? == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
+    // TCP stays ready where it may have more.
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Writes to TCP as much as it takes, in bytes.
@@ -296,6 +250,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::server::tls::records::RECORD;
+    use crate::server::tls::stream::TlsStream;
 
     /// Both ends of a connection with TLS, which agree about it in a thread of their own.
     async fn secured() -> (Socket, StreamOwned<ClientConnection, std::net::TcpStream>) {
@@ -350,9 +306,9 @@ mod tests {
             client.conn.complete_io(&mut client.sock).unwrap();
             client
         });
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
-        let (tcp, connection) = acceptor.accept(tcp).await.unwrap().into_inner();
-        (Socket::tls(tcp, connection), agreeing.join().unwrap())
+        let accepted = TlsStream::accept(Arc::new(server), tcp).await.unwrap();
+        let (tcp, records) = accepted.into_parts();
+        (Socket::tls(tcp, records), agreeing.join().unwrap())
     }
 
     #[tokio::test]
