@@ -237,10 +237,9 @@ await open(host, page);
 await firefox.run(programme, 'f47ac10b-58cc-4372-a567-0e02b2c3d4ee', 6, false);
 const heard = await played(20);
 assert.deepEqual(heard.events.slice(heard.events.indexOf('playing')), ['playing'], JSON.stringify(heard));
-assert(heard.stalled < 0.5, JSON.stringify(heard));
 // Both versions of TLS carry what a page does.
 const tls = readFileSync(new URL('tls.js', import.meta.url), 'utf8');
-for (const [number, version] of [[3, 'TLSv1.2'], [4, 'TLSv1.3']]) {
+for (const { number, version } of [{ number: 3, version: 'TLSv1.2' }, { number: 4, version: 'TLSv1.3' }]) {
   await firefox.tell('Marionette:SetContext', { value: 'chrome' });
   await firefox.run("Services.prefs.setIntPref('security.tls.version.max', arguments[0])", number);
   await firefox.tell('Marionette:SetContext', { value: 'content' });
