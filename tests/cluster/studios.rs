@@ -87,7 +87,7 @@ impl Studio {
 }
 
 #[test]
-#[ignore = "drives Chromium"]
+#[ignore = "drives Chromium, and misses a mute in one of some runs"]
 fn two_studios_go_on_while_machines_die() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
