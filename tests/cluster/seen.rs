@@ -133,7 +133,12 @@ impl Seen {
                 from.elapsed(),
                 to.elapsed()
             );
-            logs.iter().for_each(|log| log.print(&id));
+            for log in logs {
+                log.find("its lines", |lines| {
+                    lines.iter().filter(|line| line.contains(&id)).for_each(|l| eprintln!("{l}"));
+                    Some(())
+                });
+            }
         }
         assert!(unexplained.is_empty(), "no fault explains this");
         all

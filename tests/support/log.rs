@@ -23,13 +23,6 @@ impl Log {
         log
     }
 
-    /// Prints the lines that contain `text`, for whoever looks for a fault.
-    #[allow(dead_code, reason = "few tests have more to say than that they failed")]
-    pub fn print(&self, text: &str) {
-        let lines = self.0.0.lock().unwrap();
-        lines.iter().filter(|line| line.contains(text)).for_each(|line| eprintln!("{line}"));
-    }
-
     /// Waits for a line that contains `text`.
     pub fn wait_for(&self, text: &str) -> String {
         self.wait_for_any(&[text])
