@@ -51,7 +51,7 @@ pub fn load_files(config: &Config, settings: &Settings) -> Result<LoadedFiles, V
         let checked = static_files::check_root(path).map(|()| path.to_owned());
         checked.map_err(|error| {
             let origin = settings.origin("WEB_ROOT");
-            let fix = "must be a directory that the user of the service can read";
+            let fix = "must be a directory that the user of the service can read, or off";
             let hidden = if is_hidden(path) { HIDDEN_PLACES } else { "" };
             let path = path.display();
             format!(r#"Invalid setting WEB_ROOT="{path}" (from {origin}): {error}; {fix}{hidden}"#)
