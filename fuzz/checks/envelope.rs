@@ -26,7 +26,7 @@ const TREE_ONLY: [&str; 4] = [
 ];
 
 /// The keys that the protocol knows.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 17] = [
     "type",
     "requestId",
     "peerId",
@@ -40,7 +40,10 @@ const KEYS: [&str; 14] = [
     "recording",
     "role",
     "inviteToken",
+    "resume",
+    "token",
     "inviteRole",
+    "chunk",
 ];
 
 /// Checks one input.

@@ -100,7 +100,21 @@ fn unescaped(string: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    /// The check of the fuzzer has a list of the keys of its own, and each of these files fails where a key is not in it.
+    #[test]
+    fn the_corpus_has_each_key_twice() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/envelope");
+        for key in Key::VARIANTS {
+            let path = corpus.join(format!("duplicate-{}", key.name()));
+            let text = fs::read_to_string(&path).expect(key.name());
+            assert_eq!(Fields::parse(&text).unwrap().duplicate, Some(*key), "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_text_is_what_is_a_string_and_not_empty() {
