@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::signaling::outbox::{Frame, Outbox, RoomNumber};
 use crate::telemetry::metrics::Metrics;
 use crate::wire::frame::encode_text;
-use crate::wire::reply::{self, ServerMessage};
+use crate::wire::reply::ServerMessage;
 
 /// Something to be said to many.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl News {
             return Self::default();
         }
         let mut frame = Vec::new();
-        encode_text(&mut frame, |out| reply::write(out, message));
+        encode_text(&mut frame, |out| message.write(out));
         Self { audience, message: Some((message.index(), Frame::from(frame))) }
     }
 

@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::wire::decoder::Bound;
 use crate::wire::frame::{Opcode, encode, encode_text};
 use crate::wire::ids::{ClientId, Identity};
-use crate::wire::reply::{self, ServerMessage};
+use crate::wire::reply::ServerMessage;
 
 /// A whole message from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,9 @@ impl Output {
     /// Empties it, and gives back what a long message took.
     pub fn clear(&mut self) {
         self.frames.clear();
-        self.frames.shrink_to(KEEP);
+        if self.frames.capacity() > KEEP {
+            self.frames.shrink_to(KEEP);
+        }
     }
 }
 
@@ -165,7 +167,7 @@ impl<'a> Replies<'a> {
     /// Says something in the protocol's words.
     pub fn say(&mut self, message: &ServerMessage) {
         self.metrics.sent(message.index(), 1);
-        encode_text(&mut self.out.frames, |out| reply::write(out, message));
+        encode_text(&mut self.out.frames, |out| message.write(out));
         *self.count += 1;
     }
 

@@ -29,7 +29,7 @@ pub struct Scratch {
 /// Lends the thread's buffers. What a panic left in them is not the next client's business.
 pub fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.out.clear();
+        scratch.out.frames.clear();
         let result = work(scratch);
         scratch.out.clear();
         result
