@@ -3,6 +3,8 @@
 //! Owns the queue and its bound. It deliberately knows no socket: who pushes never waits.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -35,6 +37,8 @@ pub type RoomNumber = u64;
 pub struct Outbox {
     /// Written by whoever sends to this client, taken by its session; held for a push or a take only.
     queue: Mutex<Queue>,
+    /// Whether the queue has nothing for the session: it asks several times a message, and then takes no lock.
+    is_idle: AtomicBool,
     /// The session that waits for something to take.
     reader: AtomicWaker,
     /// In bytes.
@@ -93,12 +97,14 @@ impl Outbox {
         let bytes = frames.iter().map(|(frame, _)| frame.len()).sum();
         let closed = closed.map(CloseCode);
         let queue = Queue { frames, bytes, room, closed, ..Queue::default() };
-        Self { queue: Mutex::new(queue), reader: AtomicWaker::new(), limit }
+        let is_idle = AtomicBool::new(queue.is_idle());
+        Self { queue: Mutex::new(queue), is_idle, reader: AtomicWaker::new(), limit }
     }
 
     /// An outbox for at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { queue: Mutex::default(), reader: AtomicWaker::new(), limit }
+        let is_idle = AtomicBool::new(true);
+        Self { queue: Mutex::default(), is_idle, reader: AtomicWaker::new(), limit }
     }
 
     /// Adds a frame that is about `room`, or about none, or marks the overflow. Whoever collected the receivers
@@ -180,7 +186,7 @@ impl Outbox {
 
     /// Whether the session is to yield to a connection of its own client.
     pub fn is_to_yield(&self) -> bool {
-        self.lock().heir.is_some()
+        !self.is_idle() && self.lock().heir.is_some()
     }
 
     /// The session, which is to yield, has read so many bytes: whether it may read on.
@@ -239,7 +245,7 @@ impl Outbox {
 
     /// Whether the client is being ended, so that what it says no longer counts.
     pub fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
+        !self.is_idle() && self.lock().closed.is_some()
     }
 
     /// Has the session end the client.
@@ -266,6 +272,9 @@ impl Outbox {
 
     /// Whether the session has to find out now whether the client lives; true once for each question.
     pub fn is_challenged(&self) -> bool {
+        if self.is_idle() {
+            return false;
+        }
         let mut queue = self.lock();
         let news = !queue.challenges.is_empty() && !queue.asked;
         queue.asked |= news;
@@ -286,6 +295,9 @@ impl Outbox {
     ///
     /// The close code, when the client is to be ended.
     pub fn take(&self, out: &mut Vec<u8>, enough: usize) -> Result<u64, CloseCode> {
+        if self.is_idle() {
+            return Ok(0);
+        }
         let mut queue = self.lock();
         if let Some(code) = queue.closed {
             return Err(code);
@@ -320,12 +332,45 @@ impl Outbox {
     fn poll(&self, cx: &mut Context<'_>, done: impl FnOnce(&Queue) -> bool) -> Poll<()> {
         // Before the look, so that what comes between both is not missed.
         self.reader.register(cx.waker());
-        if done(&self.lock()) { Poll::Ready(()) } else { Poll::Pending }
+        if !self.is_idle() && done(&self.lock()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether there was nothing for the session when the queue was last unlocked. Whoever puts something there wakes the
+    /// session behind that.
+    fn is_idle(&self) -> bool {
+        self.is_idle.load(Ordering::Acquire)
     }
 
     /// Each change to the queue is whole before anything could panic.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { queue, is_idle: &self.is_idle }
+    }
+}
+
+/// The queue while nobody else has it.
+struct Locked<'o> {
+    queue: MutexGuard<'o, Queue>,
+    is_idle: &'o AtomicBool,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.is_idle.store(self.queue.is_idle(), Ordering::Release);
     }
 }
 
@@ -335,6 +380,10 @@ impl Queue {
             let (successor, heir) = (self.successor.take(), self.heir.take());
             *self = Self { closed: Some(code), successor, heir, ..Self::default() };
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.frames.is_empty() && !self.is_urgent()
     }
 
     fn is_urgent(&self) -> bool {
