@@ -64,14 +64,14 @@ impl Conversation for Signaling {
                 return News::default();
             }
         };
-        match text.map(|text| (text, Envelope::parse(text))) {
-            Some((text, Some(envelope))) => self.hear_text(text, &envelope, heard, replies),
-            _ => {
-                self.client.studio().metrics.received(None);
-                self.refuse(&Refusal::INVALID_JSON, None, replies);
-                News::default()
-            }
+        if let Some(text) = text
+            && let Some(envelope) = Envelope::parse(text)
+        {
+            return self.hear_text(text, &envelope, heard, replies);
         }
+        self.client.studio().metrics.received(None);
+        self.refuse(&Refusal::INVALID_JSON, None, replies);
+        News::default()
     }
 
     fn outbox(&self) -> Option<&Outbox> {

@@ -3,8 +3,54 @@
 //! Owns the object itself and the strings in it, which most messages are made of; serde_json takes any other value. It
 //! deliberately does not know which keys there are.
 
+use std::borrow::Cow;
+
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
+
+/// A value as it stands in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Value<'a> {
+    /// A string has its quotes.
+    pub text: &'a str,
+    /// Of a string.
+    pub escapes: Escapes,
+}
+
+/// Which escapes a string has (RFC 8259 section 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Escapes {
+    /// None: it says what stands between the quotes.
+    #[default]
+    None,
+    /// Letters and signs, such as the ends of lines in an SDP.
+    Letters,
+    /// Numbers of characters, which can be halves of one (section 8.2).
+    Numbers,
+}
+
+impl<'a> Value<'a> {
+    /// The string that it is, if it is one; `None` as well where its escapes are no characters. It is copied where it has
+    /// escapes.
+    pub fn string(self) -> Option<Cow<'a, str>> {
+        let inner = self.text.strip_prefix('"')?;
+        match self.escapes {
+            Escapes::None => inner.strip_suffix('"').map(Cow::Borrowed),
+            _ => serde_json::from_str(self.text).ok().map(Cow::Owned),
+        }
+    }
+
+    /// Whether a value is what JavaScript takes for nothing, as the studio's first server did.
+    pub fn is_nothing(self) -> bool {
+        matches!(self.text, "null" | "false" | "0" | r#""""#)
+    }
+
+    /// Whether it is a string with something in it, which is only parsed where its escapes may be no characters.
+    pub fn is_text(self) -> bool {
+        let is_long = self.text.starts_with('"') && self.text.len() > 2;
+        is_long && (self.escapes < Escapes::Numbers || self.string().is_some())
+    }
+}
 
 /// Reads the members of an object, one after the other. Each step is `None` where the text is no JSON.
 pub(super) struct Members<'a> {
@@ -19,8 +65,8 @@ impl<'a> Members<'a> {
         Self { text, at: 0 }
     }
 
-    /// Calls `take` with each key, a string with its quotes, and its value, as they stand in the text.
-    pub fn each(mut self, mut take: impl FnMut(&'a str, &'a str) -> Option<()>) -> Option<()> {
+    /// Calls `take` with each key and its value.
+    pub fn each(mut self, mut take: impl FnMut(Value<'a>, Value<'a>) -> Option<()>) -> Option<()> {
         self.expect(b'{')?;
         if self.expect(b'}').is_none() {
             loop {
@@ -39,33 +85,42 @@ impl<'a> Members<'a> {
         (self.at == self.text.len()).then_some(())
     }
 
-    fn value(&mut self) -> Option<&'a str> {
+    fn value(&mut self) -> Option<Value<'a>> {
         self.skip_space();
         if self.next() == Some(b'"') {
             return self.string();
         }
         let mut values = Deserializer::from_str(&self.text[self.at..]).into_iter::<&RawValue>();
-        let value = values.next()?.ok()?.get();
-        self.at += value.len();
-        Some(value)
+        let text = values.next()?.ok()?.get();
+        self.at += text.len();
+        Some(Value { text, escapes: Escapes::None })
     }
 
-    /// A string with its quotes.
-    fn string(&mut self) -> Option<&'a str> {
-        let start = self.at;
+    fn string(&mut self) -> Option<Value<'a>> {
         self.expect(b'"')?;
+        let (start, rest) = (self.at - 1, &self.text.as_bytes()[self.at..]);
+        let (mut at, mut escapes) = (0, Escapes::None);
         loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            self.at += plain(rest);
-            match self.next()? {
-                b'"' => break,
-                b'\\' => self.at += escape(&self.text.as_bytes()[self.at..])?,
-                // A control character.
-                _ => return None,
+            at += plain(&rest[at..])?;
+            if rest[at] == b'"' {
+                break;
+            }
+            // The end of a line is two of them.
+            while let Some(b'\\') = rest.get(at) {
+                match rest.get(at + 1)? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                    b'u' if rest.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => {
+                        (at, escapes) = (at + 6, Escapes::Numbers);
+                    }
+                    _ => return None,
+                }
+                escapes = escapes.max(Escapes::Letters);
             }
         }
-        self.at += 1;
-        Some(&self.text[start..self.at])
+        self.at += at + 1;
+        // A control character has to be escaped.
+        let least = rest[..at].iter().fold(u8::MAX, |least, byte| least.min(*byte));
+        (least >= b' ').then(|| Value { text: &self.text[start..self.at], escapes })
     }
 
     /// Goes behind `byte`, if that comes next.
@@ -85,34 +140,26 @@ impl<'a> Members<'a> {
     }
 }
 
-/// How long the escape is that `bytes` begin with.
-fn escape(bytes: &[u8]) -> Option<usize> {
-    match bytes.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
-        _ => None,
-    }
-}
-
-/// How many bytes at the start of `bytes` are a string's own: no quote, no backslash, no control character. Eight at a
-/// time: an SDP has some thousand.
-fn plain(bytes: &[u8]) -> usize {
+/// How many bytes are in front of the first quote or backslash. Eight at a time: an SDP has some thousand.
+fn plain(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xFF;
     const TOPS: u64 = ONES << 7;
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk() {
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk() {
         let word = u64::from_le_bytes(*chunk);
-        // The top bit of each byte below `limit`. Behind the first of these there may be wrong ones, by its borrow.
-        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        let found = (below(word, 0x20) | is(b'"') | is(b'\\')) & TOPS;
+        // The top bit of each byte that is this one. Behind the first of these there may be wrong ones, by its borrow.
+        let is = |byte: u8| {
+            let word = word ^ (ONES * u64::from(byte));
+            word.wrapping_sub(ONES) & !word
+        };
+        let found = (is(b'"') | is(b'\\')) & TOPS;
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize / 8);
         }
-        at += chunk.len();
+        rest = behind;
     }
-    let is_plain = |byte: &&u8| **byte >= 0x20 && !b"\"\\".contains(byte);
-    at + bytes[at..].iter().take_while(is_plain).count()
+    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 #[cfg(test)]
@@ -125,7 +172,7 @@ mod tests {
     fn members(text: &str) -> Option<Vec<(&str, &str)>> {
         let mut members = Vec::new();
         Members::of(text).each(|key, value| {
-            members.push((key, value));
+            members.push((key.text, value.text));
             Some(())
         })?;
         Some(members)
@@ -138,6 +185,35 @@ mod tests {
             [("\"a\"", "\"x\\\"y\""), ("\"\\u0062\"", "[1, {\"c\":2}]"), ("\"d\"", "-1.5e9")];
         assert_eq!(members(text).unwrap(), expected);
         assert_eq!(members("{ }"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_text_is_what_is_a_string_and_not_empty() {
+        for value in [
+            r#""""#,
+            r#""a""#,
+            r#""\r\n""#,
+            r#""\u0061""#,
+            r#""\r\ud83d\ude00\n""#,
+            r#""\ud800""#,
+            r#""x\uDC00""#,
+            r#""\\u""#,
+            "1",
+            "null",
+            r#"["a"]"#,
+            "{}",
+        ] {
+            let object = format!("{{{value:?}:{value}}}");
+            let mut found = None;
+            Members::of(&object).each(|_, value| {
+                found = Some(value);
+                Some(())
+            });
+            let found = found.unwrap();
+            let string = found.string().map(Cow::into_owned);
+            assert_eq!(found.is_text(), string.as_ref().is_some_and(|text| !text.is_empty()));
+            assert_eq!(string, serde_json::from_str(value).ok(), "{value}");
+        }
     }
 
     /// Each object of these pieces in any order up to so many is JSON here exactly where it is for serde_json.
@@ -178,11 +254,10 @@ mod tests {
                 for byte in 0..0x80_u8 {
                     let mut bytes = vec![b'x'; length];
                     bytes[at] = byte;
-                    let is_end = byte < 0x20 || byte == b'"' || byte == b'\\';
-                    assert_eq!(plain(&bytes), if is_end { at } else { length }, "{bytes:?}");
+                    let text = format!("{{\"a\":\"{}\"}}", String::from_utf8(bytes).unwrap());
+                    let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+                    assert_eq!(members(&text).is_some(), is_json, "{text:?}");
                 }
-                let bytes = [vec![b'x'; at], "\u{20ac}".into(), vec![b'"'; length - at]].concat();
-                assert_eq!(plain(&bytes), at + 3);
             }
         }
     }

@@ -9,8 +9,9 @@ use serde::de::IgnoredAny;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::wire::codes::{ErrorCode, Refusal};
-use crate::wire::fields::{Fields, Key, is_text, string};
+use crate::wire::fields::{Fields, Key};
 use crate::wire::ids::{PeerId, RoomId};
+use crate::wire::members::Value;
 use crate::wire::role::{Authority, Role};
 use crate::wire::text::quoted;
 
@@ -78,8 +79,9 @@ impl MessageType {
 /// A JSON text, parsed as far as the keys that the protocol knows; other keys are checked and passed over.
 #[derive(Debug)]
 pub struct Envelope<'a> {
-    /// Absent where the text is JSON, but no object.
-    fields: Option<Fields<'a>>,
+    /// Of the text, where that is an object.
+    fields: Fields<'a>,
+    is_object: bool,
     request_id: Option<Cow<'a, str>>,
 }
 
@@ -95,16 +97,16 @@ pub struct RegisterProofs<'a> {
 impl<'a> Envelope<'a> {
     /// Parses a text, or `None` where it is not exactly one JSON value (RFC 8259).
     pub fn parse(text: &'a str) -> Option<Self> {
-        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        let is_object = text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{');
+        let mut envelope = Self { fields: Fields::default(), is_object, request_id: None };
+        if is_object {
+            envelope.fields.read(text)?;
+            let request_id = envelope.string(Key::RequestId);
+            envelope.request_id = request_id.filter(|id| id.chars().count() <= MAX_REQUEST_ID);
+        } else {
             let IgnoredAny = serde_json::from_str(text).ok()?;
-            return Some(Self { fields: None, request_id: None });
         }
-        let fields = Fields::parse(text)?;
-        let request_id = fields.get(Key::RequestId).and_then(string);
-        Some(Self {
-            request_id: request_id.filter(|id| id.chars().count() <= MAX_REQUEST_ID),
-            fields: Some(fields),
-        })
+        Some(envelope)
     }
 
     /// The `requestId` that direct replies carry: a string of at most 64 characters.
@@ -129,14 +131,14 @@ impl<'a> Envelope<'a> {
     /// The refusal that the client is sent: not an object, no usable `type`, a known key given twice, a
     /// bad `requestId`, an unknown type; in this order.
     pub fn kind(&self) -> Result<MessageType, Refusal> {
-        let Some(fields) = &self.fields else {
+        if !self.is_object {
             return Err(Refusal::invalid("Message must be a valid JSON object"));
         };
         let kind = self.text(Key::Type).map_err(Refusal::invalid)?;
-        if let Some(key) = fields.duplicate {
+        if let Some(key) = self.fields.duplicate {
             return Err(Refusal::invalid(format_args!(r#"Duplicate "{}" field"#, key.name())));
         }
-        if fields.get(Key::RequestId).is_some() && self.request_id.is_none() {
+        if self.get(Key::RequestId).is_some() && self.request_id.is_none() {
             let why = r#"Field "requestId" must be a string of at most 64 characters"#;
             return Err(Refusal::invalid(why));
         }
@@ -179,7 +181,7 @@ impl<'a> Envelope<'a> {
         });
         let to = self.text(Key::To);
         let content = if kind == MessageType::IceCandidate {
-            match self.get(Key::Candidate) {
+            match self.get(Key::Candidate).map(|value| value.text) {
                 None => Err(r#"Missing "candidate" field"#.to_owned()),
                 // The end of candidates, as older browsers have it.
                 Some("null") => Ok(()),
@@ -187,7 +189,8 @@ impl<'a> Envelope<'a> {
                 Some(_) => Err(r#"Field "candidate" must be an object"#.to_owned()),
             }
         } else {
-            self.get(Key::Sdp).filter(|sdp| is_text(sdp)).map(drop).ok_or_else(|| missing(Key::Sdp))
+            let sdp = self.get(Key::Sdp).filter(|sdp| sdp.is_text());
+            sdp.map(drop).ok_or_else(|| missing(Key::Sdp))
         };
         let errors = [from.err(), to.as_ref().err().cloned(), content.err()];
         let errors: Vec<_> = errors.into_iter().flatten().collect();
@@ -204,7 +207,7 @@ impl<'a> Envelope<'a> {
         let ids = [(Key::From, from), (Key::To, to)];
         let mut spelled: Vec<_> = ids
             .into_iter()
-            .filter_map(|(key, id)| Some((self.get(key)?, id)))
+            .filter_map(|(key, id)| Some((self.get(key)?.text, id)))
             .filter(|(value, id)| {
                 let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
                 inner != Some(id.text(&mut [0; PeerId::LENGTH]))
@@ -227,7 +230,7 @@ impl<'a> Envelope<'a> {
     pub fn proofs(&self) -> Result<RegisterProofs<'a>, Refusal> {
         let proof = |key: Key| match self.chosen(key) {
             None => Ok(None),
-            Some(value) => string(value).map(Some).ok_or_else(|| {
+            Some(value) => value.string().map(Some).ok_or_else(|| {
                 Refusal::invalid(format_args!(r#"Field "{}" must be a string"#, key.name()))
             }),
         };
@@ -240,24 +243,24 @@ impl<'a> Envelope<'a> {
     ///
     /// A `roomId` that is absent, or no string, which no room is called.
     pub fn room_id(&self) -> Result<RoomId, Refusal> {
-        let value = self.get(Key::RoomId).filter(|value| !is_nothing(value));
+        let value = self.get(Key::RoomId).filter(|value| !value.is_nothing());
         let missing = || Refusal::new(ErrorCode::InvalidMessage, "Missing roomId field");
         let value = value.ok_or_else(missing)?;
-        let id = string(value).ok_or_else(|| no_such_room(value))?;
+        let id = value.string().ok_or_else(|| no_such_room(value.text))?;
         RoomId::parse(&id).ok_or_else(|| no_such_room(&id))
     }
 
     /// The room that `create-or-join-room` names: the outer `None` where it names none, the inner where no
     /// room can be called that.
     pub fn chosen_room(&self) -> Option<Option<RoomId>> {
-        self.chosen(Key::RoomId).map(|id| string(id).and_then(|id| RoomId::parse(&id)))
+        self.chosen(Key::RoomId).map(|id| id.string().and_then(|id| RoomId::parse(&id)))
     }
 
     /// The token that `create-or-join-room` brings, if it does; what is no string is no token either.
     pub fn invite_token(&self) -> Option<Cow<'a, str>> {
         let token = self.chosen(Key::InviteToken)?;
         // An empty one is how a page says that it has none.
-        (token != r#""""#).then(|| string(token).unwrap_or_default())
+        (token.text != r#""""#).then(|| token.string().unwrap_or_default())
     }
 
     /// The role that `create-or-join-room` asks for: a guest's where it names none.
@@ -282,7 +285,7 @@ impl<'a> Envelope<'a> {
         let Some(value) = self.chosen(key) else {
             return Ok(Role::Guest);
         };
-        let name = string(value).unwrap_or(Cow::Borrowed(value));
+        let name = value.string().unwrap_or(Cow::Borrowed(value.text));
         if name.is_empty() {
             return Ok(Role::Guest);
         }
@@ -323,17 +326,17 @@ impl<'a> Envelope<'a> {
         self.boolean(Key::Recording)
     }
 
-    fn get(&self, key: Key) -> Option<&'a str> {
-        self.fields.as_ref()?.get(key)
+    fn get(&self, key: Key) -> Option<Value<'a>> {
+        self.fields.get(key)
     }
 
     /// A value that is there and not `null`: how the web studio leaves a choice to the server.
-    fn chosen(&self, key: Key) -> Option<&'a str> {
-        self.get(key).filter(|value| *value != "null")
+    fn chosen(&self, key: Key) -> Option<Value<'a>> {
+        self.get(key).filter(|value| value.text != "null")
     }
 
     fn string(&self, key: Key) -> Option<Cow<'a, str>> {
-        self.get(key).and_then(string)
+        self.get(key).and_then(Value::string)
     }
 
     /// A string that is not empty, or what is said where it is not.
@@ -342,7 +345,7 @@ impl<'a> Envelope<'a> {
     }
 
     fn boolean(&self, key: Key) -> Result<bool, Refusal> {
-        match self.get(key) {
+        match self.get(key).map(|value| value.text) {
             Some("true") => Ok(true),
             Some("false") => Ok(false),
             _ => Err(Refusal::invalid(format_args!(r#"Field "{}" must be a boolean"#, key.name()))),
@@ -358,11 +361,6 @@ fn missing(key: Key) -> String {
 /// The refusal of a room that is not there.
 pub fn no_such_room(id: &str) -> Refusal {
     Refusal::new(ErrorCode::RoomNotFound, format_args!(r#"Room "{}" does not exist"#, quoted(id)))
-}
-
-/// Whether a value is what JavaScript takes for nothing, as the studio's first server did.
-fn is_nothing(value: &str) -> bool {
-    matches!(value, "null" | "false" | "0" | r#""""#)
 }
 
 #[cfg(test)]
