@@ -27,22 +27,23 @@ const ENTER: &str = r#"{"type":"create-or-join-room","roomId":"cluster","role":"
 /// A node: where it listens, and its process.
 pub type Node = (SocketAddrV4, Process);
 
-/// All figures, with `peers` of another node, and for this time each.
+/// All figures, with `peers` of other nodes, and for this time each.
 pub fn cluster(pool: &mut Pool, nodes: &[Node], peers: usize, time: Duration) -> Result<()> {
     let [first, second, third] = nodes else { anyhow::bail!("a cluster has three nodes here") };
     for (address, _) in nodes {
         wait_for_three(*address)?;
     }
-    // All of them are on the second node, and the first one only knows them.
+    // Half of them are on each of the others, and the first one only knows them.
     let before = first.1.resident()?;
     pool.connect_to(second.0);
-    register(pool, 0, peers)?;
+    register(pool, 0, peers / 2)?;
+    pool.connect_to(third.0);
+    register(pool, peers / 2, peers)?;
     pool.rest(SETTLE)?;
     let grown = first.1.resident()?.saturating_sub(before);
     say(&format!("cluster_peer_kib/{peers}"), grown as f64 / peers as f64);
     // Then one on the third node, and one on the first.
     let (far, own) = (peers, peers + 1);
-    pool.connect_to(third.0);
     register(pool, far, far + 1)?;
     pool.connect_to(first.0);
     pool.open(own + 1)?;
