@@ -23,6 +23,7 @@ mod station;
 mod studio;
 mod surroundings;
 mod tls;
+mod upgrade;
 
 #[path = "../support/count.rs"]
 mod count;
@@ -74,15 +75,16 @@ use surroundings::{
     the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
+use upgrade::all_of_0_1_0_is_kept_on_the_way_here_and_back;
 
 /// Makes a test of each scenario on each release.
 macro_rules! on_both_releases {
     ($($scenario:ident)*) => {
         mod bookworm {
-            $(#[test] #[ignore = "boots a machine"] fn $scenario() { super::$scenario("bookworm"); })*
+            $(#[test] #[ignore = "boots a machine"] fn $scenario() { crate::$scenario("bookworm"); })*
         }
         mod trixie {
-            $(#[test] #[ignore = "boots a machine"] fn $scenario() { super::$scenario("trixie"); })*
+            $(#[test] #[ignore = "boots a machine"] fn $scenario() { crate::$scenario("trixie"); })*
         }
     };
 }
@@ -121,6 +123,13 @@ on_both_releases! {
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
     two_browsers_notice_no_restart
+}
+
+/// With the package of 0.1.0, which not each clone can make.
+mod from_0_1_0 {
+    on_both_releases! {
+        all_of_0_1_0_is_kept_on_the_way_here_and_back
+    }
 }
 
 /// Where nats-server 2.9 would not do.

@@ -17,6 +17,9 @@ use crate::running::Running;
 /// Where the machine finds the repository, in a network that nobody else is in.
 const ADDRESS: &str = "127.0.0.1:8090";
 
+/// How apt hears of what is there, and fails where it does not.
+pub const UPDATE: &str = "update --error-on=any";
+
 /// gpg's keys and its agent, which end with the test.
 struct Keys(TempDir);
 
@@ -72,6 +75,38 @@ impl WebServer {
     }
 }
 
+/// A repository that is served to a machine, whose only source it is.
+pub struct Published {
+    keys: Keys,
+    directory: TempDir,
+    server: WebServer,
+}
+
+impl Published {
+    /// With the package in a folder below target/, of which apt knows.
+    pub fn new(machine: &Machine, suite: &str, folder: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = Keys::make();
+        keys.publish(&directory.path().join("repository"), &package(folder));
+        let server = WebServer::start(machine, &directory.path().join("repository"));
+        // Debian's own mirrors are out of reach here, and apt would say so.
+        machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
+        let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
+        let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
+        machine.ok(&["curl", "-sSfo", here, &sources]);
+        machine.apt(UPDATE);
+        Self { keys, directory, server }
+    }
+
+    /// Adds another package: its version.
+    pub fn publish(&self, folder: &str) -> String {
+        let deb = package(folder);
+        self.keys.publish(&self.directory.path().join("repository"), &deb);
+        let version = Command::new("dpkg-deb").arg("-f").arg(deb).arg("Version").output().unwrap();
+        String::from_utf8(version.stdout).unwrap().trim().to_owned()
+    }
+}
+
 /// The package in a folder below target/.
 fn package(folder: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(folder);
@@ -80,32 +115,22 @@ fn package(folder: &str) -> PathBuf {
     debs.next().unwrap_or_else(|| panic!("no package in {}", folder.display()))
 }
 
-fn installed(machine: &Machine) -> String {
+/// The version that is installed.
+pub fn installed(machine: &Machine) -> String {
     machine.ok(&["dpkg-query", "-W", "-f", "${Version}", SERVICE])
 }
 
 pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    let directory = tempfile::tempdir().unwrap();
-    let repository = directory.path().join("repository");
-    let keys = Keys::make();
-    keys.publish(&repository, &package("deb"));
-    let server = WebServer::start(&machine, &repository);
-    // Debian's own mirrors are out of reach here, and apt would say so.
-    machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
-    let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
-    let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
-    machine.ok(&["curl", "-sSfo", here, &sources]);
-    let update = "update --error-on=any";
-    machine.apt(update);
+    let published = Published::new(&machine, suite, "deb");
     machine.apt(&format!("install {SERVICE}"));
     let first = installed(&machine);
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
 
     // A new version is published, and comes with everything else that is upgraded.
-    keys.publish(&repository, &package("deb-upgrade"));
-    machine.apt(update);
+    published.publish("deb-upgrade");
+    machine.apt(UPDATE);
     let process = machine.property("MainPID");
     let load = ConnectLoop::start();
     machine.apt("upgrade");
@@ -121,6 +146,7 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     machine.ok(&["openstudio-signaling", "check"]);
 
     // What was published does not change any more.
+    let Published { keys, directory, server } = published;
     let other = directory.path().join("other.deb");
     let repacked = Command::new("dpkg-deb")
         .args([
@@ -135,7 +161,7 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
         .args(["-b".as_ref(), directory.path().join("other").as_os_str(), other.as_os_str()])
         .output();
     assert!(packed.unwrap().status.success());
-    let refused = keys.build_repo(&repository, &other);
+    let refused = keys.build_repo(&directory.path().join("repository"), &other);
     assert!(!refused.status.success());
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("raise the version"), "{said}");
