@@ -238,8 +238,8 @@ fn outbox_warning(config: &Config, settings: &Settings) -> Option<Event> {
     let least = config.least_outbox_bytes();
     let set: usize = settings.get("MAX_OUTBOX_BYTES").1.parse().ok()?;
     (set < least).then(|| Event::OutboxRaised {
-        outbox: shown("MAX_OUTBOX_BYTES"),
-        message: shown("MAX_MESSAGE_BYTES"),
+        setting: shown("MAX_OUTBOX_BYTES"),
+        other_setting: shown("MAX_MESSAGE_BYTES"),
         bytes: least,
     })
 }
