@@ -8,7 +8,8 @@ use std::process::Command;
 
 use crate::booted::{Machine, SERVICE};
 use crate::fetch::get;
-use crate::repository::{Published, UPDATE, installed};
+use crate::published::Published;
+use crate::repository::installed;
 use crate::restart::SETTINGS;
 use crate::support::Client;
 
@@ -82,8 +83,7 @@ pub fn what_has_changed_since_0_1_0_is_in_the_log(suite: &str) {
     assert_eq!(asked(), "200");
     set("MAX_MESSAGE_BYTES=2097152");
 
-    let version = published.publish("deb");
-    machine.apt(UPDATE);
+    let version = published.publish(&machine, "deb");
     assert_eq!(told(&machine, "upgrade"), [Some(1001); 3]);
     assert_eq!(installed(&machine), version);
     machine.wait_for_log(

@@ -17,6 +17,7 @@ mod forwarder;
 mod load;
 mod on_air;
 mod package;
+mod published;
 mod repository;
 mod restart;
 mod service;

@@ -17,14 +17,11 @@ use crate::running::Running;
 /// Where the machine finds the repository, in a network that nobody else is in.
 const ADDRESS: &str = "127.0.0.1:8090";
 
-/// How apt hears of what is there, and fails where it does not.
-pub const UPDATE: &str = "update --error-on=any";
-
 /// gpg's keys and its agent, which end with the test.
-struct Keys(TempDir);
+pub struct Keys(TempDir);
 
 impl Keys {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
         let make = ["--batch", "--quiet", "--passphrase", "", "--quick-generate-key"];
         let key = ["Radio North packages <apt@radio-north.example>", "ed25519", "sign", "never"];
@@ -40,7 +37,7 @@ impl Keys {
     }
 
     /// Runs `packaging/build-repo`, which must succeed.
-    fn publish(&self, repository: &Path, deb: &Path) {
+    pub fn publish(&self, repository: &Path, deb: &Path) {
         let output = self.build_repo(repository, deb);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -60,12 +57,12 @@ impl Drop for Keys {
 }
 
 /// A plain web server on the machine's loopback.
-struct WebServer {
+pub struct WebServer {
     _process: Running,
 }
 
 impl WebServer {
-    fn start(machine: &Machine, root: &Path) -> Self {
+    pub fn start(machine: &Machine, root: &Path) -> Self {
         let mut command = Command::new("caddy");
         command.args(["file-server", "--listen", ADDRESS, "--root"]).arg(root);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -75,62 +72,44 @@ impl WebServer {
     }
 }
 
-/// A repository that is served to a machine, whose only source it is.
-pub struct Published {
-    keys: Keys,
-    directory: TempDir,
-    server: WebServer,
-}
-
-impl Published {
-    /// With the package in a folder below target/, of which apt knows.
-    pub fn new(machine: &Machine, suite: &str, folder: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let keys = Keys::make();
-        keys.publish(&directory.path().join("repository"), &package(folder));
-        let server = WebServer::start(machine, &directory.path().join("repository"));
-        // Debian's own mirrors are out of reach here, and apt would say so.
-        machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
-        let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
-        let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
-        machine.ok(&["curl", "-sSfo", here, &sources]);
-        machine.apt(UPDATE);
-        Self { keys, directory, server }
-    }
-
-    /// Adds another package: its version.
-    pub fn publish(&self, folder: &str) -> String {
-        let deb = package(folder);
-        self.keys.publish(&self.directory.path().join("repository"), &deb);
-        let version = Command::new("dpkg-deb").arg("-f").arg(deb).arg("Version").output().unwrap();
-        String::from_utf8(version.stdout).unwrap().trim().to_owned()
-    }
-}
-
 /// The package in a folder below target/.
-fn package(folder: &str) -> PathBuf {
+pub fn package(folder: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(folder);
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut debs = files.filter(|path| path.extension().is_some_and(|end| end == "deb"));
     debs.next().unwrap_or_else(|| panic!("no package in {}", folder.display()))
 }
 
-/// The version that is installed.
 pub fn installed(machine: &Machine) -> String {
     machine.ok(&["dpkg-query", "-W", "-f", "${Version}", SERVICE])
 }
 
+/// Makes the repository the only one that apt knows: Debian's own mirrors are out of reach here, and apt would say so.
+pub fn add_repository(machine: &Machine, suite: &str) {
+    machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
+    let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
+    let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
+    machine.ok(&["curl", "-sSfo", here, &sources]);
+}
+
 pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    let published = Published::new(&machine, suite, "deb");
+    let directory = tempfile::tempdir().unwrap();
+    let repository = directory.path().join("repository");
+    let keys = Keys::make();
+    keys.publish(&repository, &package("deb"));
+    let server = WebServer::start(&machine, &repository);
+    add_repository(&machine, suite);
+    let update = "update --error-on=any";
+    machine.apt(update);
     machine.apt(&format!("install {SERVICE}"));
     let first = installed(&machine);
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
 
     // A new version is published, and comes with everything else that is upgraded.
-    published.publish("deb-upgrade");
-    machine.apt(UPDATE);
+    keys.publish(&repository, &package("deb-upgrade"));
+    machine.apt(update);
     let process = machine.property("MainPID");
     let load = ConnectLoop::start();
     machine.apt("upgrade");
@@ -146,7 +125,6 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     machine.ok(&["openstudio-signaling", "check"]);
 
     // What was published does not change any more.
-    let Published { keys, directory, server } = published;
     let other = directory.path().join("other.deb");
     let repacked = Command::new("dpkg-deb")
         .args([
@@ -161,7 +139,7 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
         .args(["-b".as_ref(), directory.path().join("other").as_os_str(), other.as_os_str()])
         .output();
     assert!(packed.unwrap().status.success());
-    let refused = keys.build_repo(&directory.path().join("repository"), &other);
+    let refused = keys.build_repo(&repository, &other);
     assert!(!refused.status.success());
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("raise the version"), "{said}");

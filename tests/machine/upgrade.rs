@@ -10,7 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::booted::{Machine, SERVICE};
-use crate::repository::{Published, UPDATE, installed};
+use crate::published::Published;
+use crate::repository::installed;
 use crate::secure::{Stream, certificate, secure};
 use crate::shown::shown;
 use crate::support::{Answer, Client, UPGRADE, connect, head};
@@ -191,8 +192,7 @@ pub fn all_of_0_1_0_is_kept_on_the_way_here_and_back(suite: &str) {
     station.is_well("0.1.0", &files);
     let (show, old_invite) = station.show(None);
 
-    let version = station.published.publish("deb");
-    station.machine.apt(UPDATE);
+    let version = station.published.publish(&station.machine, "deb");
     assert_eq!(told(&station, show, "upgrade"), [Some(1001); 2]);
     station.is_well(&version, &files);
     let (show, new_invite) = station.show(Some(&old_invite));
