@@ -111,7 +111,7 @@ mod tests {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/envelope");
         for key in Key::VARIANTS {
             let path = corpus.join(format!("duplicate-{}", key.name()));
-            let text = fs::read_to_string(&path).expect(key.name());
+            let text = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{}", key.name()));
             assert_eq!(Fields::parse(&text).unwrap().duplicate, Some(*key), "{}", path.display());
         }
     }
