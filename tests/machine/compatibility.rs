@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::booted::{Machine, SERVICE};
 use crate::fetch::get;
 use crate::published::Published;
@@ -18,6 +20,16 @@ const ELSEWHERE: &str = "203.0.113.1";
 
 /// A unit that 0.1.0 does not have.
 const ICECAST: &str = "openstudio-signaling-icecast.socket";
+
+/// A secret of the operator's own, by the example of 0.1.0.
+const SECRET: &str = "
+    cd /etc/openstudio-signaling
+    install -d -m 700 secrets
+    (umask 077; echo a key of thirty-two bytes and more > secrets/jwt-secret)
+    mkdir -p /etc/systemd/system/openstudio-signaling.service.d
+    grep -v turn-secret /usr/share/doc/openstudio-signaling/examples/secrets.conf \\
+        > /etc/systemd/system/openstudio-signaling.service.d/secrets.conf
+    systemctl daemon-reload";
 
 /// Whether the lists of settings, metrics, events and options are those of the program that is installed.
 fn lists_are_true(machine: &Machine) {
@@ -81,11 +93,21 @@ pub fn what_has_changed_since_0_1_0_is_in_the_log(suite: &str) {
         machine.ok(&["systemctl", "restart", SERVICE]);
     };
     assert_eq!(asked(), "200");
+    machine.ok(&["sh", "-ec", SECRET]);
+    set("SHUTDOWN_GRACE_MS=500");
     set("MAX_MESSAGE_BYTES=2097152");
+    let mut host = machine.client();
+    host.ask(r#"{"type":"register","peerId":"f47ac10b-58cc-4372-a567-0e02b2c3d4aa"}"#);
+    host.ask(r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#);
+    let made: Value = serde_json::from_str(&host.ask(r#"{"type":"request-invite"}"#)).unwrap();
+    let invite = made["inviteToken"].as_str().unwrap();
 
+    // The host's network is gone: it answers no goodbye, and 0.1.0 ends with 1.
     let version = published.publish(&machine, "deb");
     assert_eq!(told(&machine, "upgrade"), [Some(1001); 3]);
     assert_eq!(installed(&machine), version);
+    machine.wait_for_log("Main process exited, code=exited, status=1/FAILURE");
+    machine.ok(&["openstudio-signaling", "invite", "--show", invite]);
     machine.wait_for_log(
         "]: MAX_OUTBOX_BYTES=1048576 (from default) cannot hold one message of MAX_MESSAGE_BYTES=2097152 (from ",
     );
