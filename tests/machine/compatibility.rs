@@ -1,4 +1,4 @@
-//! A station of 0.1.0 without TLS: what its operator finds changed after `apt-get upgrade`, and again after the way back.
+//! A station of 0.1.0 without TLS: what its operator finds changed after `apt-get upgrade`, and after the way back.
 //!
 //! Owns whether the lists in tests/compatibility are those of 0.1.0. It deliberately does not know what this version has
 //! of them: tests/suite/compatibility.rs looks at that.

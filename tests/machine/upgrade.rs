@@ -1,7 +1,7 @@
 //! From 0.1.0 to this version by `apt-get upgrade` from a repository, and back.
 //!
-//! Owns what an operator of 0.1.0 has set up, by the examples of that package. It deliberately knows nothing of what is in
-//! those files: each has to stay as it was.
+//! Owns what an operator of 0.1.0 has set up, by the examples of that package. It deliberately knows nothing of what is
+//! in those files: each has to stay as it was.
 
 use std::io::Write;
 use std::thread::JoinHandle;
