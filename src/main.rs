@@ -27,7 +27,9 @@ use openstudio_signaling::server::panic::install_panic_hook;
 use openstudio_signaling::server::reload::Reload;
 use openstudio_signaling::server::serve::{Ended, Service, serve};
 use openstudio_signaling::server::shutdown::Shutdown;
-use openstudio_signaling::server::startup::{LoadedFiles, load_files, warn_unknown, warnings};
+use openstudio_signaling::server::startup::{
+    LoadedFiles, load_files, warn_raised, warn_unknown, warnings,
+};
 use openstudio_signaling::server::systemd::{self, Passed};
 use openstudio_signaling::signaling::handler::Signaling;
 use openstudio_signaling::station::keyfile::state_directory;
@@ -210,6 +212,7 @@ fn start(matches: &ArgMatches, passed: io::Result<Passed>, journal: &Journal) ->
     };
     journal.set_level(config.log_level);
     warn_unknown(journal, &settings);
+    warn_raised(journal, &config, &settings);
     let service = Service {
         config,
         settings,

@@ -328,8 +328,9 @@ pub const CREDENTIALS: &[(&str, &str)] = &[
 pub const SETTINGS_FILES: &[(&str, &str)] = &[
     (
         "/etc/default/openstudio-signaling",
-        "The settings. The package brings it with each setting commented out.",
+        "The settings. The first installation of the package makes it out of the next file.",
     ),
+    ("/usr/share/openstudio-signaling/settings", "Each setting of this version, commented out."),
     (
         "/etc/systemd/system/openstudio-signaling.service.d/*.conf",
         "Drop-ins of the unit: credentials, and all else that systemd.exec(5) has.",

@@ -134,7 +134,7 @@ pub struct Config {
     pub max_connections_per_ip: Option<u32>,
     /// The largest message, in bytes.
     pub max_message_bytes: usize,
-    /// What may wait for one client, in bytes.
+    /// What may wait for one client, in bytes: at least one largest message, whatever is set.
     pub max_outbox_bytes: usize,
     /// How long a drain may take.
     pub shutdown_grace: Duration,
@@ -153,7 +153,7 @@ impl Config {
             (*origin != Origin::Default).then(|| format!("{name}={value} ({origin})"))
         });
         let trusted_proxies = parser.list("TRUSTED_PROXIES", network).unwrap_or_default();
-        let config = Self {
+        let mut config = Self {
             port: parser.number("PORT"),
             host: parser.set("HOST"),
             listen_setting,
@@ -185,10 +185,14 @@ impl Config {
             max_outbox_bytes: parser.number("MAX_OUTBOX_BYTES"),
             shutdown_grace: parser.time("SHUTDOWN_GRACE_MS"),
         };
-        if parser.errors.is_empty() {
-            agree(&mut parser, &config);
-        }
+        // Whoever has raised MAX_MESSAGE_BYTES alone was served by 0.1.0, and is not refused by an upgrade.
+        config.max_outbox_bytes = config.max_outbox_bytes.max(config.least_outbox_bytes());
         if parser.errors.is_empty() { Ok(config) } else { Err(parser.errors) }
+    }
+
+    /// What one largest message takes of an outbox, in bytes.
+    pub fn least_outbox_bytes(&self) -> usize {
+        self.max_message_bytes + OUTBOX_MESSAGE
     }
 }
 
@@ -211,22 +215,6 @@ pub fn room_access(parser: &mut Parser) -> RoomAccess {
     match parser.word("ROOM_ACCESS") {
         "invited" => RoomAccess::Invited,
         _ => RoomAccess::Open,
-    }
-}
-
-/// Refuses values that are good by themselves and contradict each other.
-fn agree(parser: &mut Parser, config: &Config) {
-    let largest = config.max_message_bytes + OUTBOX_MESSAGE;
-    if config.max_outbox_bytes < largest {
-        let shown = |name| {
-            let (_, value, origin) = parser.settings.get(name);
-            format!("{name}={value:?} (from {origin})")
-        };
-        let (outbox, message) = (shown("MAX_OUTBOX_BYTES"), shown("MAX_MESSAGE_BYTES"));
-        parser.errors.push(Invalid(format!(
-            "Invalid settings {outbox} and {message}: one largest message takes {largest} bytes of an outbox; \
-             raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
-        )));
     }
 }
 
@@ -341,12 +329,13 @@ mod tests {
         let with = |outbox: &str, message: &str| {
             config(&[], &[("MAX_OUTBOX_BYTES", outbox), ("MAX_MESSAGE_BYTES", message)])
         };
+        let bytes = |outbox, message| with(outbox, message).unwrap().max_outbox_bytes;
         // 65,536 bytes, 10 of the frame's head, 96 of the place in the queue.
-        assert!(with("65642", "65536").is_ok());
-        let line = r#"Invalid settings MAX_OUTBOX_BYTES="65641" (from environment) and MAX_MESSAGE_BYTES="65536" (from default): one largest message takes 65642 bytes of an outbox; raise MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"#;
-        assert_eq!(errors(&[("MAX_OUTBOX_BYTES", "65641")]), [line]);
-        assert!(with("1048576", "1048470").is_ok() && with("1048576", "1048471").is_err());
-        // Below that, the server's own messages count.
+        assert_eq!(bytes("65642", "65536"), 65_642);
+        // Less than that is raised: 0.1.0 took it.
+        assert_eq!(bytes("65641", "65536"), 65_642);
+        assert_eq!(bytes("", "16777216"), 16_777_322);
+        // Whatever messages may be, the server's own count.
         assert!(with("1130", "1").is_ok() && with("1129", "1").is_err());
     }
 

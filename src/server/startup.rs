@@ -181,6 +181,7 @@ fn station_warnings(station: &Manifest, config: &Config, settings: &Settings) ->
 /// is missing can't, because a shell is not given the credentials that the service is.
 pub fn warnings(config: &Config, settings: &Settings, found: &LoadedFiles) -> Vec<Event> {
     let mut warnings = station_warnings(&found.station, config, settings);
+    warnings.extend(outbox_warning(config, settings));
     if let Some((cert, certificate)) = certificate(config.tls.as_ref(), found.certified.as_deref())
     {
         match certificate {
@@ -226,6 +227,28 @@ fn certificate_warnings(cert: String, certificate: &Certificate) -> Vec<Event> {
         fix,
     });
     untimely.into_iter().chain(refused).collect()
+}
+
+/// What was made of an outbox that could not hold one message.
+fn outbox_warning(config: &Config, settings: &Settings) -> Option<Event> {
+    let shown = |name| {
+        let (_, value, origin) = settings.get(name);
+        format!("{name}={value} (from {origin})")
+    };
+    let least = config.least_outbox_bytes();
+    let set: usize = settings.get("MAX_OUTBOX_BYTES").1.parse().ok()?;
+    (set < least).then(|| Event::OutboxRaised {
+        setting: shown("MAX_OUTBOX_BYTES"),
+        other_setting: shown("MAX_MESSAGE_BYTES"),
+        bytes: least,
+    })
+}
+
+/// Warns of a limit that is another one than was set.
+pub fn warn_raised(journal: &Journal, config: &Config, settings: &Settings) {
+    if let Some(event) = outbox_warning(config, settings) {
+        journal.log(event);
+    }
 }
 
 /// Warns of names in the settings file that mean nothing.

@@ -26,6 +26,9 @@ events! {
     /// The settings file has a name that no setting has.
     UnknownSetting { setting: String, origin: String, fix: String } Warn "d237809803454489b1e468005d72d64d"
     "Unknown setting {setting} in {origin} is ignored; {fix}"
+    /// `MAX_OUTBOX_BYTES` can't hold one message of `MAX_MESSAGE_BYTES`.
+    OutboxRaised { setting: String, other_setting: String, bytes: usize } Warn "3f7a153c2f8b4807aa2a9f6ad5b6a5ce"
+    "{setting} cannot hold one message of {other_setting}: {bytes} bytes are used; set MAX_OUTBOX_BYTES to that at least, or lower MAX_MESSAGE_BYTES"
     /// A WebSocket client was accepted.
     ClientConnected { client_ip: IpAddr, client_id: ClientId } Info Few "9ce4dfcc2b9745a2a4d80bd063b9bfde"
     "WebSocket client connected: {client_ip} (client {client_id})"
@@ -394,6 +397,16 @@ mod tests {
         );
         let event = Event::Signal { signal: "SIGTERM" };
         assert_eq!((event.client_ip(), event.client(), event.topic()), (None, None, ""));
+    }
+
+    #[test]
+    fn no_field_is_called_as_one_that_every_entry_has() {
+        // The journal would show it in that one's place.
+        for kind in Event::KINDS {
+            for own in ["message", "message_id", "priority", "syslog_identifier"] {
+                assert!(!kind.fields.contains(&own), "{} has a field {own}", kind.name);
+            }
+        }
     }
 
     #[test]

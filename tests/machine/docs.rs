@@ -21,6 +21,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("# apt install git\n# git clone", "needs the network: the test brings a page of its own"),
     ("# . /etc/os-release", "needs a web server: repository.rs has one"),
     ("$ gpg --quick-generate-key ", "makes a key for good: repository.rs makes one for a test"),
+    ("# apt update\n# apt upgrade", "needs 0.1.0: upgrade.rs has it"),
+    ("# apt install --allow-downgrades", "needs 0.1.0: upgrade.rs has it"),
     ("# packaging/build-image", "needs podman: container.rs runs the image"),
     ("systemctl edit ", "opens an editor"),
     ("openstudio-signaling check wss://studio.example.org/", "needs TLS: the ten minutes have it"),

@@ -9,6 +9,7 @@ mod booted;
 mod browser;
 mod call;
 mod cluster;
+mod compatibility;
 mod container;
 mod crowd;
 mod docs;
@@ -16,6 +17,7 @@ mod forwarder;
 mod load;
 mod on_air;
 mod package;
+mod published;
 mod repository;
 mod restart;
 mod service;
@@ -23,6 +25,7 @@ mod station;
 mod studio;
 mod surroundings;
 mod tls;
+mod upgrade;
 
 #[path = "../support/count.rs"]
 mod count;
@@ -50,6 +53,7 @@ mod webdriver;
 use browser::a_browser_gets_its_pong;
 use call::{two_browsers_call_and_one_comes_back, two_browsers_notice_no_restart};
 use cluster::{a_node_reaches_nats_out_of_the_sandbox, three_machines_are_one_studio};
+use compatibility::what_has_changed_since_0_1_0_is_in_the_log;
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use on_air::a_programme_goes_out_of_the_sandbox;
@@ -74,6 +78,7 @@ use surroundings::{
     the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
+use upgrade::all_of_0_1_0_is_kept_on_the_way_here_and_back;
 
 /// Makes a test of each scenario on each release.
 macro_rules! on_both_releases {
@@ -121,6 +126,33 @@ on_both_releases! {
     a_browser_gets_its_pong
     two_browsers_call_and_one_comes_back
     two_browsers_notice_no_restart
+}
+
+/// With the package of 0.1.0, which not each clone can build: a step of their own runs these.
+mod from_0_1_0 {
+    #[test]
+    #[ignore = "boots a machine"]
+    fn bookworm_keeps_all() {
+        super::all_of_0_1_0_is_kept_on_the_way_here_and_back("bookworm");
+    }
+
+    #[test]
+    #[ignore = "boots a machine"]
+    fn trixie_keeps_all() {
+        super::all_of_0_1_0_is_kept_on_the_way_here_and_back("trixie");
+    }
+
+    #[test]
+    #[ignore = "boots a machine"]
+    fn bookworm_says_what_has_changed() {
+        super::what_has_changed_since_0_1_0_is_in_the_log("bookworm");
+    }
+
+    #[test]
+    #[ignore = "boots a machine"]
+    fn trixie_says_what_has_changed() {
+        super::what_has_changed_since_0_1_0_is_in_the_log("trixie");
+    }
 }
 
 /// Where nats-server 2.9 would not do.

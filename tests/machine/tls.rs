@@ -8,17 +8,18 @@ use crate::secure::{Stream, certificate, secure};
 use crate::shown::shown;
 use crate::support::{Client, connect};
 
-const LINEAGE: &str = "/etc/letsencrypt/live/localhost";
+pub const LINEAGE: &str = "/etc/letsencrypt/live/localhost";
 const HOOK: &str = "/etc/letsencrypt/renewal-hooks/deploy/openstudio-signaling";
 
 /// What certbot does when it renews: a new pair in the lineage, and the hook.
-fn renew(machine: &Machine, dir: &Path, lineage: &str) -> bool {
+pub fn renew(machine: &Machine, dir: &Path, lineage: &str) -> bool {
     certificate(dir, "fullchain.pem", "privkey.pem");
     lay(machine, dir, lineage);
     machine.run(&["env", &format!("RENEWED_LINEAGE={lineage}"), HOOK]).status.success()
 }
 
-fn lay(machine: &Machine, dir: &Path, lineage: &str) {
+/// Puts a pair into a lineage.
+pub fn lay(machine: &Machine, dir: &Path, lineage: &str) {
     for name in ["fullchain.pem", "privkey.pem"] {
         let text = fs::read_to_string(dir.join(name)).unwrap();
         let script =

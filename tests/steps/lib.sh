@@ -127,7 +127,7 @@ base() {
         && echo "$include ${offline[*]}" | $sudo tee "$MACHINES/$suite.packages"
 }
 
-# machines SUITE: runs the tests of the package on booted machines of a Debian release.
+# machines MODULE: runs the tests of the package on booted machines: those of a Debian release, or from_0_1_0.
 machines() {
     local tests
     tests=$(test_binary machine) \

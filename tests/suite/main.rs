@@ -8,6 +8,7 @@ mod budgets;
 mod check;
 mod cli;
 mod closing;
+mod compatibility;
 mod dashboard;
 mod execute;
 mod forwarder;
