@@ -89,7 +89,8 @@ fn is_init(process: &str) -> bool {
     numbers.len() > 1 && numbers.last() == Some(&"1")
 }
 
-fn base(suite: &str) -> PathBuf {
+/// The folder that machines of a release are booted from. It is not to be changed.
+pub fn base(suite: &str) -> PathBuf {
     let cache = std::env::var_os("MACHINES").expect("tests/run says where the bases are");
     Path::new(&cache).join(suite)
 }

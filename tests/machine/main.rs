@@ -23,7 +23,10 @@ mod station;
 mod studio;
 mod surroundings;
 mod tls;
+mod unattended;
 
+#[path = "../support/alive.rs"]
+mod alive;
 #[path = "../support/count.rs"]
 mod count;
 #[path = "../support/fetch.rs"]
@@ -74,6 +77,7 @@ use surroundings::{
     the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
+use unattended::automatic_upgrades_keep_clients;
 
 /// Makes a test of each scenario on each release.
 macro_rules! on_both_releases {
@@ -97,6 +101,7 @@ on_both_releases! {
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings
     it_is_installed_and_upgraded_from_a_repository
+    automatic_upgrades_keep_clients
     crashes_and_hangs_are_restarted
     memory_that_runs_out_is_a_restart
     bad_settings_fail_with_78_and_stay_down

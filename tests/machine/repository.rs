@@ -18,10 +18,10 @@ use crate::running::Running;
 const ADDRESS: &str = "127.0.0.1:8090";
 
 /// gpg's keys and its agent, which end with the test.
-struct Keys(TempDir);
+pub struct Keys(TempDir);
 
 impl Keys {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
         let make = ["--batch", "--quiet", "--passphrase", "", "--quick-generate-key"];
         let key = ["Radio North packages <apt@radio-north.example>", "ed25519", "sign", "never"];
@@ -37,7 +37,7 @@ impl Keys {
     }
 
     /// Runs `packaging/build-repo`, which must succeed.
-    fn publish(&self, repository: &Path, deb: &Path) {
+    pub fn publish(&self, repository: &Path, deb: &Path) {
         let output = self.build_repo(repository, deb);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -57,12 +57,12 @@ impl Drop for Keys {
 }
 
 /// A plain web server on the machine's loopback.
-struct WebServer {
+pub struct WebServer {
     _process: Running,
 }
 
 impl WebServer {
-    fn start(machine: &Machine, root: &Path) -> Self {
+    pub fn start(machine: &Machine, root: &Path) -> Self {
         let mut command = Command::new("caddy");
         command.args(["file-server", "--listen", ADDRESS, "--root"]).arg(root);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -73,15 +73,23 @@ impl WebServer {
 }
 
 /// The package in a folder below target/.
-fn package(folder: &str) -> PathBuf {
+pub fn package(folder: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(folder);
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut debs = files.filter(|path| path.extension().is_some_and(|end| end == "deb"));
     debs.next().unwrap_or_else(|| panic!("no package in {}", folder.display()))
 }
 
-fn installed(machine: &Machine) -> String {
+pub fn installed(machine: &Machine) -> String {
     machine.ok(&["dpkg-query", "-W", "-f", "${Version}", SERVICE])
+}
+
+/// Makes the repository the only one that apt knows: Debian's own mirrors are out of reach here, and apt would say so.
+pub fn add_repository(machine: &Machine, suite: &str) {
+    machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
+    let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
+    let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
+    machine.ok(&["curl", "-sSfo", here, &sources]);
 }
 
 pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
@@ -91,11 +99,7 @@ pub fn it_is_installed_and_upgraded_from_a_repository(suite: &str) {
     let keys = Keys::make();
     keys.publish(&repository, &package("deb"));
     let server = WebServer::start(&machine, &repository);
-    // Debian's own mirrors are out of reach here, and apt would say so.
-    machine.ok(&["sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"]);
-    let sources = format!("http://{ADDRESS}/openstudio-signaling-{suite}.sources");
-    let here = "/etc/apt/sources.list.d/openstudio-signaling.sources";
-    machine.ok(&["curl", "-sSfo", here, &sources]);
+    add_repository(&machine, suite);
     let update = "update --error-on=any";
     machine.apt(update);
     machine.apt(&format!("install {SERVICE}"));

@@ -22,20 +22,20 @@ pub fn register(number: usize) -> String {
     format!(r#"{{"type":"register","peerId":"{}"}}"#, id(number))
 }
 
-fn peer(machine: &Machine, number: usize) -> Client {
+pub fn peer(machine: &Machine, number: usize) -> Client {
     let mut client = machine.client();
     assert!(client.ask(&register(number)).contains("registered"));
     client
 }
 
 /// Two peers that talk all the time: each message is heard once, in its order.
-struct Talk {
+pub struct Talk {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<usize>,
 }
 
 impl Talk {
-    fn start(mut from: Client, mut to: Client) -> Self {
+    pub fn start(mut from: Client, mut to: Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -50,7 +50,7 @@ impl Talk {
         Self { stop, thread }
     }
 
-    fn finish(self) -> usize {
+    pub fn finish(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
