@@ -12,6 +12,7 @@ mod cluster;
 mod container;
 mod crowd;
 mod docs;
+mod dpkg;
 mod forwarder;
 mod load;
 mod on_air;
@@ -55,6 +56,7 @@ use call::{two_browsers_call_and_one_comes_back, two_browsers_notice_no_restart}
 use cluster::{a_node_reaches_nats_out_of_the_sandbox, three_machines_are_one_studio};
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
+use dpkg::{clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge};
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
     an_upgrade_under_load_refuses_nobody_and_keeps_settings,
@@ -120,6 +122,8 @@ on_both_releases! {
     it_serves_ipv4_where_there_is_no_ipv6
     a_restart_needs_no_dbus
     purge_leaves_nothing_behind
+    clients_stay_while_dpkg_is_interrupted
+    it_comes_back_after_remove_and_purge
     the_as_installed_tests_pass
     the_docs_can_be_followed
     ten_minutes_lead_on_air
