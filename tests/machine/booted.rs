@@ -121,7 +121,7 @@ impl Machine {
             .arg(base(suite))
             .arg(bind("target/deb", "/debs"))
             .arg(bind("target/deb-upgrade", "/upgrade"))
-            .arg(bind("debian/tests", "/source-tests"))
+            .arg(bind("debian", "/source/debian"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())

@@ -59,9 +59,8 @@ use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
 use dpkg::{clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge};
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
-    an_upgrade_under_load_refuses_nobody_and_keeps_settings,
+    an_upgrade_under_load_refuses_nobody_and_keeps_settings, autopkgtest_passes,
     install_starts_a_service_that_explains_itself, purge_leaves_nothing_behind,
-    the_as_installed_tests_pass,
 };
 use repository::it_is_installed_and_upgraded_from_a_repository;
 use restart::{an_older_program_gets_nothing_and_clients_hear_goodbye, clients_notice_no_restart};
@@ -124,7 +123,7 @@ on_both_releases! {
     purge_leaves_nothing_behind
     clients_stay_while_dpkg_is_interrupted
     it_comes_back_after_remove_and_purge
-    the_as_installed_tests_pass
+    autopkgtest_passes
     the_docs_can_be_followed
     ten_minutes_lead_on_air
     a_browser_gets_its_pong

@@ -112,11 +112,10 @@ debian_mirror() {
 base() {
     local suite=$1 include=systemd,systemd-sysv,dbus,curl,man-db
     # What README has an operator install beside the package: machines have no network to get it by.
-    # And what upgrades by itself, or tests an installed package.
-    local offline=(autopkgtest certbot coturn haproxy icecast2 nats-server needrestart openssl unattended-upgrades)
-    # Libraries of the server, for an upgrade of one of them.
-    local libraries=(libc6 libgcc-s1)
-    local packages="$include ${offline[*]} ${libraries[*]}"
+    local offline=(certbot coturn haproxy icecast2 nats-server needrestart openssl unattended-upgrades)
+    # What tests a package, and libraries of the server, for an upgrade of one of them.
+    local alone=(autopkgtest dpkg-dev libc6 libgcc-s1)
+    local packages="$include ${offline[*]} ${alone[*]}"
     if [ "$(cat "$MACHINES/$suite.packages" 2>/dev/null)" = "$packages" ]; then
         echo "kept from before: $MACHINES/$suite"
         return
@@ -127,7 +126,8 @@ base() {
         && $sudo chroot "$MACHINES/$suite.new" apt-get update -q \
         && $sudo chroot "$MACHINES/$suite.new" env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y -q --download-only "${offline[@]}" \
-        && $sudo chroot "$MACHINES/$suite.new" apt-get install -y -q --reinstall --download-only "${libraries[@]}" \
+        && $sudo chroot "$MACHINES/$suite.new" \
+            apt-get install -y -q --download-only --no-install-recommends --reinstall "${alone[@]}" \
         && $sudo mv "$MACHINES/$suite.new" "$MACHINES/$suite" \
         && echo "$packages" | $sudo tee "$MACHINES/$suite.packages"
 }
