@@ -73,7 +73,8 @@ use service::{
 use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
 use studio::the_studio_is_a_package_of_its_own;
 use surroundings::{
-    a_container_without_namespaces_has_its_drop_in, a_restart_needs_no_dbus,
+    a_container_without_namespaces_has_its_drop_in, it_is_installed_without_dbus,
+    it_is_installed_without_ipv6, it_runs_where_usr_is_read_only,
     it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
     the_drop_in_examples_work,
 };
@@ -119,7 +120,9 @@ on_both_releases! {
     it_starts_where_unshare_is_blocked
     a_container_without_namespaces_has_its_drop_in
     it_serves_ipv4_where_there_is_no_ipv6
-    a_restart_needs_no_dbus
+    it_is_installed_without_dbus
+    it_is_installed_without_ipv6
+    it_runs_where_usr_is_read_only
     purge_leaves_nothing_behind
     clients_stay_while_dpkg_is_interrupted
     it_comes_back_after_remove_and_purge
