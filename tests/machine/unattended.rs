@@ -4,6 +4,9 @@
 //! not wait for their timers.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,16 +46,40 @@ fn is_outdated(machine: &Machine, service: &str) -> bool {
     maps.lines().any(|file| file.contains(".so.") && file.ends_with(" (deleted)"))
 }
 
+/// A connection on the way to Icecast.
+struct Programme {
+    source: UnixStream,
+    icecast: TcpStream,
+}
+
+impl Programme {
+    fn start(machine: &Machine) -> Self {
+        let icecast = TcpListener::bind("127.0.0.1:8000").unwrap();
+        machine.ok(&["systemctl", "start", "openstudio-signaling-icecast.socket"]);
+        let socket = "run/openstudio-signaling-icecast/socket";
+        let source = UnixStream::connect(format!("/proc/{}/root/{socket}", machine.init()));
+        Self { source: source.unwrap(), icecast: icecast.accept().unwrap().0 }
+    }
+
+    fn goes_on(&mut self) {
+        self.source.write_all(b"audio").unwrap();
+        let mut heard = [0; 5];
+        self.icecast.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"audio");
+    }
+}
+
 pub fn automatic_upgrades_keep_clients(suite: &str) {
     let machine = Machine::with_package(suite);
     for command in commands(part(include_str!("../../docs/operate.md"), "Automatic upgrades")) {
         run(&machine, &command);
     }
     // All that needrestart sees of a service is its name, and the files of its processes.
-    let left_alone = ["coturn", "icecast2"];
-    for service in left_alone {
+    for service in ["coturn", "icecast2"] {
         machine.ok(&["systemd-run", "--quiet", "--unit", service, "sleep", "infinity"]);
     }
+    let mut programme = Programme::start(&machine);
+    let left_alone = ["coturn", "icecast2", "openstudio-signaling-icecast"];
     let settings = format!("printf 'RATE_LIMIT=0\\nHEARTBEAT_MS=3600000\\n' >> {SETTINGS}");
     machine.ok(&["sh", "-c", &settings]);
     machine.ok(&["systemctl", "restart", SERVICE]);
@@ -102,6 +129,7 @@ pub fn automatic_upgrades_keep_clients(suite: &str) {
     for service in left_alone {
         assert!(is_outdated(&machine, service), "{service} is left alone");
     }
+    programme.goes_on();
 
     let messages = talk.finish();
     println!("{suite}: {messages} messages");
