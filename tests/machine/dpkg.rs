@@ -2,7 +2,7 @@
 //!
 //! Owns that the service runs in each of dpkg's states. It deliberately does not know what debhelper's scripts do.
 
-use crate::booted::{Machine, SERVICE};
+use crate::booted::{Disk, Machine, SERVICE};
 use crate::restart::{SETTINGS, offer, peer, set_no_limits};
 
 /// How dpkg is killed, by what is changed in a package that is unpacked below /tmp/killed; its state then, and what
@@ -78,7 +78,7 @@ pub fn clients_stay_while_dpkg_is_interrupted(suite: &str) {
         assert!(found.starts_with(expected), "{interrupt}: {found}");
         assert_ne!(machine.ok(&["dpkg", "--audit"]), "");
         assert_eq!(machine.property("MainPID"), process, "{found}");
-        // As after a loss of power, systemd finds the files in this state.
+        // systemd finds the files in this state.
         machine.ok(&["systemctl", "daemon-reload"]);
         machine.ok(&["systemctl", "restart", SERVICE]);
         were_taken_over(&found);
@@ -92,6 +92,22 @@ pub fn clients_stay_while_dpkg_is_interrupted(suite: &str) {
     }
     none_failed(&machine);
     machine.ok(&["openstudio-signaling", "check"]);
+}
+
+pub fn it_starts_after_a_boot_in_an_upgrade(suite: &str) {
+    let disk = Disk::new();
+    let machine = disk.boot(suite);
+    machine.install();
+    shell(&machine, "dpkg --unpack /upgrade/openstudio-signaling_*.deb");
+    drop(machine);
+    let machine = disk.boot(suite);
+    assert_eq!(state(&machine), "install ok unpacked 9.9.9");
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.ok(&["openstudio-signaling", "check"]);
+    shell(&machine, "dpkg --configure -a");
+    assert_eq!(state(&machine), "install ok installed 9.9.9");
+    machine.ok(&["openstudio-signaling", "check"]);
+    none_failed(&machine);
 }
 
 pub fn it_comes_back_after_remove_and_purge(suite: &str) {

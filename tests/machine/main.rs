@@ -56,7 +56,10 @@ use call::{two_browsers_call_and_one_comes_back, two_browsers_notice_no_restart}
 use cluster::{a_node_reaches_nats_out_of_the_sandbox, three_machines_are_one_studio};
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
-use dpkg::{clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge};
+use dpkg::{
+    clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge,
+    it_starts_after_a_boot_in_an_upgrade,
+};
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
     an_upgrade_under_load_refuses_nobody_and_keeps_settings, autopkgtest_passes,
@@ -125,6 +128,7 @@ on_both_releases! {
     it_runs_where_usr_is_read_only
     purge_leaves_nothing_behind
     clients_stay_while_dpkg_is_interrupted
+    it_starts_after_a_boot_in_an_upgrade
     it_comes_back_after_remove_and_purge
     autopkgtest_passes
     the_docs_can_be_followed

@@ -2,7 +2,7 @@
 //! D-Bus, a /usr that can be written to.
 
 use crate::alive::is_alive;
-use crate::booted::{Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT, base};
+use crate::booted::{Disk, Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT};
 use crate::docs::{commands, part};
 
 pub fn the_drop_in_examples_work(suite: &str) {
@@ -114,18 +114,9 @@ pub fn it_is_installed_without_ipv6(suite: &str) {
 
 /// The machine is installed with /usr writable, and then boots with it read-only.
 pub fn it_runs_where_usr_is_read_only(suite: &str) {
-    let kept = tempfile::tempdir().unwrap();
-    let overlay = |option: &str, folder: &str| {
-        let own = kept.path().join(folder);
-        std::fs::create_dir_all(&own).unwrap();
-        let below = base(suite).join(folder);
-        format!("--{option}={}:{}:/{folder}", below.display(), own.display())
-    };
-    let [etc, var] = ["etc", "var"].map(|folder| overlay("overlay", folder));
-    let machine = Machine::boot(suite, &[&overlay("overlay", "usr"), &etc, &var]);
-    machine.install();
-    drop(machine);
-    let machine = Machine::boot(suite, &[&overlay("overlay-ro", "usr"), &etc, &var]);
+    let disk = Disk::new();
+    disk.boot(suite).install();
+    let machine = disk.boot_with_read_only_usr(suite);
     assert!(!machine.run(&["touch", "/usr/bin/openstudio-signaling"]).status.success());
     assert_eq!(machine.property("ActiveState"), "active");
     machine.ok(&["openstudio-signaling", "check"]);
