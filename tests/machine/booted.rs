@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
 
 use crate::support::{Client, PATIENCE, wait_every};
 
@@ -89,9 +90,38 @@ fn is_init(process: &str) -> bool {
     numbers.len() > 1 && numbers.last() == Some(&"1")
 }
 
-fn base(suite: &str) -> PathBuf {
+/// The folder that machines of a release are booted from. It is not to be changed.
+pub fn base(suite: &str) -> PathBuf {
     let cache = std::env::var_os("MACHINES").expect("tests/run says where the bases are");
     Path::new(&cache).join(suite)
+}
+
+/// What machines write to /usr, /etc and /var, from one boot to the next.
+pub struct Disk(TempDir);
+
+impl Disk {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn boot(&self, suite: &str) -> Machine {
+        self.boot_with(suite, "overlay")
+    }
+
+    pub fn boot_with_read_only_usr(&self, suite: &str) -> Machine {
+        self.boot_with(suite, "overlay-ro")
+    }
+
+    /// Boots with an option of systemd-nspawn that makes /usr.
+    fn boot_with(&self, suite: &str, usr: &str) -> Machine {
+        let folders = [(usr, "usr"), ("overlay", "etc"), ("overlay", "var")];
+        let [usr, etc, var] = folders.map(|(option, folder)| {
+            let (below, written) = (base(suite).join(folder), self.0.path().join(folder));
+            fs::create_dir_all(&written).unwrap();
+            format!("--{option}={}:{}:/{folder}", below.display(), written.display())
+        });
+        Machine::boot(suite, &[&usr, &etc, &var])
+    }
 }
 
 impl Machine {
@@ -120,7 +150,7 @@ impl Machine {
             .arg(base(suite))
             .arg(bind("target/deb", "/debs"))
             .arg(bind("target/deb-upgrade", "/upgrade"))
-            .arg(bind("debian/tests", "/source-tests"))
+            .arg(bind("debian", "/source/debian"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())

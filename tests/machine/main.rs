@@ -13,6 +13,7 @@ mod compatibility;
 mod container;
 mod crowd;
 mod docs;
+mod dpkg;
 mod forwarder;
 mod load;
 mod on_air;
@@ -25,8 +26,11 @@ mod station;
 mod studio;
 mod surroundings;
 mod tls;
+mod unattended;
 mod upgrade;
 
+#[path = "../support/alive.rs"]
+mod alive;
 #[path = "../support/count.rs"]
 mod count;
 #[path = "../support/fetch.rs"]
@@ -56,11 +60,14 @@ use cluster::{a_node_reaches_nats_out_of_the_sandbox, three_machines_are_one_stu
 use compatibility::what_has_changed_since_0_1_0_is_in_the_log;
 use crowd::a_crowd_notices_no_restart;
 use docs::{ten_minutes_lead_on_air, the_docs_can_be_followed};
+use dpkg::{
+    clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge,
+    it_starts_after_a_boot_in_an_upgrade,
+};
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
-    an_upgrade_under_load_refuses_nobody_and_keeps_settings,
+    an_upgrade_under_load_refuses_nobody_and_keeps_settings, autopkgtest_passes,
     install_starts_a_service_that_explains_itself, purge_leaves_nothing_behind,
-    the_as_installed_tests_pass,
 };
 use repository::it_is_installed_and_upgraded_from_a_repository;
 use restart::{an_older_program_gets_nothing_and_clients_hear_goodbye, clients_notice_no_restart};
@@ -73,11 +80,13 @@ use service::{
 use station::{invites_survive_a_restart, root_makes_invites, secrets_and_the_manifest_are_set};
 use studio::the_studio_is_a_package_of_its_own;
 use surroundings::{
-    a_container_without_namespaces_has_its_drop_in, a_restart_needs_no_dbus,
+    a_container_without_namespaces_has_its_drop_in, it_is_installed_without_dbus,
+    it_is_installed_without_ipv6, it_runs_where_usr_is_read_only,
     it_serves_ipv4_where_there_is_no_ipv6, it_starts_where_unshare_is_blocked,
     the_drop_in_examples_work,
 };
 use tls::{a_renewed_certificate_drops_nobody, every_source_of_a_certificate_reloads};
+use unattended::automatic_upgrades_keep_clients;
 use upgrade::all_of_0_1_0_is_kept_on_the_way_here_and_back;
 
 /// Makes a test of each scenario on each release.
@@ -102,6 +111,7 @@ on_both_releases! {
     restarts_and_reloads_refuse_nobody
     an_upgrade_under_load_refuses_nobody_and_keeps_settings
     it_is_installed_and_upgraded_from_a_repository
+    automatic_upgrades_keep_clients
     crashes_and_hangs_are_restarted
     memory_that_runs_out_is_a_restart
     bad_settings_fail_with_78_and_stay_down
@@ -118,9 +128,14 @@ on_both_releases! {
     it_starts_where_unshare_is_blocked
     a_container_without_namespaces_has_its_drop_in
     it_serves_ipv4_where_there_is_no_ipv6
-    a_restart_needs_no_dbus
+    it_is_installed_without_dbus
+    it_is_installed_without_ipv6
+    it_runs_where_usr_is_read_only
     purge_leaves_nothing_behind
-    the_as_installed_tests_pass
+    clients_stay_while_dpkg_is_interrupted
+    it_starts_after_a_boot_in_an_upgrade
+    it_comes_back_after_remove_and_purge
+    autopkgtest_passes
     the_docs_can_be_followed
     ten_minutes_lead_on_air
     a_browser_gets_its_pong

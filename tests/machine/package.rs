@@ -1,4 +1,4 @@
-//! The package: installed, upgraded and purged.
+//! The package: installed, upgraded and purged, and what autopkgtest has to say about it.
 
 use crate::booted::{Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT};
 use crate::fetch;
@@ -138,22 +138,19 @@ pub fn purge_leaves_nothing_behind(suite: &str) {
     machine.ok(&["openstudio-signaling", "check"]);
 }
 
-pub fn the_as_installed_tests_pass(suite: &str) {
+pub fn autopkgtest_passes(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    machine.install();
+    machine.apt("install --no-install-recommends autopkgtest dpkg-dev");
+    // The machine is a container. It has nothing around it that could say so to autopkgtest.
+    let command = "autopkgtest --ignore-restrictions=isolation-container \
+        /debs/openstudio-signaling_*.deb /source/ -- null 2>&1";
+    let said = machine.ok(&["sh", "-c", command]);
+    let summary = said.split("@@ summary\n").nth(1).unwrap_or(&said);
+    println!("{suite}: autopkgtest: {summary}");
     let control = include_str!("../../debian/tests/control");
     let names = control.lines().find_map(|line| line.strip_prefix("Tests: ")).unwrap();
     for name in names.split(", ") {
-        let output = machine.run(&[
-            "sh",
-            "-c",
-            &format!("cd /tmp && AUTOPKGTEST_TMP=/tmp sh /source-tests/{name}"),
-        ]);
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{name}: {text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let passed = |line: &str| line.starts_with(name) && line.ends_with(" PASS");
+        assert!(summary.lines().any(passed), "{name}: {said}");
     }
 }

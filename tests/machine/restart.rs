@@ -22,20 +22,27 @@ pub fn register(number: usize) -> String {
     format!(r#"{{"type":"register","peerId":"{}"}}"#, id(number))
 }
 
-fn peer(machine: &Machine, number: usize) -> Client {
+pub fn peer(machine: &Machine, number: usize) -> Client {
     let mut client = machine.client();
     assert!(client.ask(&register(number)).contains("registered"));
     client
 }
 
+/// Lets clients say as much as they like, and never pings those who only listen.
+pub fn set_no_limits(machine: &Machine) {
+    let settings = format!("printf 'RATE_LIMIT=0\\nHEARTBEAT_MS=3600000\\n' >> {SETTINGS}");
+    machine.ok(&["sh", "-c", &settings]);
+    machine.ok(&["systemctl", "restart", SERVICE]);
+}
+
 /// Two peers that talk all the time: each message is heard once, in its order.
-struct Talk {
+pub struct Talk {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<usize>,
 }
 
 impl Talk {
-    fn start(mut from: Client, mut to: Client) -> Self {
+    pub fn start(mut from: Client, mut to: Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -50,7 +57,7 @@ impl Talk {
         Self { stop, thread }
     }
 
-    fn finish(self) -> usize {
+    pub fn finish(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
@@ -58,8 +65,7 @@ impl Talk {
 
 pub fn clients_notice_no_restart(suite: &str) {
     let machine = Machine::with_package(suite);
-    machine.ok(&["sh", "-c", &format!("echo RATE_LIMIT=0 >> {SETTINGS}")]);
-    machine.ok(&["systemctl", "restart", SERVICE]);
+    set_no_limits(&machine);
     let talk = Talk::start(peer(&machine, 0), peer(&machine, 1));
     let mut others: Vec<_> = (2..42).map(|number| peer(&machine, number)).collect();
     for (index, client) in others.iter_mut().enumerate() {

@@ -1,6 +1,8 @@
-//! The installed service where something around it is another: drop-ins, a blocked system call, a network.
+//! The installed service where something around it is another, or is not there: drop-ins, a blocked system call, IPv6,
+//! D-Bus, a /usr that can be written to.
 
-use crate::booted::{Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT};
+use crate::alive::is_alive;
+use crate::booted::{Disk, Machine, SERVICE, SERVICE_UNIT, SOCKET_UNIT};
 use crate::docs::{commands, part};
 
 pub fn the_drop_in_examples_work(suite: &str) {
@@ -77,12 +79,62 @@ fn restart_below(machine: &Machine) {
     machine.wait_for_log("Took over 1 clients");
 }
 
-pub fn a_restart_needs_no_dbus(suite: &str) {
-    let machine = Machine::with_package(suite);
-    machine.ok(&["systemctl", "mask", "--now", "dbus.socket", "dbus.service"]);
-    machine.ok(&["rm", "--force", "/run/dbus/system_bus_socket"]);
-    assert!(!machine.run(&["systemctl", "is-active", "dbus.service"]).status.success());
+pub fn it_is_installed_without_dbus(suite: &str) {
+    let machine = Machine::boot(suite, &[]);
+    machine.apt("purge dbus");
+    machine.ok(&["rm", "--recursive", "--force", "/run/dbus"]);
+    machine.install();
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.ok(&["openstudio-signaling", "check"]);
     restart_below(&machine);
+    machine.ok(&["systemctl", "reload", SERVICE]);
+    machine.apt("purge openstudio-signaling");
+}
+
+pub fn it_is_installed_without_ipv6(suite: &str) {
+    let machine = Machine::boot(suite, &[]);
+    // As on many rented machines: the kernel knows IPv6, and no interface has an address of it.
+    for interface in ["all", "default", "lo"] {
+        // This thread is in the machine's network.
+        let setting = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        std::fs::write(setting, "1").unwrap();
+    }
+    assert!(std::net::TcpListener::bind("[::1]:0").is_err(), "there is IPv6");
+    machine.install();
+    machine.ok(&["openstudio-signaling", "check"]);
+    restart_below(&machine);
+    // What systemd looks at where the kernel does not know it either (socket-util.c, socket_ipv6_is_supported).
+    machine.ok(&["mount", "--types=tmpfs", "tmpfs", "/proc/1/net"]);
+    machine.ok(&["systemctl", "daemon-reexec"]);
+    machine.ok(&["systemctl", "restart", SOCKET_UNIT, SERVICE_UNIT]);
+    machine.wait_for_log("Listening on 0.0.0.0:3000 (socket passed by systemd)");
+    machine.ok(&["openstudio-signaling", "check"]);
+    restart_below(&machine);
+}
+
+/// The machine is installed with /usr writable, and then boots with it read-only.
+pub fn it_runs_where_usr_is_read_only(suite: &str) {
+    let disk = Disk::new();
+    disk.boot(suite).install();
+    let machine = disk.boot_with_read_only_usr(suite);
+    assert!(!machine.run(&["touch", "/usr/bin/openstudio-signaling"]).status.success());
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.ok(&["openstudio-signaling", "check"]);
+    restart_below(&machine);
+
+    // It can't be removed or upgraded, and goes on.
+    let mut client = machine.client();
+    let process = machine.property("MainPID");
+    for (apt, reason) in [
+        ("purge openstudio-signaling", "/usr is read-only, so the service goes on"),
+        ("install /upgrade/openstudio-signaling_*.deb", "Read-only file system"),
+    ] {
+        let output = machine.run(&["sh", "-c", &format!("apt-get -y {apt} 2>&1")]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!output.status.success() && said.contains(reason), "{said}");
+        is_alive(&mut client);
+        assert_eq!(machine.property("MainPID"), process, "{said}");
+    }
 }
 
 pub fn it_serves_ipv4_where_there_is_no_ipv6(suite: &str) {

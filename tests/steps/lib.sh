@@ -112,8 +112,11 @@ debian_mirror() {
 base() {
     local suite=$1 include=systemd,systemd-sysv,dbus,curl,man-db
     # What README has an operator install beside the package: machines have no network to get it by.
-    local offline=(certbot coturn haproxy icecast2 nats-server openssl)
-    if [ "$(cat "$MACHINES/$suite.packages" 2>/dev/null)" = "$include ${offline[*]}" ]; then
+    local offline=(certbot coturn haproxy icecast2 nats-server needrestart openssl unattended-upgrades)
+    # What tests a package, and libraries of the server, for an upgrade of one of them.
+    local alone=(autopkgtest dpkg-dev libc6 libgcc-s1)
+    local packages="$include ${offline[*]} ${alone[*]}"
+    if [ "$(cat "$MACHINES/$suite.packages" 2>/dev/null)" = "$packages" ]; then
         echo "kept from before: $MACHINES/$suite"
         return
     fi
@@ -123,8 +126,10 @@ base() {
         && $sudo chroot "$MACHINES/$suite.new" apt-get update -q \
         && $sudo chroot "$MACHINES/$suite.new" env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y -q --download-only "${offline[@]}" \
+        && $sudo chroot "$MACHINES/$suite.new" \
+            apt-get install -y -q --download-only --no-install-recommends --reinstall "${alone[@]}" \
         && $sudo mv "$MACHINES/$suite.new" "$MACHINES/$suite" \
-        && echo "$include ${offline[*]}" | $sudo tee "$MACHINES/$suite.packages"
+        && echo "$packages" | $sudo tee "$MACHINES/$suite.packages"
 }
 
 # machines MODULE: runs the tests of the package on booted machines: those of a Debian release, or from_0_1_0.
