@@ -53,6 +53,8 @@ pub(super) struct Joining {
     /// and who did.
     pub(super) keeps: Option<Instant>,
     pub(super) founder: Option<NodeId>,
+    /// Where the cluster was last founded, as far as the node has read, and what tells that from other times.
+    pub(super) founded: Option<(u64, u32)>,
     /// What it had written to that log, and did not see come back.
     pub(super) lost: Vec<Sent>,
 }
@@ -72,6 +74,7 @@ impl Joining {
             founds: false,
             keeps: None,
             founder: None,
+            founded: None,
             lost: Vec::new(),
         }
     }
@@ -120,8 +123,11 @@ impl Node {
             Some(What::Found { over, .. })
                 if joining.keeps.is_some()
                     && (over.is_none() || self.members.get(head.node).is_none()) => {}
-            Some(What::Found { .. }) if joining.founder.is_none() => {
+            Some(What::Found { seen, .. })
+                if joining.founded.is_none_or(|(since, _)| seen >= since) =>
+            {
                 joining.founder = Some(head.node);
+                joining.founded = Some((position, epoch(position, head)));
                 if is_own {
                     self.found(position, head, now);
                 } else if joining.keeps.is_some() {
@@ -216,14 +222,16 @@ impl Node {
         if joining.taking.is_none() && joining.asked.is_none_or(|asked| now >= asked + ASK) {
             joining.asked = Some(now);
             let all = self.names.all.clone();
-            self.letter_on(all, Letter::Wanted { position: hello });
+            let epoch = joining.founded.map(|(_, epoch)| epoch);
+            self.letter_on(all, Letter::Wanted { position: hello, epoch });
         }
     }
 
     /// It takes the state of another node, and is a member.
     pub(super) fn take_state(&mut self, shared: Shared, now: Instant) {
-        let hello = self.joining.as_ref().and_then(|joining| joining.hello);
-        if hello.is_none_or(|hello| shared.position < hello) {
+        let Some(Joining { hello, founded, .. }) = &self.joining else { return };
+        let is_other = founded.is_some_and(|(_, epoch)| epoch != shared.epoch);
+        if is_other || hello.is_none_or(|hello| shared.position < hello) {
             return;
         }
         let Shared { position, clock, digest, founded, epoch, members, limits, registry } = shared;
@@ -308,11 +316,15 @@ impl Node {
 
     /// The cluster was founded by that entry.
     pub(super) fn begin_epoch(&mut self, position: u64, head: Head) {
-        self.founded = position;
-        let parts = [position, head.node.0, head.counter];
-        let epoch = parts.iter().fold(0, |epoch: u64, part| {
-            (epoch ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31)
-        });
-        self.epoch = epoch as u32;
+        (self.founded, self.epoch) = (position, epoch(position, head));
     }
+}
+
+/// What tells a founding from others.
+fn epoch(position: u64, head: Head) -> u32 {
+    let parts = [position, head.node.0, head.counter];
+    let mixed = parts.iter().fold(0, |mixed: u64, part| {
+        (mixed ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31)
+    });
+    mixed as u32
 }

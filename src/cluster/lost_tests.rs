@@ -37,14 +37,14 @@ fn register(world: &World, index: usize, number: u8) -> (Arc<Outbox>, oneshot::R
 
 /// All these are made, no client was ended, and both nodes have so many peers and go on.
 fn all_are_there(world: &mut World, clients: Vec<(Arc<Outbox>, oneshot::Receiver<Outcome>)>) {
-    let (count, mut there) = (clients.len(), 0);
+    let (count, mut there, nodes) = (clients.len(), 0, world.nodes.len());
     for (outbox, mut made) in clients {
         assert!(made.try_recv().unwrap().is_made());
         assert!(outbox.take(&mut Vec::new(), usize::MAX).is_ok(), "it is ended");
     }
     let digest = world.nodes[0].0.digest;
     for (node, _, hub) in &world.nodes {
-        assert!(node.joining.is_none() && node.members.count() == 2);
+        assert!(node.joining.is_none() && node.members.count() == nodes);
         assert_eq!(node.digest, digest);
         there += hub.count().peers;
     }
@@ -52,7 +52,7 @@ fn all_are_there(world: &mut World, clients: Vec<(Arc<Outbox>, oneshot::Receiver
     let ids: Vec<_> = world.nodes.iter().map(|(node, ..)| node.name()).collect();
     world.run(Duration::from_secs(15));
     for ((node, ..), id) in world.nodes.iter().zip(ids) {
-        assert!(node.joining.is_none() && node.name() == id && node.members.count() == 2);
+        assert!(node.joining.is_none() && node.name() == id && node.members.count() == nodes);
     }
 }
 
@@ -142,4 +142,23 @@ async fn a_log_that_is_lost_or_has_gone_back_costs_nobody_the_place() {
         assert!(world.nodes[0].0.founded > left as u64, "{left}: it was founded anew");
         all_are_there(&mut world, all);
     }
+}
+
+/// A node that does not know yet that the log is lost gives its peers and rooms to nobody who does.
+#[tokio::test]
+async fn what_is_as_of_a_lost_log_is_not_taken() {
+    let mut world = two_nodes(8);
+    world.join();
+    world.run(Duration::from_secs(12));
+    let mut all = vec![register(&world, 0, 1), register(&world, 1, 2), register(&world, 2, 3)];
+    world.run(Duration::from_secs(1));
+    world.log.clear();
+    world.lost += 1;
+    world.late.insert(0, 500);
+    world.run(Duration::from_secs(8));
+    world.late.clear();
+    world.run(Duration::from_secs(12));
+    all.push(register(&world, 1, 4));
+    world.run(Duration::from_secs(1));
+    all_are_there(&mut world, all);
 }

@@ -179,9 +179,12 @@ impl Node {
                 self.challenge(from, number, peer, holder);
             }
             Letter::Lives { number } => self.open.lives(number),
-            Letter::Wanted { position } => {
+            Letter::Wanted { position, epoch } => {
+                // As of a log that was lost, they are of no use.
+                let has_them =
+                    self.joining.is_none() && epoch.is_none_or(|epoch| epoch == self.epoch);
                 let is_free = self.giving.as_ref().is_none_or(|giving| giving.is_for(from, now));
-                if self.joining.is_none() && is_free && self.log.position() >= position {
+                if has_them && is_free && self.log.position() >= position {
                     let position = self.log.position();
                     self.letter(from, Letter::Offered { position });
                 }
