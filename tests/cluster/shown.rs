@@ -1,5 +1,7 @@
 //! What an operator sees of a cluster.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::Command;
 
 use crate::fetch::get;
@@ -73,6 +75,20 @@ fn what_is_wrong_with_nats_is_named_with_its_fix() {
     trouble(&[("NATS_URL", &no_jetstream.url(0))], &["JetStream", "jetstream {}"]);
     let words = ["fewer than 3 NATS servers", "restart one after the other"];
     trouble(&[("NATS_URL", &Nats::two().url(0))], &words);
+}
+
+#[test]
+fn a_server_that_is_too_old_is_named() {
+    let old = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", old.local_addr().unwrap());
+    // As versions before 2.2 begin. It ends with the test.
+    std::thread::spawn(move || {
+        for stream in old.incoming() {
+            let info = r#"INFO {"server_name":"old","version":"2.1.9","max_payload":1048576}"#;
+            let _ = stream.unwrap().write_all(format!("{info}\r\n").as_bytes());
+        }
+    });
+    trouble(&[("NATS_URL", &url)], &["nats-server 2.1.9 is too old", "2.9 or later"]);
 }
 
 #[test]
