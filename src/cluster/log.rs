@@ -269,6 +269,53 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_taken_of_a_log_that_may_be_another_one() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in 11..=13 {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!((all(&mut log), log.first_known()), (vec![11, 12, 13], 11));
+        log.doubt();
+        log.take(14, vec![14]);
+        assert_eq!(log.take_next(), None);
+        assert_eq!((log.is_same(13, &[13]), log.is_same(13, &[0])), (Some(true), Some(false)));
+        assert_eq!((log.is_same(10, &[10]), log.is_same(14, &[14])), (None, None));
+        log.trust();
+        assert_eq!(all(&mut log), [14]);
+        // In another log, there are entries of which this one remembers nothing.
+        log.doubt();
+        log.take(2, vec![2]);
+        log.trust();
+        assert!(log.has_gone_back() && log.take_next().is_none());
+    }
+
+    #[test]
+    fn what_is_read_again_is_told_from_what_is_new() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in 11..=13 {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!((all(&mut log).len(), log.before()), (3, None));
+        let end = (13, log.hash_at(13).unwrap());
+        log.is_shorter();
+        for _ in 0..2 {
+            // What was before it was read again for the first time counts.
+            log.read_again(10, 12);
+            assert!(!log.has_gone_back() && log.is_missing());
+            assert_eq!(log.before(), Some(end));
+            let told = [(11, 11), (12, 0), (13, 13), (14, 14), (10, 10)];
+            let told = told.map(|(position, entry)| log.repeats(position, &[entry]));
+            assert_eq!(told, [Some(false), None, Some(true), None, None]);
+            log.take(11, vec![11]);
+            assert_eq!(all(&mut log), [11]);
+        }
+        log.forget_before();
+        assert_eq!((log.before(), log.repeats(11, &[11])), (None, None));
+    }
+
+    #[test]
     fn a_server_is_believed_when_the_log_has_stood_still() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
         assert!(!doubt.is_true(7, start));
