@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::cluster::entry::{About, VERSION, What, head, what};
+use crate::cluster::entry::{About, Head, VERSION, What, head, what};
 use crate::cluster::handle::tell;
 use crate::cluster::node::Node;
 use crate::signaling::command::{Command, Outcome, Proposer};
@@ -25,6 +25,11 @@ impl Node {
         // What is no entry is so for every node.
         let Some(head) = head(entry) else { return };
         if self.joining.is_some() {
+            match self.log.repeats(position, entry) {
+                Some(true) => return self.lose_place("the log is what it was after all", now),
+                Some(false) => return,
+                None => {}
+            }
             self.turn_of_newcomer(position, head, what(entry), now);
             return;
         }
@@ -48,7 +53,7 @@ impl Node {
         }
         let sent = is_own.then(|| self.window.take(head.counter, now)).flatten();
         let outbox = sent.as_ref().and_then(|sent| sent.outbox.clone());
-        let outcome = self.make(position, head.node, what, outbox, now);
+        let outcome = self.make(position, head, what, outbox, now);
         if let Some(sent) = sent {
             self.expect_rest(&outcome, sent.bytes.as_ref(), now);
             let is_made = outcome.is_made();
@@ -64,19 +69,22 @@ impl Node {
     fn make(
         &mut self,
         position: u64,
-        node: NodeId,
+        head: Head,
         what: What,
         outbox: Option<Arc<Outbox>>,
         now: Instant,
     ) -> Outcome {
+        let node = head.node;
         let mut outcome = Outcome::Done;
         match what {
             What::Hello(about) => self.welcome(node, about),
-            What::Found { seen } if seen >= self.founded && node != self.id => {
+            // The founder has missed what there is.
+            What::Found { over: Some((end, last)), .. } if self.log.hash_at(end) == Some(last) => {}
+            What::Found { seen, .. } if seen >= self.founded && node != self.id => {
                 self.lose_place("the others have begun anew without this node", now);
             }
             // Its own, when it has taken the state of a member meanwhile: that one begins anew.
-            What::Found { seen } if seen >= self.founded => self.founded = position,
+            What::Found { seen, .. } if seen >= self.founded => self.begin_epoch(position, head),
             What::Found { .. } => {}
             What::Lease { position, digest } => self.compare(node, position, digest),
             What::Gone { node: gone, heard } => {

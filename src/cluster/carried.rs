@@ -30,6 +30,8 @@ pub struct CarriedNode {
     latest: u64,
     digest: u64,
     founded: u64,
+    #[serde(default)]
+    epoch: u32,
     members: Vec<SharedMember>,
     /// What rooms may be, and may be by its own settings.
     limits: RoomLimits,
@@ -75,6 +77,7 @@ impl Node {
             latest: self.latest,
             digest: self.digest,
             founded: self.founded,
+            epoch: self.epoch,
             members: self.members.share(),
             limits: self.hub.limits(),
             own_limits: self.about.limits,
@@ -104,7 +107,7 @@ impl Node {
         node.window.push_carried(carried.sent_entries, now);
         node.log.reset(carried.position);
         (node.latest, node.digest) = (carried.latest, carried.digest);
-        node.founded = carried.founded;
+        (node.founded, node.epoch) = (carried.founded, carried.epoch);
         node.members = Members::adopt(carried.members, now);
         (node.created, node.replicas) = (carried.created, carried.replicas);
         node.links.go_on(carried.sent, carried.expected);

@@ -57,6 +57,10 @@ pub enum What {
     Found {
         /// As far as the node has read.
         seen: u64,
+        /// Where it goes on with peers and rooms of a log that was lost, or has gone back: up to which position it had
+        /// that, and what tells the entry there. It is void where the log has that entry still.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<(u64, u64)>,
     },
     /// The node lives.
     Lease {
@@ -159,7 +163,8 @@ mod tests {
         let mut all: Vec<_> = commands.into_iter().map(What::Do).collect();
         all.extend([
             What::Hello(About::default()),
-            What::Found { seen: 1 },
+            What::Found { seen: 1, over: None },
+            What::Found { seen: 1, over: Some((7, u64::MAX)) },
             What::Lease { position: 2, digest: u64::MAX },
             What::Gone { node, heard: 3 },
             What::Away { left: 2 },
@@ -177,6 +182,8 @@ mod tests {
         let later = br#"{"v":2,"n":"0000000000000007","c":1,"t":5,"e":{"vote":{}},"x":1}"#;
         assert_eq!(head(later).unwrap().version, 2);
         assert!(what(later).is_none());
+        let earlier = br#"{"v":1,"n":"0000000000000007","c":1,"t":5,"e":{"found":{"seen":3}}}"#;
+        assert!(matches!(what(earlier), Some(What::Found { seen: 3, over: None })));
         for bad in [&b""[..], b"{}", b"x", br#"{"v":1,"n":"7","c":1,"t":5}"#] {
             assert_eq!(head(bad), None);
         }

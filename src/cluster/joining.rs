@@ -13,6 +13,7 @@ use crate::cluster::letter::Letter;
 use crate::cluster::members::{Members, SILENCE, UNSURE};
 use crate::cluster::node::Node;
 use crate::cluster::transfer::{Parts, Shared};
+use crate::cluster::window::Sent;
 use crate::signaling::command::Command;
 use crate::signaling::registry::parting::Parting;
 use crate::signaling::sequencer::Proposal;
@@ -35,8 +36,8 @@ pub(super) struct Joining {
     pub(super) since: Instant,
     /// Whether it knows where the log ends, and writes behind that.
     pub(super) has_begun: bool,
-    /// Its last entry that is in the log, as its counter.
-    pub(super) own: u64,
+    /// Its entries in the log: where they are, and their counters.
+    pub(super) own: Vec<(u64, u64)>,
     /// Where its hello is in the log, once it is.
     pub(super) hello: Option<u64>,
     /// When it last asked for peers and rooms.
@@ -52,6 +53,10 @@ pub(super) struct Joining {
     /// and who did.
     pub(super) keeps: Option<Instant>,
     pub(super) founder: Option<NodeId>,
+    /// Where the cluster was last founded, as far as the node has read, and what tells that from other times.
+    pub(super) founded: Option<(u64, u32)>,
+    /// What it had written to that log, and did not see come back.
+    pub(super) lost: Vec<Sent>,
 }
 
 impl Joining {
@@ -60,7 +65,7 @@ impl Joining {
         Self {
             since: now,
             has_begun: false,
-            own: 0,
+            own: Vec::new(),
             hello: None,
             asked: None,
             taking: None,
@@ -69,6 +74,8 @@ impl Joining {
             founds: false,
             keeps: None,
             founder: None,
+            founded: None,
+            lost: Vec::new(),
         }
     }
 }
@@ -96,7 +103,7 @@ impl Node {
         let is_own = head.node == self.id;
         let Some(joining) = &mut self.joining else { return };
         if is_own {
-            joining.own = joining.own.max(head.counter);
+            joining.own.push((position, head.counter));
         }
         match what {
             Some(What::Hello(_)) if is_own && joining.hello.is_none() => {
@@ -113,12 +120,16 @@ impl Node {
             // Only members say that they live.
             Some(What::Lease { .. }) if !is_own => joining.heard = now,
             // Who has peers and rooms does not take those of somebody who has none.
-            Some(What::Found { .. })
-                if joining.keeps.is_some() && self.members.get(head.node).is_none() => {}
-            Some(What::Found { .. }) if joining.founder.is_none() => {
+            Some(What::Found { over, .. })
+                if joining.keeps.is_some()
+                    && (over.is_none() || self.members.get(head.node).is_none()) => {}
+            Some(What::Found { seen, .. })
+                if joining.founded.is_none_or(|(since, _)| seen >= since) =>
+            {
                 joining.founder = Some(head.node);
+                joining.founded = Some((position, epoch(position, head)));
                 if is_own {
-                    self.found(position, head.counter, now);
+                    self.found(position, head, now);
                 } else if joining.keeps.is_some() {
                     joining.hello = Some(position);
                 } else {
@@ -132,24 +143,33 @@ impl Node {
         }
     }
 
-    /// The log was lost, and begins anew. The nodes go on with what they have: with that of the first who says so.
-    pub(super) fn lose_log(&mut self, now: Instant) {
+    /// The log was lost, or has gone back, and is read again behind `position`. The nodes go on with what they have: with
+    /// that of the first who says so.
+    pub(super) fn lose_log(&mut self, position: u64, now: Instant) {
         self.journal.log(Event::ClusterLogLost { stream: self.names.stream.clone() });
         let written = self.members.get(self.id).map_or(0, |member| member.counter);
-        self.hold_again(written);
+        let mut lost = self.joining.take().map(|joining| joining.lost).unwrap_or_default();
+        lost.extend(self.window.take_all(written));
         self.links.forget_positions();
-        self.log.reset(0);
-        self.asked_at = 0;
+        self.log.read_again(position, self.ends.1);
+        self.asked_at = position;
+        self.shorter.end();
         self.digests.clear();
         // Not all at once.
         let pause = MOST_PAUSE.mul_f64(self.id.0 as f64 / u64::MAX as f64);
-        let joining = Joining { has_begun: true, keeps: Some(now + pause), ..Joining::new(now) };
+        let keeps = Some(now + pause);
+        let joining = Joining { has_begun: true, keeps, lost, ..Joining::new(now) };
         self.joining = Some(joining);
     }
 
-    /// So many entries have come back, and all others are to be written anew.
-    fn hold_again(&mut self, written: u64) {
-        for sent in self.window.take_all(written) {
+    /// All these are to be written anew, but the first ones, of which so many are made.
+    fn hold_again(&mut self, sent: impl IntoIterator<Item = Sent>, made: u64) {
+        for sent in sent {
+            if sent.counter <= made {
+                // What it came to is not known, so that its client hears that it can't be made.
+                self.undoing.extend(sent.undo);
+                continue;
+            }
             if sent.is_unsure && sent.undo.is_some() {
                 // Its client was told that it could not be made.
                 continue;
@@ -182,7 +202,8 @@ impl Node {
             && is_sure
         {
             joining.founds = true;
-            self.say(What::Found { seen: position }, now);
+            let over = self.log.before();
+            self.say(What::Found { seen: position, over }, now);
             return;
         }
         if joining.keeps.is_some() && joining.founder.is_none() {
@@ -195,23 +216,25 @@ impl Node {
         let is_alone = now >= joining.heard + SILENCE && is_sure;
         if is_alone && !joining.founds {
             joining.founds = true;
-            self.say(What::Found { seen: position }, now);
+            self.say(What::Found { seen: position, over: None }, now);
             return;
         }
         if joining.taking.is_none() && joining.asked.is_none_or(|asked| now >= asked + ASK) {
             joining.asked = Some(now);
             let all = self.names.all.clone();
-            self.letter_on(all, Letter::Wanted { position: hello });
+            let epoch = joining.founded.map(|(_, epoch)| epoch);
+            self.letter_on(all, Letter::Wanted { position: hello, epoch });
         }
     }
 
     /// It takes the state of another node, and is a member.
     pub(super) fn take_state(&mut self, shared: Shared, now: Instant) {
-        let hello = self.joining.as_ref().and_then(|joining| joining.hello);
-        if hello.is_none_or(|hello| shared.position < hello) {
+        let Some(Joining { hello, founded, .. }) = &self.joining else { return };
+        let is_other = founded.is_some_and(|(_, epoch)| epoch != shared.epoch);
+        if is_other || hello.is_none_or(|hello| shared.position < hello) {
             return;
         }
-        let Shared { position, clock, digest, founded, members, limits, registry } = shared;
+        let Shared { position, clock, digest, founded, epoch, members, limits, registry } = shared;
         if !members.iter().any(|member| member.is(self.id)) {
             // The others have given it up meanwhile.
             if let Some(joining) = &mut self.joining {
@@ -220,7 +243,8 @@ impl Node {
             self.say(What::Hello(self.about.clone()), now);
             return;
         }
-        (self.latest, self.digest, self.founded) = (clock, digest, founded);
+        (self.latest, self.digest) = (clock, digest);
+        (self.founded, self.epoch) = (founded, epoch);
         self.members = Members::adopt(members, now);
         let moment = self.moment(clock);
         let keeps = self.joining.as_ref().is_some_and(|joining| joining.keeps.is_some());
@@ -228,24 +252,37 @@ impl Node {
         self.log.skip_to(position);
         let parting = Parting::Broken;
         let part = |(peer, client)| Command::Part { peer, client, parting, budget: None };
-        self.is_member(ghosts.into_iter().map(part).collect(), now);
+        let first = ghosts.into_iter().map(part).collect();
+        let made = self.members.get(self.id).map_or(0, |member| member.counter);
+        self.is_member(first, made, now);
     }
 
-    /// It is a member, and wants these changes first.
-    pub(super) fn is_member(&mut self, first: Vec<Command>, now: Instant) {
-        let joining = self.joining.take();
-        let since = joining.as_ref().map_or(now, |joining| joining.since);
+    /// It is a member, and wants these changes first. Of what it wrote to a log that was lost, so many are made.
+    fn is_member(&mut self, first: Vec<Command>, made: u64, now: Instant) {
+        let Some(joining) = self.joining.take() else { return };
+        let since = joining.since;
         (self.leased, self.touched_since) = (None, now);
         // All that it has written as a newcomer is made.
         let written = self.members.get(self.id).map_or(0, |member| member.counter);
         for counter in 1..=written {
             drop(self.window.take(counter, now));
         }
-        let known = written.max(joining.map_or(0, |joining| joining.own));
-        if self.window.base() > known {
-            // Others have not heard of the last ones: all after those that they know are written anew.
-            self.hold_again(known);
+        self.log.forget_before();
+        // Of its entries behind that, those count that follow the last one that does.
+        let position = self.log.position();
+        let behind = joining.own.into_iter().filter(|(found, _)| *found > position);
+        let known = behind.fold(
+            written,
+            |known, (_, counter)| {
+                if counter == known + 1 { counter } else { known }
+            },
+        );
+        if self.window.base() != known {
+            // Others have not heard of the last ones, or of others: all after those that they know are written anew.
+            let sent = self.window.take_all(known);
+            self.hold_again(sent, 0);
         }
+        self.hold_again(joining.lost, made);
         for command in first {
             self.say(What::Do(command), now);
         }
@@ -266,14 +303,28 @@ impl Node {
     }
 
     /// The cluster begins with this node.
-    pub(super) fn found(&mut self, position: u64, counter: u64, now: Instant) {
+    pub(super) fn found(&mut self, position: u64, head: Head, now: Instant) {
         let about = self.about.clone();
         self.members.enter(self.id, about, 0, now);
         // All up to this one are made.
-        for own in 1..=counter {
+        for own in 1..=head.counter {
             self.members.count_entry(self.id, own, now);
         }
-        self.founded = position;
-        self.is_member(Vec::new(), now);
+        self.begin_epoch(position, head);
+        self.is_member(Vec::new(), 0, now);
     }
+
+    /// The cluster was founded by that entry.
+    pub(super) fn begin_epoch(&mut self, position: u64, head: Head) {
+        (self.founded, self.epoch) = (position, epoch(position, head));
+    }
+}
+
+/// What tells a founding from others.
+fn epoch(position: u64, head: Head) -> u32 {
+    let parts = [position, head.node.0, head.counter];
+    let mixed = parts.iter().fold(0, |mixed: u64, part| {
+        (mixed ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31)
+    });
+    mixed as u32
 }

@@ -58,6 +58,9 @@ pub enum Letter {
     Wanted {
         /// The position in the log.
         position: u64,
+        /// What tells the log from another one, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u32>,
     },
     /// The node has them, as of `position`.
     Offered {

@@ -4,7 +4,6 @@
 //! is an argument. It deliberately does not know what an entry says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,7 +20,7 @@ const MOST_ASKED: u64 = 256;
 
 /// How many of the entries that were taken are told from others, and for how long a server has to say the same until it is
 /// believed that the log is not what it was.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 4096;
 const DOUBT: Duration = Duration::from_secs(10);
 
 /// The place in the log.
@@ -39,8 +38,12 @@ pub struct Log {
     asked: Option<Instant>,
     /// What tells the last entries that were taken from others, the latest last.
     taken: VecDeque<u64>,
-    /// Whether another entry has come at the position of one that was taken.
+    /// Whether another entry has come at the position of one that was taken, or the log ends before it.
     is_other: bool,
+    /// Whether it may be another log, as far as is known.
+    is_doubted: bool,
+    /// What was taken of the log as it was, where it is read again: up to which position, and what tells the last ones.
+    before: Option<(u64, VecDeque<u64>)>,
 }
 
 /// Something that a server says of the log, which may have been its leader before, and not know better.
@@ -65,10 +68,16 @@ impl Doubt {
     }
 }
 
+/// What tells an entry from others, to all nodes the same (FNV-1a).
 fn hash(entry: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    entry.hash(&mut hasher);
-    hasher.finish()
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    entry.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// What tells the entry at `position`, where `taken` are those up to `end`.
+fn hash_at(taken: &VecDeque<u64>, end: u64, position: u64) -> Option<u64> {
+    let back = end.checked_sub(position)? as usize;
+    taken.len().checked_sub(back + 1).map(|index| taken[index])
 }
 
 impl Log {
@@ -98,17 +107,77 @@ impl Log {
     /// The entry at `position` has come.
     pub fn take(&mut self, position: u64, entry: Vec<u8>) {
         self.last = self.last.max(position);
-        if let Some(back) = self.position.checked_sub(position) {
-            let index = self.taken.len().checked_sub(back as usize + 1);
-            self.is_other |= index.is_some_and(|index| self.taken[index] != hash(&entry));
+        if position <= self.position {
+            // An entry of long ago does not come again, but in another log.
+            self.is_other |= !self.is_same(position, &entry).unwrap_or(!self.is_doubted);
         } else if self.early.len() < MOST_EARLY || position == self.position + 1 {
             self.early.insert(position, entry);
         }
     }
 
-    /// Whether the log has gone back: a position that was taken has another entry now.
+    /// What tells the entry at `position`, where it is remembered.
+    pub fn hash_at(&self, position: u64) -> Option<u64> {
+        hash_at(&self.taken, self.position, position)
+    }
+
+    /// Whether that entry was taken at `position`, where it is known.
+    pub fn is_same(&self, position: u64, entry: &[u8]) -> Option<bool> {
+        self.hash_at(position).map(|taken| taken == hash(entry))
+    }
+
+    /// The first entry that is remembered.
+    pub fn first_known(&self) -> u64 {
+        self.position + 1 - self.taken.len() as u64
+    }
+
+    /// It may be another log: nothing is taken until that is known.
+    pub fn doubt(&mut self) {
+        self.is_doubted = true;
+    }
+
+    /// It is the same log.
+    pub fn trust(&mut self) {
+        self.is_doubted = false;
+    }
+
+    /// Whether it may be another log.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted
+    }
+
+    /// The log ends before what was taken.
+    pub fn is_shorter(&mut self) {
+        self.is_other = true;
+    }
+
+    /// Whether the log has gone back, or is another one: a position that was taken has another entry now, or none.
     pub fn has_gone_back(&self) -> bool {
         self.is_other
+    }
+
+    /// It is read again behind `position`, up to `last`; what was taken of it as it was is told from what is new.
+    pub fn read_again(&mut self, position: u64, last: u64) {
+        let before = self.before.take();
+        let before = before.unwrap_or_else(|| (self.position, std::mem::take(&mut self.taken)));
+        *self = Self { position, last, before: Some(before), ..Self::default() };
+    }
+
+    /// Up to which position the log was taken as it was, where it is read again, and what tells the entry there.
+    pub fn before(&self) -> Option<(u64, u64)> {
+        let (end, taken) = self.before.as_ref()?;
+        Some((*end, taken.back().copied().unwrap_or_default()))
+    }
+
+    /// Whether that entry was taken at `position` before, and whether it was the last one.
+    pub fn repeats(&self, position: u64, entry: &[u8]) -> Option<bool> {
+        let (end, taken) = self.before.as_ref()?;
+        let taken = hash_at(taken, *end, position)?;
+        (taken == hash(entry)).then_some(position == *end)
+    }
+
+    /// What was before does not matter any longer.
+    pub fn forget_before(&mut self) {
+        self.before = None;
     }
 
     /// There are entries up to `last`.
@@ -118,6 +187,9 @@ impl Log {
 
     /// The next entry, if it is there.
     pub fn take_next(&mut self) -> Option<(u64, Vec<u8>)> {
+        if self.is_other || self.is_doubted {
+            return None;
+        }
         let entry = self.early.remove(&(self.position + 1))?;
         self.position += 1;
         self.taken.push_back(hash(&entry));
@@ -194,6 +266,53 @@ mod tests {
         assert!(log.has_gone_back());
         log.reset(10);
         assert!(!log.has_gone_back());
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_log_that_may_be_another_one() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in 11..=13 {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!((all(&mut log), log.first_known()), (vec![11, 12, 13], 11));
+        log.doubt();
+        log.take(14, vec![14]);
+        assert_eq!(log.take_next(), None);
+        assert_eq!((log.is_same(13, &[13]), log.is_same(13, &[0])), (Some(true), Some(false)));
+        assert_eq!((log.is_same(10, &[10]), log.is_same(14, &[14])), (None, None));
+        log.trust();
+        assert_eq!(all(&mut log), [14]);
+        // In another log, there are entries of which this one remembers nothing.
+        log.doubt();
+        log.take(2, vec![2]);
+        log.trust();
+        assert!(log.has_gone_back() && log.take_next().is_none());
+    }
+
+    #[test]
+    fn what_is_read_again_is_told_from_what_is_new() {
+        let mut log = Log::default();
+        log.reset(10);
+        for position in 11..=13 {
+            log.take(position, vec![position as u8]);
+        }
+        assert_eq!((all(&mut log).len(), log.before()), (3, None));
+        let end = (13, log.hash_at(13).unwrap());
+        log.is_shorter();
+        for _ in 0..2 {
+            // What was before it was read again for the first time counts.
+            log.read_again(10, 12);
+            assert!(!log.has_gone_back() && log.is_missing());
+            assert_eq!(log.before(), Some(end));
+            let told = [(11, 11), (12, 0), (13, 13), (14, 14), (10, 10)];
+            let told = told.map(|(position, entry)| log.repeats(position, &[entry]));
+            assert_eq!(told, [Some(false), None, Some(true), None, None]);
+            log.take(11, vec![11]);
+            assert_eq!(all(&mut log), [11]);
+        }
+        log.forget_before();
+        assert_eq!((log.before(), log.repeats(11, &[11])), (None, None));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod links;
 #[cfg(test)]
 mod links_tests;
 pub mod log;
+#[cfg(test)]
+mod lost_tests;
 pub mod members;
 pub mod names;
 pub mod nats;

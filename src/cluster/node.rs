@@ -63,6 +63,8 @@ pub struct Node {
     pub(super) digest: u64,
     /// Where the cluster was last founded.
     pub(super) founded: u64,
+    /// What tells that from other times.
+    pub(super) epoch: u32,
     pub(super) joining: Option<Joining>,
     pub(super) links: Links<Post>,
     pub(super) open: Open,
@@ -81,8 +83,9 @@ pub struct Node {
     pub(super) seen: Option<Instant>,
     /// The position when it was looked at.
     pub(super) asked_at: u64,
-    /// When the stream was made, as the server says it.
+    /// When the stream was made, as the server says it, and the first and the last entry that it has.
     pub(super) created: Option<String>,
+    pub(super) ends: (u64, u64),
     pub(super) replicas: u32,
     pub(super) trouble: Option<(String, &'static str)>,
     /// Whether it needs a new connection, because it has another id.
@@ -141,6 +144,7 @@ impl Node {
             latest: 0,
             digest: 0,
             founded: 0,
+            epoch: 0,
             joining: None,
             links: Links::default(),
             open: Open::default(),
@@ -154,6 +158,7 @@ impl Node {
             seen: None,
             asked_at: 0,
             created: None,
+            ends: (1, 0),
             replicas: 0,
             trouble: None,
             is_new: false,
@@ -382,7 +387,8 @@ impl Node {
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Instant) {
         self.write_again(false, now);
-        let is_bad = self.trouble.is_some() || self.created.is_none() || self.log.has_gone_back();
+        let is_other = self.log.has_gone_back() || self.log.is_doubted();
+        let is_bad = self.trouble.is_some() || self.created.is_none() || is_other;
         let pause = if is_bad { LOOK_AGAIN } else { LOOK };
         if self.looked.is_none_or(|looked| now >= looked + pause) {
             (self.looked, self.asked_at) = (Some(now), self.log.position());

@@ -279,7 +279,10 @@ async fn a_server_that_does_not_know_better_costs_no_place() {
     node.hear(&old, now + Duration::from_millis(9_999));
     assert!(node.joining.is_none());
     node.hear(&old, now + Duration::from_secs(10));
-    assert!(node.joining.is_some());
+    // Then it is read again, and says by its entries what it is: the node has to follow it.
+    assert!(node.log.has_gone_back());
+    world.run(Duration::from_secs(2));
+    assert!(world.nodes[0].0.joining.is_some());
 }
 
 #[tokio::test]

@@ -24,14 +24,6 @@ pub type Post = (Thing, Vec<u8>);
 const MOST_THING: usize = 1024 * 1024;
 
 impl Node {
-    /// What tells the log from another one of the same name.
-    fn epoch(&self) -> u32 {
-        let created = self.created.as_deref().unwrap_or_default();
-        created
-            .bytes()
-            .fold(0, |epoch: u32, byte| epoch.wrapping_mul(0x0100_0193) ^ u32::from(byte))
-    }
-
     /// Says something to a node.
     pub(super) fn letter(&mut self, to: NodeId, letter: Letter) {
         let subject = self.names.node(to);
@@ -52,7 +44,7 @@ impl Node {
         now: Instant,
     ) {
         let (number, position) = (self.links.next(to), self.log.position());
-        let epoch = self.epoch();
+        let epoch = self.epoch;
         let written = write(self.id, Letter::Thing { number, epoch, position, thing }, bytes);
         if written.len() > MOST_THING {
             // The server would end the connection.
@@ -166,7 +158,7 @@ impl Node {
                     && position <= self.log.position() => {}
             Letter::Thing { number, epoch, position, thing } => {
                 // Of another log, it follows nothing in this one.
-                let position = if epoch == self.epoch() { position } else { 0 };
+                let position = if epoch == self.epoch { position } else { 0 };
                 self.links.receive(from, number, position, (thing, bytes.to_vec()));
             }
             Letter::Again { from: number } => {
@@ -187,9 +179,12 @@ impl Node {
                 self.challenge(from, number, peer, holder);
             }
             Letter::Lives { number } => self.open.lives(number),
-            Letter::Wanted { position } => {
+            Letter::Wanted { position, epoch } => {
+                // As of a log that was lost, they are of no use.
+                let has_them =
+                    self.joining.is_none() && epoch.is_none_or(|epoch| epoch == self.epoch);
                 let is_free = self.giving.as_ref().is_none_or(|giving| giving.is_for(from, now));
-                if self.joining.is_none() && is_free && self.log.position() >= position {
+                if has_them && is_free && self.log.position() >= position {
                     let position = self.log.position();
                     self.letter(from, Letter::Offered { position });
                 }
@@ -252,8 +247,9 @@ impl Node {
             let (position, clock) = (self.log.position(), self.latest);
             let registry = self.hub.share(self.moment(clock));
             let (digest, founded, members) = (self.digest, self.founded, self.members.share());
-            let limits = self.hub.limits();
-            let shared = Shared { position, clock, digest, founded, limits, members, registry };
+            let (limits, epoch) = (self.hub.limits(), self.epoch);
+            let shared =
+                Shared { position, clock, digest, founded, epoch, limits, members, registry };
             self.giving = Some(Giving::new(to, &shared, now));
         }
         let Some(giving) = &mut self.giving else { return };

@@ -60,23 +60,32 @@ impl Node {
         }
         self.seen = Some(now);
         let created = answer["created"].as_str().map(str::to_owned);
-        let last = answer["state"]["last_seq"].as_u64().unwrap_or_default();
-        let is_other = self.created.is_some() && self.created != created;
+        let number = |name: &str| answer["state"][name].as_u64().unwrap_or_default();
+        let last = number("last_seq");
+        self.ends = (number("first_seq").max(1), last);
+        // Of one stream, servers say different times once they have been restarted.
+        let may_be_other = self.created.is_some() && self.created != created;
         self.created = created;
-        if is_other && self.joining.is_none() {
-            self.lose_log(now);
-        } else if is_other || self.log.has_gone_back() {
-            self.lose_place("the log has gone back", now);
-            return;
-        }
         if last < self.asked_at {
             // A server that hung, and led before, says so until it hears of the new leader.
             if self.shorter.is_true(self.log.position(), now) {
-                self.lose_place("the log has gone back", now);
+                self.log.is_shorter();
             }
+        } else {
+            self.shorter.end();
+        }
+        if may_be_other && !self.log.has_gone_back() {
+            self.log.doubt();
+        }
+        let has_nothing = self.joining.as_ref().is_some_and(|joining| joining.keeps.is_none());
+        if self.log.has_gone_back() && has_nothing {
+            self.lose_place("the log has gone back", now);
             return;
         }
-        self.shorter.end();
+        self.look_back(now);
+        if last < self.asked_at || self.log.has_gone_back() {
+            return;
+        }
         self.log.knows(last);
         if let Some(joining) = self.joining.as_mut().filter(|joining| !joining.has_begun) {
             joining.has_begun = true;
@@ -84,6 +93,40 @@ impl Node {
             self.log.reset(last);
             self.write_again(true, now);
         }
+    }
+
+    /// Where the log has gone back, or may be another one, it is asked for an entry that tells.
+    fn look_back(&mut self, now: Instant) {
+        let ((first, last), known) = (self.ends, self.log.first_known());
+        if self.log.has_gone_back() {
+            match (first..=last).contains(&known) {
+                true => self.want([known]),
+                false => self.lose_log(first - 1, now),
+            }
+        } else if self.log.is_doubted() && self.log.position() >= first {
+            self.want([self.log.position()]);
+        } else {
+            // Where it is doubted, there is nothing that tells.
+            self.log.trust();
+        }
+    }
+
+    /// The entry at `position` tells whether the log is another one, or up to where it is the same. True where that was
+    /// in question.
+    fn is_told(&mut self, position: u64, entry: &[u8], now: Instant) -> bool {
+        let is_same = self.log.is_same(position, entry);
+        if self.log.has_gone_back() {
+            if position == self.log.first_known() {
+                let first = if is_same == Some(true) { position } else { self.ends.0 };
+                self.lose_log(first - 1, now);
+            }
+            return true;
+        }
+        let tells = self.log.is_doubted() && position == self.log.position();
+        if tells && is_same != Some(false) {
+            self.log.trust();
+        }
+        tells && is_same != Some(false)
     }
 
     fn create_stream(&mut self, replicas: u32) {
@@ -104,8 +147,10 @@ impl Node {
         }
         let data = answer["message"]["data"].as_str();
         if let Some(data) = data.and_then(|data| STANDARD.decode(data).ok()) {
-            self.see_before(position, &data, now);
-            self.log.take(position, data);
+            if !self.is_told(position, &data, now) {
+                self.see_before(position, &data, now);
+                self.log.take(position, data);
+            }
         }
     }
 }

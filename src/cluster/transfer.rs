@@ -33,6 +33,9 @@ pub struct Shared {
     pub digest: u64,
     /// Where the cluster was last founded.
     pub founded: u64,
+    /// What tells that from other times.
+    #[serde(default)]
+    pub epoch: u32,
     /// What rooms may be.
     pub limits: RoomLimits,
     /// The nodes.
@@ -118,7 +121,8 @@ mod tests {
     fn shared(position: u64) -> Shared {
         let (members, registry) = (Vec::new(), CarriedRegistry::default());
         let limits = RoomLimits::default();
-        Shared { position, clock: 1, digest: 2, founded: 3, limits, members, registry }
+        let epoch = 4;
+        Shared { position, clock: 1, digest: 2, founded: 3, epoch, limits, members, registry }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl World {
                 }
             }
         } else if subject.contains("STREAM.INFO") {
-            let state = json!({ "last_seq": self.log.len() });
+            let state = json!({ "first_seq": 1, "last_seq": self.log.len() });
             let info = json!({ "config": { "num_replicas": 1 }, "created": self.lost.to_string(), "state": state });
             self.post(from, 1, answer(info));
         } else if subject.contains("MSG.GET") {
@@ -146,6 +146,8 @@ impl World {
                     json!({ "message": { "seq": position, "data": STANDARD.encode(entry) } });
                 let late = self.late.get(&from).copied().unwrap_or_default();
                 self.post(from, 1 + late, answer(found));
+            } else {
+                self.post(from, 1, answer(json!({ "error": { "err_code": 10_037 } })));
             }
         } else {
             for to in 0..self.nodes.len() {

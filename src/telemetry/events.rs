@@ -73,7 +73,7 @@ events! {
     /// The node is in touch with the others again.
     ClusterInTouch { seconds: u64 } Info "2e693c07b5ed4bf9b4cdbbd286a79b47"
     "In touch with the cluster again, after {seconds} s"
-    /// NATS has lost the log.
+    /// NATS has lost the log, or a part of it.
     ClusterLogLost { stream: String } Warn "06f771d821c64ad29e4d0756e37eee2f"
     "NATS has lost the log of the cluster, {stream}: the nodes go on with the peers and rooms that they have"
     /// The node has lost its place in the cluster.

@@ -204,8 +204,8 @@ impl Visitor<'_> {
             return None;
         }
         let resume = field(&answer, "resume").unwrap().to_owned();
-        let (from, to) = (Instant::now(), Instant::now());
-        Some(Stay { caller, node, id, resume, from, to, surely: None })
+        let from = Instant::now();
+        Some(Stay { caller, node, id, resume, from, to: from, surely: None })
     }
 
     /// What it had with this connection is written down.
@@ -312,7 +312,8 @@ impl Visitor<'_> {
         }
         let is_early = begun.elapsed() < SURELY;
         let mut old = std::mem::replace(&mut stay.caller, caller);
-        (stay.node, stay.from, stay.to) = (node, Instant::now(), Instant::now());
+        let from = Instant::now();
+        (stay.node, stay.from, stay.to) = (node, from, from);
         stay.surely = (has_seat && is_early).then_some((nodes, begun));
         if lives && !old.ends() {
             self.seen.odd("has two connections", stay.id, nodes, begun);

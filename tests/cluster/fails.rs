@@ -349,6 +349,55 @@ fn a_log_that_is_lost_is_not_noticed() {
     wait_for(&[&one, &two, &three], 3);
 }
 
+/// Its folder is that of an hour ago, or of a moment.
+#[test]
+fn a_log_that_has_gone_back_is_not_noticed() {
+    for version in [Version::Bookworm, Version::Trixie] {
+        let mut nats = Nats::single(version, "");
+        let [one, two] = nodes(&nats);
+        let (mut host, mut guest, again) = call(&one, &two);
+        nats.kill(0);
+        nats.keep(0);
+        nats.start_again(0);
+        wait_for(&[&one, &two], 2);
+        let mut third = peer(&two, C);
+        assert!(enter(&mut third, "show", "guest").contains(r#""type":"room-joined""#));
+        for client in [&mut host, &mut guest] {
+            assert!(client.text().contains("peer-joined"));
+        }
+        agree(&[&one, &two]);
+        nats.kill(0);
+        nats.restore(0);
+        nats.start_again(0);
+        for node in [&one, &two] {
+            node.log.find("an end of that", |lines| {
+                let lost = lines.iter().position(|line| line.contains("NATS has lost the log"))?;
+                lines[lost..].iter().find(|line| line.contains("Joined the cluster")).map(drop)
+            });
+        }
+        wait_for(&[&one, &two], 2);
+        let mute = format!(r#"{{"type":"mute","peerId":"{B}","muted":true,"authority":"self"}}"#);
+        guest.say(&mute);
+        host.say(&offer(A, C));
+        for client in [&mut host, &mut guest] {
+            assert_eq!(client.text(), mute.replace('}', &format!(r#","from":"{B}"}}"#)));
+        }
+        let mut heard = [third.text(), third.text()];
+        heard.sort();
+        assert!(heard[0].contains("mute") && heard[1] == offer(A, C), "{heard:?}");
+        // Proofs hold, and newcomers come.
+        drop(guest);
+        let mut guest = one.client();
+        assert!(guest.ask(&again).starts_with(r#"{"type":"registered""#));
+        let three = start(&nats, 0, &[]);
+        wait_for(&[&one, &two, &three], 3);
+        for client in [&mut host, &mut guest, &mut third] {
+            hears_nothing(client);
+        }
+        agree(&[&one, &two, &three]);
+    }
+}
+
 #[test]
 fn nodes_that_start_together_find_each_other() {
     for _ in 0..3 {

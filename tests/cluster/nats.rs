@@ -2,6 +2,7 @@
 //! connects to them.
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::fetch::get;
-use crate::support::wait_every;
+use crate::support::{wait_every, wait_until};
 
 /// The versions of Debian 12 and 13.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +216,15 @@ impl Nats {
     pub fn signal(&self, index: usize, signal: Signal) {
         let process = self.servers[index].process.as_ref().unwrap();
         kill_process(Pid::from_raw(process.id() as i32).unwrap(), signal).unwrap();
+        if signal == Signal::STOP {
+            // Each of its threads stops when it is its turn.
+            let tasks = || fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+            let status = |task: io::Result<fs::DirEntry>| {
+                fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default()
+            };
+            let stands = || tasks().map(status).all(|status| status.contains("State:\tT"));
+            wait_until(stands, || "it does not stand still".into());
+        }
     }
 
     /// Ends a server at once.
@@ -232,6 +242,23 @@ impl Nats {
     /// Forgets all that a server that does not run has stored.
     pub fn wipe(&self, index: usize) {
         let _ = fs::remove_dir_all(self.folder.path().join(format!("js{index}")));
+    }
+
+    /// Keeps what a server that does not run has stored.
+    pub fn keep(&self, index: usize) {
+        self.copy(&format!("js{index}"), &format!("kept{index}"));
+    }
+
+    /// A server that does not run has what was kept, and nothing else.
+    pub fn restore(&self, index: usize) {
+        self.wipe(index);
+        self.copy(&format!("kept{index}"), &format!("js{index}"));
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let path = |name| self.folder.path().join(name);
+        let status = Command::new("cp").arg("-a").args([path(from), path(to)]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Which server leads the log of the cluster.

@@ -105,6 +105,8 @@ impl Seen {
                 one.to = fault.from.max(one.from);
             }
         }
+        // Who has an id may lose it to whom it belongs before it asks for anything.
+        held.retain(|one| one.from < one.to);
         held.sort_by_key(|one| (one.id, one.from));
         let twice =
             held.windows(2).filter(|pair| pair[0].id == pair[1].id && pair[1].from < pair[0].to);

@@ -1,12 +1,18 @@
 //! What an operator sees of a cluster.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::Command;
 
 use crate::fetch::get;
 use crate::nats::{Nats, Version};
-use crate::nodes::{SECRET, health, nodes, nodes_with, start, wait_for};
+use crate::nodes::{SECRET, agree, health, nodes, nodes_with, start, wait_for};
 use crate::process::binary;
 use crate::support::{Server, wait_until};
+
+/// A user whose seed is 32 bytes of 7.
+const SEED: &str = "SUAAOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBZ5FE";
+const USER: &str = "UDVEU3DD4KOFECV66VIHWEZOYX4ZKR3WV27L464SIIPOU2IUI3JCYSJF";
 
 /// What `check` prints, and whether it found all well.
 fn check(server: &Server, more: &[&str]) -> (String, bool) {
@@ -72,23 +78,70 @@ fn what_is_wrong_with_nats_is_named_with_its_fix() {
 }
 
 #[test]
+fn a_server_that_is_too_old_is_named() {
+    let old = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", old.local_addr().unwrap());
+    // As versions before 2.2 begin. It ends with the test.
+    std::thread::spawn(move || {
+        for stream in old.incoming() {
+            let info = r#"INFO {"server_name":"old","version":"2.1.9","max_payload":1048576}"#;
+            let _ = stream.unwrap().write_all(format!("{info}\r\n").as_bytes());
+        }
+    });
+    trouble(&[("NATS_URL", &url)], &["nats-server 2.1.9 is too old", "2.9 or later"]);
+}
+
+#[test]
 fn a_key_opens_a_server_that_asks_who_is_there() {
-    // A user whose seed is 32 bytes of 7, and another one.
-    let seed = "SUAAOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBZ5FE";
-    let user = "UDVEU3DD4KOFECV66VIHWEZOYX4ZKR3WV27L464SIIPOU2IUI3JCYSJF";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nats.creds");
-    std::fs::write(&path, seed).unwrap();
+    std::fs::write(&path, SEED).unwrap();
     let path = path.to_str().unwrap();
     let nats = Nats::single(
         Version::Trixie,
-        &format!("authorization {{ users: [ {{ nkey: {user} }} ] }}"),
+        &format!("authorization {{ users: [ {{ nkey: {USER} }} ] }}"),
     );
     nodes_with::<2>(&nats, &[("NATS_CREDS", path)]);
     let other = folder.path().join("other.creds");
     std::fs::write(&other, "nothing").unwrap();
     let settings = [("NATS_URL", &*nats.url(0)), ("NATS_CREDS", other.to_str().unwrap())];
     trouble(&settings, &["no seed", "nats-creds"]);
+}
+
+/// The rights that docs/cluster.md names are enough, and each of them is needed.
+#[test]
+fn the_rights_that_are_documented_are_those_that_are_needed() {
+    let text = include_str!("../../docs/cluster.md").split("The user needs these rights").nth(1);
+    let text = text.unwrap().split("\n\n").next().unwrap();
+    let rights: Vec<_> =
+        text.split('`').skip(1).step_by(2).filter(|name| name.contains('.')).collect();
+    assert_eq!(rights.len(), 4, "{rights:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nats.creds");
+    std::fs::write(&path, SEED).unwrap();
+    let path = path.to_str().unwrap();
+    let server = |rights: &[&str]| {
+        let subjects = |rights: &[&str]| format!("{rights:?}");
+        let heard: Vec<_> = rights.iter().copied().filter(|name| !name.starts_with('$')).collect();
+        let (publish, subscribe) = (subjects(rights), subjects(&heard));
+        let rights = format!("permissions: {{ publish: {publish}, subscribe: {subscribe} }}");
+        let users = format!("users: [ {{ nkey: {USER}, {rights} }} ]");
+        Nats::single(Version::Trixie, &format!("authorization {{ {users} }}"))
+    };
+    let nats = server(&rights);
+    let settings = [("NATS_CREDS", path)];
+    let nodes = nodes_with::<3>(&nats, &settings);
+    agree(&nodes.each_ref());
+    assert!(!nats.log(0).contains("Violation"), "{}", nats.log(0));
+    for missing in &rights {
+        let rest: Vec<_> = rights.iter().copied().filter(|name| name != missing).collect();
+        let nats = server(&rest);
+        let nodes = [0, 1].map(|_| start(&nats, 0, &settings));
+        wait_until(
+            || nats.log(0).contains("Violation"),
+            || format!("without {missing}: {}", health(&nodes[0])),
+        );
+    }
 }
 
 #[test]
