@@ -64,14 +64,13 @@ impl Conversation for Signaling {
                 return News::default();
             }
         };
-        if let Some(text) = text
-            && let Some(envelope) = Envelope::parse(text)
-        {
-            return self.hear_text(text, &envelope, heard, replies);
-        }
-        self.client.studio().metrics.received(None);
-        self.refuse(&Refusal::INVALID_JSON, None, replies);
-        News::default()
+        let Some((text, envelope)) = text.and_then(|text| Some((text, Envelope::parse(text)?)))
+        else {
+            self.client.studio().metrics.received(None);
+            self.refuse(&Refusal::INVALID_JSON, None, replies);
+            return News::default();
+        };
+        self.hear_text(text, &envelope, heard, replies)
     }
 
     fn outbox(&self) -> Option<&Outbox> {
