@@ -268,13 +268,19 @@ mod tests {
         assert!(!log.has_gone_back());
     }
 
-    #[test]
-    fn nothing_is_taken_of_a_log_that_may_be_another_one() {
+    /// Three entries have come behind 10, each of which is its position.
+    fn log_to_13() -> Log {
         let mut log = Log::default();
         log.reset(10);
         for position in 11..=13 {
             log.take(position, vec![position as u8]);
         }
+        log
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_log_that_may_be_another_one() {
+        let mut log = log_to_13();
         assert_eq!((all(&mut log), log.first_known()), (vec![11, 12, 13], 11));
         log.doubt();
         log.take(14, vec![14]);
@@ -292,11 +298,7 @@ mod tests {
 
     #[test]
     fn what_is_read_again_is_told_from_what_is_new() {
-        let mut log = Log::default();
-        log.reset(10);
-        for position in 11..=13 {
-            log.take(position, vec![position as u8]);
-        }
+        let mut log = log_to_13();
         assert_eq!((all(&mut log).len(), log.before()), (3, None));
         let end = (13, log.hash_at(13).unwrap());
         log.is_shorter();

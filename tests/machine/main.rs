@@ -145,28 +145,13 @@ on_both_releases! {
 
 /// With the package of 0.1.0, which not each clone can build: a step of their own runs these.
 mod from_0_1_0 {
-    #[test]
-    #[ignore = "boots a machine"]
-    fn bookworm_keeps_all() {
-        super::all_of_0_1_0_is_kept_on_the_way_here_and_back("bookworm");
-    }
+    use super::{
+        all_of_0_1_0_is_kept_on_the_way_here_and_back, what_has_changed_since_0_1_0_is_in_the_log,
+    };
 
-    #[test]
-    #[ignore = "boots a machine"]
-    fn trixie_keeps_all() {
-        super::all_of_0_1_0_is_kept_on_the_way_here_and_back("trixie");
-    }
-
-    #[test]
-    #[ignore = "boots a machine"]
-    fn bookworm_says_what_has_changed() {
-        super::what_has_changed_since_0_1_0_is_in_the_log("bookworm");
-    }
-
-    #[test]
-    #[ignore = "boots a machine"]
-    fn trixie_says_what_has_changed() {
-        super::what_has_changed_since_0_1_0_is_in_the_log("trixie");
+    on_both_releases! {
+        all_of_0_1_0_is_kept_on_the_way_here_and_back
+        what_has_changed_since_0_1_0_is_in_the_log
     }
 }
 
