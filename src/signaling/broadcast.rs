@@ -12,10 +12,15 @@ use crate::wire::reply::ServerMessage;
 /// Something to be said to many.
 #[derive(Debug, Default)]
 #[must_use = "somebody is to hear it"]
-pub struct News {
+pub struct News(Option<Box<Content>>);
+
+/// Of what most messages have none: so it is in a box.
+#[derive(Debug)]
+struct Content {
     audience: Audience,
-    /// Its type, as [`ServerMessage::index`] has it, and its frame.
-    message: Option<(usize, Frame)>,
+    /// Its type, as [`ServerMessage::index`] has it.
+    index: usize,
+    frame: Frame,
 }
 
 /// Who is to hear something about a room, collected under the lock and sent to after it.
@@ -36,15 +41,14 @@ impl News {
         }
         let mut frame = Vec::new();
         encode_text(&mut frame, |out| message.write(out));
-        Self { audience, message: Some((message.index(), Frame::from(frame))) }
+        let frame = Frame::from(frame);
+        Self(Some(Box::new(Content { audience, index: message.index(), frame })))
     }
 
     /// Says it.
     pub fn send(self, metrics: &Metrics) {
-        let Some((index, frame)) = self.message else {
-            return;
-        };
-        let Audience { receivers, room, ends } = self.audience;
+        let Some(content) = self.0 else { return };
+        let Content { audience: Audience { receivers, room, ends }, index, frame } = *content;
         let push = |outbox: &&Arc<Outbox>| match ends {
             true => outbox.push_last(&frame, room),
             // What is about no room is for who is somewhere else, too.
@@ -55,6 +59,6 @@ impl News {
 
     /// Whether anybody is to hear it.
     pub fn is_empty(&self) -> bool {
-        self.message.is_none()
+        self.0.is_none()
     }
 }

@@ -64,8 +64,8 @@ impl Conversation for Signaling {
                 return News::default();
             }
         };
-        let Some((text, envelope)) = text.and_then(|text| Some((text, Envelope::parse(text)?)))
-        else {
+        let mut envelope = Envelope::default();
+        let Some(text) = text.filter(|text| envelope.read(text).is_some()) else {
             self.client.studio().metrics.received(None);
             self.refuse(&Refusal::INVALID_JSON, None, replies);
             return News::default();

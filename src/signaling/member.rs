@@ -315,6 +315,7 @@ pub fn unix_s() -> u64 {
 }
 
 /// Milliseconds since 1970.
+#[inline]
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)

@@ -2,12 +2,13 @@
 //!
 //! Owns which keys are looked at and that none comes twice. It deliberately does not know what a value may be.
 
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount, EnumString, IntoStaticStr};
 
-use crate::wire::members::{Escapes, Members, Value};
+use crate::wire::members::{Members, Value};
 
 /// The keys that the protocol knows; on the wire, the variant's name in camel case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumString, IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantArray))]
 #[strum(serialize_all = "camelCase")]
 pub(super) enum Key {
     Type,
@@ -30,10 +31,6 @@ pub(super) enum Key {
 }
 
 impl Key {
-    fn named(name: &str) -> Option<Self> {
-        Self::VARIANTS.iter().copied().find(|key| key.name() == name)
-    }
-
     /// The key as it is written.
     pub fn name(self) -> &'static str {
         self.into()
@@ -44,8 +41,7 @@ impl Key {
 /// that nobody looks at is not even parsed.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    values: [Option<&'a str>; Key::COUNT],
-    escapes: [Escapes; Key::COUNT],
+    values: [Option<Value<'a>>; Key::COUNT],
     /// The first known key that came a second time.
     pub duplicate: Option<Key>,
 }
@@ -55,9 +51,12 @@ impl<'a> Fields<'a> {
     /// ten thousand. They are read where they stay: a move of all of them costs as much as reading two.
     pub fn read(&mut self, text: &'a str) -> Option<()> {
         Members::of(text).each(|name, value| {
-            if let Some(key) = Key::named(&name.string()?) {
-                self.escapes[key as usize] = value.escapes;
-                if self.values[key as usize].replace(value.text).is_some() {
+            let key = match name.plain() {
+                Some(name) => name.parse::<Key>(),
+                None => name.string()?.parse(),
+            };
+            if let Ok(key) = key {
+                if self.values[key as usize].replace(value).is_some() {
                     self.duplicate.get_or_insert(key);
                 }
             }
@@ -67,8 +66,7 @@ impl<'a> Fields<'a> {
 
     /// The value of a key.
     pub fn get(&self, key: Key) -> Option<Value<'a>> {
-        let escapes = self.escapes[key as usize];
-        self.values[key as usize].map(|text| Value { text, escapes })
+        self.values[key as usize]
     }
 }
 
@@ -76,6 +74,8 @@ impl<'a> Fields<'a> {
 mod tests {
     use std::fs;
     use std::path::Path;
+
+    use strum::VariantArray;
 
     use super::*;
 

@@ -137,8 +137,9 @@ pub fn messages(mut frames: &[u8]) -> Vec<u8> {
     messages
 }
 
-/// XORs `bytes`, which start at byte `offset` of their payload, with the mask. Eight bytes a step: the
-/// compiler makes vector instructions of it.
+/// XORs `bytes`, which start at byte `offset` of their payload, with the mask. Eight bytes a step, of which the compiler
+/// makes vector instructions, then four, then one.
+#[inline]
 pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
     if mask == [0; 4] {
         return;
@@ -146,16 +147,21 @@ pub fn apply_mask(bytes: &mut [u8], mut mask: [u8; 4], offset: u64) {
     if offset > 0 {
         mask.rotate_left((offset % 4) as usize);
     }
-    let wide = u64::from_ne_bytes([
-        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
-    ]);
-    let mut chunks = bytes.chunks_exact_mut(8);
-    for chunk in &mut chunks {
+    let narrow = u32::from_ne_bytes(mask);
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
+    let mut eights = bytes.chunks_exact_mut(8);
+    for chunk in &mut eights {
         let mut word = [0; 8];
         word.copy_from_slice(chunk);
         chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
     }
-    for (byte, key) in chunks.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
+    let mut fours = eights.into_remainder().chunks_exact_mut(4);
+    for chunk in &mut fours {
+        let mut word = [0; 4];
+        word.copy_from_slice(chunk);
+        chunk.copy_from_slice(&(u32::from_ne_bytes(word) ^ narrow).to_ne_bytes());
+    }
+    for (byte, key) in fours.into_remainder().iter_mut().zip(mask) {
         *byte ^= key;
     }
 }

@@ -32,12 +32,18 @@ pub(super) enum Escapes {
 impl<'a> Value<'a> {
     /// The string that it is, if it is one; `None` as well where its escapes are no characters. It is copied where it has
     /// escapes.
+    #[inline]
     pub fn string(self) -> Option<Cow<'a, str>> {
-        let inner = self.text.strip_prefix('"')?;
         match self.escapes {
-            Escapes::None => inner.strip_suffix('"').map(Cow::Borrowed),
+            Escapes::None => self.plain().map(Cow::Borrowed),
             _ => serde_json::from_str(self.text).ok().map(Cow::Owned),
         }
+    }
+
+    /// The string that it is, if it is one without escapes.
+    pub fn plain(self) -> Option<&'a str> {
+        let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        (self.escapes == Escapes::None).then_some(inner)
     }
 
     /// Whether a value is what JavaScript takes for nothing, as the studio's first server did.
@@ -68,26 +74,30 @@ impl<'a> Members<'a> {
     /// Calls `take` with each key and its value.
     pub fn each(mut self, mut take: impl FnMut(Value<'a>, Value<'a>) -> Option<()>) -> Option<()> {
         self.expect(b'{')?;
-        if self.expect(b'}').is_none() {
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
             loop {
-                self.skip_space();
+                self.expect(b'"')?;
                 let key = self.string()?;
                 self.expect(b':')?;
                 let value = self.value()?;
                 take(key, value)?;
-                if self.expect(b',').is_none() {
-                    break;
+                let next = self.peek()?;
+                self.at += 1;
+                match next {
+                    b',' => {}
+                    b'}' => break,
+                    _ => return None,
                 }
             }
-            self.expect(b'}')?;
         }
-        self.skip_space();
-        (self.at == self.text.len()).then_some(())
+        self.peek().is_none().then_some(())
     }
 
     fn value(&mut self) -> Option<Value<'a>> {
-        self.skip_space();
-        if self.next() == Some(b'"') {
+        if self.peek() == Some(b'"') {
+            self.at += 1;
             return self.string();
         }
         let mut values = Deserializer::from_str(&self.text[self.at..]).into_iter::<&RawValue>();
@@ -96,69 +106,74 @@ impl<'a> Members<'a> {
         Some(Value { text, escapes: Escapes::None })
     }
 
+    /// The string behind a quote.
     fn string(&mut self) -> Option<Value<'a>> {
-        self.expect(b'"')?;
         let (start, rest) = (self.at - 1, &self.text.as_bytes()[self.at..]);
-        let (mut at, mut escapes) = (0, Escapes::None);
-        loop {
-            at += plain(&rest[at..])?;
-            if rest[at] == b'"' {
-                break;
-            }
-            // The end of a line is two of them.
-            while let Some(b'\\') = rest.get(at) {
-                match rest.get(at + 1)? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                    b'u' if rest.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => {
-                        (at, escapes) = (at + 6, Escapes::Numbers);
-                    }
-                    _ => return None,
-                }
-                escapes = escapes.max(Escapes::Letters);
-            }
-        }
-        self.at += at + 1;
-        // A control character has to be escaped.
-        let least = rest[..at].iter().fold(u8::MAX, |least, byte| least.min(*byte));
-        (least >= b' ').then(|| Value { text: &self.text[start..self.at], escapes })
+        let (end, escapes) = match plain(rest)? {
+            end if rest[end] == b'"' => (end, Escapes::None),
+            escape => escaped(rest, escape)?,
+        };
+        self.at += end + 1;
+        Some(Value { text: &self.text[start..self.at], escapes })
     }
 
     /// Goes behind `byte`, if that comes next.
     fn expect(&mut self, byte: u8) -> Option<()> {
-        self.skip_space();
-        (self.next()? == byte).then(|| self.at += 1)
+        (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.next() {
-            self.at += 1;
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match self.text.as_bytes().get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                byte => return Some(*byte),
+            }
         }
-    }
-
-    fn next(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
     }
 }
 
-/// How many bytes are in front of the first quote or backslash. Eight at a time: an SDP has some thousand.
+/// Where a string ends that has its first escape at `at`, and which it has.
+fn escaped(bytes: &[u8], mut at: usize) -> Option<(usize, Escapes)> {
+    let mut escapes = Escapes::Letters;
+    while bytes[at] != b'"' {
+        // The end of a line is two of them. A control character has to be one.
+        loop {
+            match (bytes[at], bytes.get(at + 1)?) {
+                (b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => at += 2,
+                (b'\\', b'u') if bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => {
+                    (at, escapes) = (at + 6, Escapes::Numbers);
+                }
+                _ => return None,
+            }
+            if bytes.get(at) != Some(&b'\\') {
+                break;
+            }
+        }
+        at += plain(&bytes[at..])?;
+    }
+    Some((at, escapes))
+}
+
+/// How many bytes are in front of the first quote, backslash or control character. Eight at a time: an SDP has some
+/// thousand.
+#[inline(always)]
 fn plain(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xFF;
     const TOPS: u64 = ONES << 7;
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk() {
         let word = u64::from_le_bytes(*chunk);
-        // The top bit of each byte that is this one. Behind the first of these there may be wrong ones, by its borrow.
-        let is = |byte: u8| {
-            let word = word ^ (ONES * u64::from(byte));
-            word.wrapping_sub(ONES) & !word
-        };
-        let found = (is(b'"') | is(b'\\')) & TOPS;
+        let below = |word: u64, byte: u8| word.wrapping_sub(ONES * u64::from(byte));
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        // The top bit of each such byte. Behind the first of these there may be wrong ones, by its borrow.
+        let found = (is(b'"') | is(b'\\') | below(word, b' ')) & !word & TOPS;
         if found != 0 {
             return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize / 8);
         }
         rest = behind;
     }
-    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
     Some(bytes.len() - rest.len() + at)
 }
 

@@ -173,6 +173,13 @@ pub enum ServerMessage<'a> {
     },
 }
 
+/// A key as it stands behind other members, in one piece: it is copied at once.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl ServerMessage<'_> {
     /// The types of message that the server makes itself; offers, answers and candidates are passed on.
     pub const NAMES: [&'static str; ServerMessageType::COUNT] =
@@ -189,46 +196,48 @@ impl ServerMessage<'_> {
         let object = Object::of_type(out, Self::NAMES[self.index()]);
         let object = match self {
             Self::Welcome { message } | Self::StreamStarted { message } => {
-                object.with("message", message)
+                object.with(key!("message"), message)
             }
-            Self::Pong { timestamp, .. } => object.with("timestamp", timestamp),
+            Self::Pong { timestamp, .. } => object.with(key!("timestamp"), timestamp),
             Self::Registered { peer_id, resume, .. } => {
-                object.with("peerId", peer_id).with("resume", resume)
+                object.with(key!("peerId"), peer_id).with(key!("resume"), resume)
             }
-            Self::RoomCreated { room_id, host_id, access, .. } => {
-                object.with("roomId", room_id).with("hostId", host_id).with_access(access)
-            }
+            Self::RoomCreated { room_id, host_id, access, .. } => object
+                .with(key!("roomId"), room_id)
+                .with(key!("hostId"), host_id)
+                .with_access(access),
             Self::RoomJoined { room_id, participants, access, .. } => object
-                .with("roomId", room_id)
-                .with("participants", participants)
+                .with(key!("roomId"), room_id)
+                .with(key!("participants"), participants)
                 .with_access(access),
             Self::RoomLeft { room_id, .. } | Self::RoomExpired { room_id } => {
-                object.with("roomId", room_id)
+                object.with(key!("roomId"), room_id)
             }
-            Self::Ice { ice, .. } => object.with("ice", ice),
-            Self::InviteToken { invite_token, room_id, role, .. } => {
-                object.with("inviteToken", invite_token).with("roomId", room_id).with("role", role)
-            }
+            Self::Ice { ice, .. } => object.with(key!("ice"), ice),
+            Self::InviteToken { invite_token, room_id, role, .. } => object
+                .with(key!("inviteToken"), invite_token)
+                .with(key!("roomId"), room_id)
+                .with(key!("role"), role),
             Self::PeerJoined(Participant { peer_id, role }) => {
-                object.with("peerId", peer_id).with("role", role)
+                object.with(key!("peerId"), peer_id).with(key!("role"), role)
             }
-            Self::PeerLeft { peer_id } => object.with("peerId", peer_id),
+            Self::PeerLeft { peer_id } => object.with(key!("peerId"), peer_id),
             Self::Mute { peer_id, muted, authority, from } => {
-                let object = object.with("peerId", peer_id).with("muted", muted);
-                object.with("authority", authority).with("from", from)
+                let object = object.with(key!("peerId"), peer_id).with(key!("muted"), muted);
+                object.with(key!("authority"), authority).with(key!("from"), from)
             }
             Self::RecordingState { recording, from } => {
-                object.with("recording", recording).with("from", from)
+                object.with(key!("recording"), recording).with(key!("from"), from)
             }
-            Self::ChunkAck { size, .. } => object.with("size", size),
+            Self::ChunkAck { size, .. } => object.with(key!("size"), size),
             Self::Notice { message, code, .. } | Self::Error { message, code, .. } => {
-                object.with("message", message).with("code", code)
+                object.with(key!("message"), message).with(key!("code"), code)
             }
             Self::StreamError { message, .. } | Self::StreamStopped { message, .. } => {
-                object.with("message", message)
+                object.with(key!("message"), message)
             }
         };
-        object.with_any("requestId", self.request_id()).end();
+        object.with_any(key!("requestId"), self.request_id()).end();
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -268,10 +277,9 @@ impl<'o> Object<'o> {
         Self(out)
     }
 
+    /// With a member more; `key` is a [`key!`].
     fn with(self, key: &str, value: impl Serialize) -> Self {
-        self.0.extend_from_slice(b",\"");
         self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
         write(self.0, &value);
         self
     }
@@ -286,7 +294,7 @@ impl<'o> Object<'o> {
 
     fn with_access(self, access: &Option<Access<'_>>) -> Self {
         let Some(Access { role, token, ice }) = access else { return self };
-        self.with("role", role).with("token", token).with("ice", ice)
+        self.with(key!("role"), role).with(key!("token"), token).with(key!("ice"), ice)
     }
 
     fn end(self) {

@@ -113,10 +113,9 @@ impl<C: Conversation> Exchange<C> {
         with_scratch(|scratch| {
             let mut unread = self.link.take_unread();
             let input = if unread.is_empty() {
-                let Ok(read) = self.link.read(&mut scratch.input) else {
-                    return Turn::End(End::Gone);
-                };
-                &mut scratch.input[..read]
+                let buffer = &mut scratch.input;
+                let Ok(read) = self.link.read(buffer) else { return Turn::End(End::Gone) };
+                &mut buffer[..read]
             } else {
                 &mut unread[..]
             };
@@ -192,6 +191,7 @@ impl<C: Conversation> Exchange<C> {
     }
 
     /// Where somebody wants to know whether the client lives, it is asked.
+    #[inline]
     fn take_challenge(&mut self) -> Option<End> {
         if !self.conversation.outbox()?.is_challenged() {
             return None;
@@ -208,10 +208,9 @@ impl<C: Conversation> Exchange<C> {
 
     /// Answers the challenge, if the client has answered since.
     fn answer_challenge(&mut self) {
-        if self.heartbeat.has_answered() {
-            if let Some(outbox) = self.conversation.outbox() {
-                outbox.answer_challenge();
-            }
+        let asked = self.conversation.outbox().filter(|_| self.heartbeat.has_answered());
+        if let Some(outbox) = asked {
+            outbox.answer_challenge();
         }
     }
 
@@ -299,6 +298,7 @@ impl<C: Conversation> Exchange<C> {
     }
 
     /// The client hears where it is before the others hear of it.
+    #[inline]
     pub(super) fn spread(&mut self, news: News, out: &mut Output) -> Option<End> {
         if news.is_empty() {
             return None;

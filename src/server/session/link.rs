@@ -106,6 +106,7 @@ impl Link {
     /// # Errors
     ///
     /// When the connection has ended.
+    #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(self.socket.read(buffer)?.unwrap_or(0))
     }

@@ -211,11 +211,16 @@ async fn talk<C: Conversation>(exchange: &mut Exchange<C>, state: &State) -> End
     let mut heartbeat = std::pin::pin!(sleep_until(first_beat));
     let mut alarms = Alarms::new(ending.as_mut(), heartbeat.as_mut());
     loop {
+        let mut has_waited = false;
         let woken = poll_fn(|cx| {
             alarms.wake(cx);
             // A change that is on its way is made, and has its answer.
             if state.shutdown.is_ending() && !exchange.conversation.awaits_turn() {
                 return Poll::Ready(Woken::Ending);
+            }
+            // Whatever it is woken for, a turn finds it: it need not be asked for first.
+            if std::mem::replace(&mut has_waited, true) && !exchange.conversation.is_contesting() {
+                return Poll::Ready(Woken::Ready(Ok(Ready::Usual)));
             }
             match exchange.poll_ready(cx) {
                 Poll::Ready(ready) => Poll::Ready(Woken::Ready(ready)),
