@@ -164,7 +164,10 @@ impl Visitor<'_> {
             if let Some(mut stay) = self.register() {
                 for _ in 0..self.random.below(4) {
                     let room = format!("room {}", self.random.below(ROOMS));
-                    if !self.enter_and_leave(&mut stay, &room) {
+                    self.seen.enters(stay.id, &room);
+                    let goes_on = self.enter_and_leave(&mut stay, &room);
+                    self.seen.leaves(stay.id, &room);
+                    if !goes_on {
                         break;
                     }
                 }
@@ -279,7 +282,12 @@ impl Visitor<'_> {
                 }
                 true
             }
-            other => self.surprise(stay, other),
+            other => {
+                let goes_on = self.surprise(stay, other);
+                // Its node was given up, and its seat is kept since.
+                self.seen.may_be_kept(stay.id, room);
+                goes_on
+            }
         }
     }
 
@@ -312,6 +320,8 @@ impl Visitor<'_> {
         }
         let is_early = begun.elapsed() < SURELY;
         let mut old = std::mem::replace(&mut stay.caller, caller);
+        // What it said and heard before tells where its seat is.
+        stay.caller.1.splice(0..0, std::mem::take(&mut old.1));
         let from = Instant::now();
         (stay.node, stay.from, stay.to) = (node, from, from);
         stay.surely = (has_seat && is_early).then_some((nodes, begun));
@@ -324,7 +334,11 @@ impl Visitor<'_> {
     /// An answer that comes only where a node fails: the client has lost its id, and its connection ends.
     fn surprise(&mut self, stay: &mut Stay, kind: &str) -> bool {
         let (id, nodes, from) = (stay.id, [stay.node; 2], stay.from);
-        assert_eq!(kind, "not-registered", "on node {}: {:#?}", stay.node, stay.caller.1);
+        if kind != "not-registered" {
+            let what = format!("hears {kind} on node {}: {:#?}", stay.node, stay.caller.1);
+            self.seen.wrong(&what, id);
+            return false;
+        }
         // Its owner may be back.
         if !self.seen.is_kept(id, None) {
             self.seen.odd(&format!("is lost: {:#?}", stay.caller.1), id, nodes, from);

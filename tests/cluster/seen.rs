@@ -46,6 +46,9 @@ pub struct Seen {
     odd: Mutex<Vec<Odd>>,
     faults: Mutex<Vec<Fault>>,
     answers: Mutex<BTreeMap<String, usize>>,
+    /// How many clients are in a room under an id, as far as they know. A node that does not answer may have lost them the
+    /// id already, and their seats are kept.
+    inside: Mutex<HashMap<(u64, String), usize>>,
     /// When a client was last in a room under an id, or may have been, and went without a word: its seat is kept.
     kept: Mutex<HashMap<(u64, String), Instant>>,
 }
@@ -66,6 +69,16 @@ impl Seen {
         *self.answers.lock().unwrap().entry(kind.to_owned()).or_default() += 1;
     }
 
+    /// A client wants to enter a room under an id.
+    pub fn enters(&self, id: u64, room: &str) {
+        *self.inside.lock().unwrap().entry((id, room.to_owned())).or_default() += 1;
+    }
+
+    /// It knows that it is not there any longer, or that its seat may be kept.
+    pub fn leaves(&self, id: u64, room: &str) {
+        *self.inside.lock().unwrap().get_mut(&(id, room.to_owned())).unwrap() -= 1;
+    }
+
     /// A seat may be kept under an id from now on.
     pub fn may_be_kept(&self, id: u64, room: &str) {
         self.kept.lock().unwrap().insert((id, room.to_owned()), Instant::now());
@@ -76,18 +89,31 @@ impl Seen {
         self.kept.lock().unwrap().remove(&(id, room.to_owned()));
     }
 
-    /// Whether a seat may be kept, in this room or in any.
+    /// Whether a seat may be kept, in this room or in any, for another one than the client that has the id and
+    /// [enters](Self::enters).
     pub fn is_kept(&self, id: u64, room: Option<&str>) -> bool {
-        let kept = self.kept.lock().unwrap();
-        kept.iter().any(|((held, place), since)| {
-            *held == id && room.is_none_or(|room| room == place) && since.elapsed() < KEPT
-        })
+        let (kept, inside) = (self.kept.lock().unwrap(), self.inside.lock().unwrap());
+        let is_this = |held: u64, place: &str| held == id && room.is_none_or(|room| room == place);
+        let mut seats = kept.iter().filter(|(_, since)| since.elapsed() < KEPT);
+        let others = inside.iter().filter(|((held, place), _)| is_this(*held, place));
+        seats.any(|((held, place), _)| is_this(*held, place))
+            || others.map(|(_, count)| count).sum::<usize>() > 1
     }
 
     /// Something that needs a fault of one of these nodes, as it was seen from `from` until now.
     pub fn odd(&self, what: &str, id: u64, nodes: [usize; 2], from: Instant) {
         let what = what.to_owned();
         self.odd.lock().unwrap().push(Odd { what, id, nodes, from, to: Instant::now() });
+    }
+
+    /// Something that no fault explains.
+    pub fn wrong(&self, what: &str, id: u64) {
+        self.odd(what, id, [usize::MAX; 2], Instant::now());
+    }
+
+    /// Whether anything was [wrong](Self::wrong).
+    pub fn is_wrong(&self) -> bool {
+        self.odd.lock().unwrap().iter().any(|odd| odd.nodes == [usize::MAX; 2])
     }
 
     /// No id was held twice at one time, and what is odd has a fault that explains it. How many answers there were.
