@@ -223,6 +223,10 @@ impl Node {
     pub fn connected(&mut self, now: Instant) {
         self.looked = None;
         self.is_new = false;
+        // The log may have gone back meanwhile, and grown past what was taken of it.
+        if self.log.hash_at(self.log.position()).is_some() {
+            self.log.doubt();
+        }
         self.write_again(true, now);
         // What was on its way by the other one may be lost.
         for send in self.links.all_again(now) {
