@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const BUSY: Duration = Duration::from_secs(60);
 /// What a node may still be doing after the last peer came.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How often a node is asked how it stands.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a node is asked how many peers it knows, which costs it 0.1 ms.
+const LOOK: Duration = Duration::from_millis(250);
 /// How many clients are in a room, where they are in rooms.
 const ROOM: usize = 10;
 /// Numbers for clients of this process, which talk to each other.
@@ -41,7 +41,7 @@ pub fn large(
     time: Duration,
     (pid_file, command): (&str, &[String]),
 ) -> Result<()> {
-    let [lost, near, _, .., last] = nodes else { bail!("a large cluster has four nodes or more") };
+    let [lost, _, _, .., last] = nodes else { bail!("a large cluster has four nodes or more") };
     for (address, _) in nodes {
         wait_for_nodes(*address, nodes.len())?;
     }
@@ -87,8 +87,6 @@ pub fn large(
     drop(holders.remove(0));
     let left = elsewhere - clients + own;
     let (times, (gone, cpu)) = talk(pool, 1..own, || {
-        // Not the last one at first, whose CPU is measured.
-        wait_for_peers(near.0, left)?;
         wait_for_peers(last.0, left)?;
         Ok((began.elapsed(), last.1.cpu()? - cpu))
     })?;
@@ -97,13 +95,14 @@ pub fn large(
     say(&key("gone_p99_us"), percentile(&times, 0.99));
     say(&key("gone_longest_ms"), percentile(&times, 1.0) / 1e3);
     // Nobody else has heard of it. Then all of them go at once.
-    let (held, before, began) = (elsewhere - clients, position(near.0)?, Instant::now());
+    let (held, before, began) = (elsewhere - clients, position(last.0)?, Instant::now());
     let (_, left) = talk(pool, 1..own, || {
         holders.into_iter().try_for_each(Holder::end)?;
         wait_for_peers(last.0, own)?;
         Ok(began.elapsed())
     })?;
     say(&key("left_ms"), left.as_secs_f64() * 1e3);
+    thread::sleep(SETTLE);
     say(&key("left_entries"), (position(last.0)? - before) as f64 / held as f64);
     for (address, _) in &nodes[1..] {
         wait_for_nodes(*address, nodes.len() - 1)?;
@@ -111,7 +110,7 @@ pub fn large(
     Ok(())
 }
 
-/// The last entry of the log, as a node has it.
+/// The last entry of the log, as a node shows it.
 fn position(node: SocketAddrV4) -> Result<u64> {
     let answer = get(node, "/health")?;
     let text = answer.split(r#""position":"#).nth(1).and_then(|rest| rest.split(',').next());
@@ -172,7 +171,7 @@ fn join_late(pid_file: &str, command: &[String], nodes: &[Node], peers: usize) -
     thread::spawn(move || io::copy(&mut log, &mut io::sink()));
     while !get(address, "/ready")?.starts_with("HTTP/1.1 200 ") {
         ensure!(began.elapsed() < PATIENCE, "it is not ready after {PATIENCE:?}");
-        thread::sleep(LOOK);
+        thread::sleep(LOOK / 10);
     }
     let (time, own_cpu, after) = (began.elapsed(), node.process()?.cpu()?, cpu()?);
     let giver_cpu = after.iter().zip(&before).map(|(after, before)| after - before).max();
