@@ -144,6 +144,35 @@ async fn a_log_that_is_lost_or_has_gone_back_costs_nobody_the_place() {
     }
 }
 
+/// The log goes back while a node has no connection, and is longer than before when that one is back.
+#[tokio::test]
+async fn a_log_that_has_grown_past_a_node_that_was_away_is_told() {
+    // How much of the log is left; the node is not given up meanwhile.
+    for left in [4, 9] {
+        let mut world = two_nodes(9);
+        let mut all = vec![register(&world, 0, 1), register(&world, 1, 2)];
+        world.run(Duration::from_secs(12));
+        let end = world.log.len();
+        assert_eq!(world.nodes[1].0.log.position(), end as u64);
+        let away = world.nodes.pop().unwrap();
+        world.mail.retain(|(_, to, ..)| *to == 0);
+        world.log.truncate(left);
+        world.run(Duration::from_secs(5));
+        for number in 3..=end as u8 {
+            all.push(register(&world, 0, number));
+        }
+        world.run(Duration::from_secs(1));
+        assert!(world.log.len() > end, "{left}: it is longer");
+        world.nodes.push(away);
+        let now = world.now();
+        world.nodes[1].0.connected(now);
+        world.run(Duration::from_secs(8));
+        all.push(register(&world, 1, end as u8 + 1));
+        world.run(Duration::from_secs(1));
+        all_are_there(&mut world, all);
+    }
+}
+
 /// A node that does not know yet that the log is lost gives its peers and rooms to nobody who does.
 #[tokio::test]
 async fn what_is_as_of_a_lost_log_is_not_taken() {

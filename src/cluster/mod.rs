@@ -33,3 +33,4 @@ pub mod undo;
 pub mod window;
 #[cfg(test)]
 mod world;
+pub mod writing;

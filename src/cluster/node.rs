@@ -3,7 +3,6 @@
 //! Owns how it becomes a member, what it writes to the log, and how it notices that it has lost its place. The time is an
 //! argument, and what it says is collected: it deliberately knows no connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::cluster::asks::Open;
 use crate::cluster::clock::Clock;
-use crate::cluster::entry::{About, Head, VERSION, What, write};
+use crate::cluster::entry::{About, What};
 use crate::cluster::handle::{Ask, Handle};
 use crate::cluster::joining::Joining;
 use crate::cluster::letter::Letter;
@@ -22,7 +21,6 @@ use crate::cluster::names::Names;
 use crate::cluster::nats::protocol::{Message, Publish};
 use crate::cluster::post::Post;
 use crate::cluster::transfer::Giving;
-use crate::cluster::undo::undo;
 use crate::cluster::window::Window;
 use crate::signaling::command::Command;
 use crate::signaling::hub::Hub;
@@ -225,6 +223,10 @@ impl Node {
     pub fn connected(&mut self, now: Instant) {
         self.looked = None;
         self.is_new = false;
+        // The log may have gone back meanwhile, and grown past what was taken of it.
+        if self.log.hash_at(self.log.position()).is_some() {
+            self.log.doubt();
+        }
         self.write_again(true, now);
         // What was on its way by the other one may be lost.
         for send in self.links.all_again(now) {
@@ -249,47 +251,6 @@ impl Node {
     /// A moment of the log.
     pub(super) fn moment(&self, unix: u64) -> Instant {
         self.clock.instant(unix)
-    }
-
-    /// Writes an entry that nobody waits for.
-    pub(super) fn say(&mut self, what: What, now: Instant) {
-        self.write(what, None, now);
-    }
-
-    pub(super) fn write(&mut self, what: What, proposal: Option<Proposal>, now: Instant) {
-        let (node, counter) = (self.id, self.window.next());
-        let time = self.clock.unix(now);
-        let head = Head { version: VERSION, node, counter, time };
-        let bytes: Arc<[u8]> = write(head, &what).into();
-        let undo = match &what {
-            What::Do(command) => undo(command),
-            _ => None,
-        };
-        let (outbox, outcome) = proposal
-            .map_or((None, None), |Proposal { outbox, outcome, .. }| (outbox, Some(outcome)));
-        self.window.push(Arc::clone(&bytes), outbox, outcome, undo, now);
-        if self.may_write() {
-            self.publish_entry(&bytes);
-        }
-    }
-
-    /// Whether its first entry is behind all that it does not know.
-    fn may_write(&self) -> bool {
-        self.joining.as_ref().is_none_or(|joining| joining.has_begun)
-    }
-
-    fn publish_entry(&mut self, bytes: &[u8]) {
-        let (subject, reply) = (self.names.log.clone(), self.names.answer("a"));
-        self.publish(subject, Some(reply), bytes.to_vec());
-    }
-
-    pub(super) fn write_again(&mut self, is_new: bool, now: Instant) {
-        if !self.may_write() {
-            return;
-        }
-        for bytes in self.window.again(is_new, now) {
-            self.publish_entry(&bytes);
-        }
     }
 
     /// Something is asked of it.
@@ -379,6 +340,7 @@ impl Node {
         while let Some((position, entry)) = self.log.take_next() {
             self.turn(position, &entry, now);
         }
+        self.write_due();
         if self.joining.is_none() {
             self.deliver(now);
         }
@@ -438,6 +400,7 @@ impl Node {
         if self.joining.is_none() && !self.has_left {
             let left = self.members.count().saturating_sub(1);
             self.say(What::Away { left }, now);
+            self.write_rest();
         }
         self.has_left = true;
     }

@@ -24,6 +24,10 @@ pub const SILENT: Duration = Duration::from_secs(1);
 /// How much may wait to come back, in bytes.
 const MOST: usize = 16 * 1024 * 1024;
 
+/// How many entries are on their way at once. All of them are written again where none comes back in time: a log that is
+/// slow does not get much more to do by that.
+const FLYING: usize = 256;
+
 /// An entry that has not come back.
 #[derive(Debug)]
 pub struct Sent {
@@ -55,6 +59,10 @@ pub struct CarriedSent {
 pub struct Window {
     sent: VecDeque<Sent>,
     bytes: usize,
+    /// How many of them, from the first one on, have been written.
+    flying: usize,
+    /// How many of them are unsure.
+    unsure: usize,
     /// How many there have been.
     counter: u64,
     /// When entries were last written, all of them or the last one.
@@ -91,17 +99,18 @@ impl Window {
 
     /// Whether there are entries of which a client was told that they could not be made, or which undo such.
     pub fn is_unsure(&self) -> bool {
-        self.sent.iter().any(|sent| sent.is_unsure)
+        self.unsure > 0
     }
 
     /// The last entry undoes what a client was told that it could not be made.
     pub fn mark_unsure(&mut self) {
         if let Some(last) = self.sent.back_mut() {
+            self.unsure += usize::from(!last.is_unsure);
             last.is_unsure = true;
         }
     }
 
-    /// An entry is written at `now`.
+    /// Another entry, which is to be written from `now` on.
     pub fn push(
         &mut self,
         bytes: Arc<[u8]>,
@@ -123,6 +132,8 @@ impl Window {
         self.sent.front().filter(|sent| sent.counter == counter)?;
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes.len();
+        self.flying = self.flying.saturating_sub(1);
+        self.unsure -= usize::from(sent.is_unsure);
         // The next one has its own time.
         self.written = (!self.sent.is_empty()).then_some(now);
         self.is_refused = false;
@@ -141,7 +152,23 @@ impl Window {
         self.is_refused = true;
     }
 
-    /// All entries that are to be written again at `now`, if they are. `is_new` is whether the connection is.
+    /// The entries that are to be written now, for the first time.
+    pub fn due(&mut self) -> Vec<Arc<[u8]>> {
+        self.fly(self.flying.max(FLYING))
+    }
+
+    /// All entries that have not been written yet: there will be no others.
+    pub fn rest(&mut self) -> Vec<Arc<[u8]>> {
+        self.fly(usize::MAX)
+    }
+
+    fn fly(&mut self, most: usize) -> Vec<Arc<[u8]>> {
+        let first = self.flying;
+        self.flying = self.sent.len().min(most);
+        self.sent.range(first..self.flying).map(|sent| Arc::clone(&sent.bytes)).collect()
+    }
+
+    /// The entries that are to be written again at `now`, if they are. `is_new` is whether the connection is.
     pub fn again(&mut self, is_new: bool, now: Instant) -> Vec<Arc<[u8]>> {
         let wait = if self.is_refused { REFUSED } else { SILENT };
         let is_due = self.written.is_some_and(|written| now >= written + wait);
@@ -149,14 +176,17 @@ impl Window {
             return Vec::new();
         }
         (self.written, self.is_refused) = (Some(now), false);
-        self.sent.iter().map(|sent| Arc::clone(&sent.bytes)).collect()
+        self.flying = 0;
+        self.due()
     }
 
     /// Whoever has waited since before `then` waits no longer. What they wanted is undone once it is made.
     pub fn give_up(&mut self, then: Instant) {
         for sent in self.sent.iter_mut().filter(|sent| sent.since <= then) {
             // Who waits no longer by now may be on its way to the next process, where it is told the same.
-            sent.is_unsure |= sent.outcome.take().is_some() && sent.undo.is_some();
+            let is_unsure = sent.outcome.take().is_some() && sent.undo.is_some();
+            self.unsure += usize::from(is_unsure && !sent.is_unsure);
+            sent.is_unsure |= is_unsure;
         }
     }
 
@@ -230,6 +260,35 @@ mod tests {
         push(&mut window, "d", start + 9 * SILENT);
         assert_eq!(texts(window.again(false, start + 9 * SILENT)), [""; 0]);
         assert_eq!(window.next(), 5);
+    }
+
+    #[test]
+    fn so_many_are_on_their_way_and_the_next_ones_when_those_come_back() {
+        let (mut window, start) = (Window::default(), Instant::now());
+        for _ in 0..FLYING - 1 {
+            push(&mut window, "first", start);
+        }
+        assert_eq!((window.due().len(), window.due().len()), (FLYING - 1, 0));
+        for text in ["a", "b", "c"] {
+            push(&mut window, text, start);
+        }
+        assert_eq!(texts(window.due()), ["a"]);
+        assert_eq!(texts(window.due()), [""; 0]);
+        for (counter, next) in [(1, "b"), (2, "c")] {
+            window.take(counter, start).unwrap();
+            assert_eq!(texts(window.due()), [next]);
+        }
+        push(&mut window, "d", start);
+        let again = texts(window.again(false, start + SILENT));
+        assert_eq!((again.len(), again.last().map(String::as_str)), (FLYING, Some("c")));
+        assert_eq!(texts(window.due()), [""; 0]);
+        window.take(3, start).unwrap();
+        assert_eq!(texts(window.due()), ["d"]);
+        for text in ["e", "f"] {
+            push(&mut window, text, start);
+        }
+        assert_eq!(texts(window.rest()), ["e", "f"], "there is no time to wait");
+        assert_eq!(texts(window.due()), [""; 0]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::client::Wire;
-use crate::figures::{attack, broadcast, cluster, idle, ping, relay, restart, start};
+use crate::figures::{attack, broadcast, cluster, idle, large, ping, relay, restart, start};
 use crate::measure::Span;
 use crate::pool::Pool;
 use crate::process::Process;
@@ -35,6 +35,8 @@ usage: load FIGURE --pid PID --port PORT [--echo] [--tls CERTIFICATE] [--seconds
        load start [--notify] [--times N] --pid-file FILE -- COMMAND...
        load restart [--clients N] [--times N] --pid-file FILE -- COMMAND...
        load cluster --pid PID,PID,PID --port PORT,PORT,PORT [--seconds N] [--clients N]
+       load large --pid PID,... --port PORT,... [--seconds N] [--clients N] --pid-file FILE -- COMMAND...
+       load hold --port PORT [--clients N] [--first N] [--rooms]: holds clients as long as there is an input
        load attack [--ours] [--no-crowd] ...: the same; with what only the signaling server does, or without 20 who flood
 FIGURE: memory ping handshakes relay broadcast heartbeat drain churn attack";
 
@@ -48,6 +50,8 @@ struct Options {
     notify: bool,
     ours: bool,
     no_crowd: bool,
+    rooms: bool,
+    first: usize,
     seconds: f64,
     messages: Option<usize>,
     clients: Vec<usize>,
@@ -86,14 +90,22 @@ fn run(options: &Options) -> Result<()> {
     let processes =
         options.pids.iter().map(|pid| Process::new(*pid)).collect::<Result<Vec<_>>>()?;
     let address = |port: &u16| SocketAddrV4::new(Ipv4Addr::LOCALHOST, *port);
-    let mut nodes: Vec<_> = options.ports.iter().map(address).zip(processes).collect();
     let time = Duration::from_secs_f64(options.seconds);
     let span = options.messages.map_or(Span::Time(time), Span::Exchanges);
-    if options.figure == "cluster" {
-        let first = nodes.first().context("--pid and --port are missing")?.0;
+    if let "cluster" | "large" | "hold" = options.figure.as_str() {
+        let first = address(options.ports.first().context("--port is missing")?);
         let mut pool = Pool::new(first, Wire::WebSocket, None)?;
-        return cluster::cluster(&mut pool, &nodes, many, time);
+        let nodes: Vec<_> = options.ports.iter().map(address).zip(processes).collect();
+        return match options.figure.as_str() {
+            "cluster" => cluster::cluster(&mut pool, &nodes, many, time),
+            "large" => {
+                let another = (options.pid_file.as_str(), options.command.as_slice());
+                large::large(&mut pool, &nodes, many, time, another)
+            }
+            _ => large::hold(&mut pool, options.first, many, options.rooms),
+        };
     }
+    let mut nodes: Vec<_> = options.ports.iter().map(address).zip(processes).collect();
     let (address, server) = nodes.pop().context("--pid or --port is missing")?;
     let wire = if options.echo { Wire::Echo(ping::UNIT) } else { Wire::WebSocket };
     let tls = options.tls.as_deref().map(trusting).transpose()?;
@@ -139,6 +151,8 @@ impl Options {
             notify: false,
             ours: false,
             no_crowd: false,
+            rooms: false,
+            first: 0,
             seconds: 3.0,
             messages: None,
             clients: vec![64],
@@ -153,6 +167,7 @@ impl Options {
                 "--notify" => options.notify = true,
                 "--ours" => options.ours = true,
                 "--no-crowd" => options.no_crowd = true,
+                "--rooms" => options.rooms = true,
                 "--" => {
                     options.command = arguments.collect();
                     break;
@@ -173,6 +188,7 @@ impl Options {
             "--port" => self.ports = numbers(name, value)?,
             "--seconds" => self.seconds = number(name, value)?,
             "--messages" => self.messages = Some(number(name, value)?),
+            "--first" => self.first = number(name, value)?,
             "--times" => self.times = number(name, value)?,
             "--clients" => self.clients = numbers(name, value)?,
             "--tls" => self.tls = Some(value.to_owned()),

@@ -31,7 +31,7 @@ pub type Node = (SocketAddrV4, Process);
 pub fn cluster(pool: &mut Pool, nodes: &[Node], peers: usize, time: Duration) -> Result<()> {
     let [first, second, third] = nodes else { anyhow::bail!("a cluster has three nodes here") };
     for (address, _) in nodes {
-        wait_for_three(*address)?;
+        wait_for_nodes(*address, nodes.len())?;
     }
     // Half of them are on each of the others, and the first one only knows them.
     let before = first.1.resident()?;
@@ -67,16 +67,12 @@ pub fn cluster(pool: &mut Pool, nodes: &[Node], peers: usize, time: Duration) ->
     Ok(())
 }
 
-/// Waits until a node knows of three.
-fn wait_for_three(address: SocketAddrV4) -> Result<()> {
-    let began = Instant::now();
+/// Waits until a node knows of so many.
+pub fn wait_for_nodes(address: SocketAddrV4, nodes: usize) -> Result<()> {
+    let (began, right) = (Instant::now(), format!(r#""state":"in-touch","nodes":{nodes},"#));
     loop {
-        let mut stream = TcpStream::connect(address).context("a node")?;
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        if answer.contains(r#""state":"in-touch","nodes":3,"#) {
+        let answer = get(address, "/health")?;
+        if answer.contains(&right) {
             return Ok(());
         }
         ensure!(began.elapsed() < TOGETHER, "{TOGETHER:?} after the start: {answer}");
@@ -84,15 +80,34 @@ fn wait_for_three(address: SocketAddrV4) -> Result<()> {
     }
 }
 
+/// What a node answers to an HTTP request, with its head.
+pub fn get(address: SocketAddrV4, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).context("a node")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// Client 0 offers to `to`, one offer after the other: how long each takes.
 fn relay(pool: &mut Pool, to: usize, time: Duration) -> Result<Vec<Duration>> {
+    let offer = offer(to);
+    repeat(time, || send_offer(pool, to, &offer))
+}
+
+/// An offer of client 0 to `to`.
+pub fn offer(to: usize) -> String {
     let mut sdp = String::from(r"v=0\r\n");
     while sdp.len() < SDP {
         sdp.push_str(r"a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n");
     }
     let (from, peer) = (peer_id(0), peer_id(to));
-    let offer = format!(r#"{{"type":"offer","from":"{from}","to":"{peer}","sdp":"{sdp}"}}"#);
-    repeat(time, || Ok(say_and_hear(pool, 0, &offer, to, |text| text == offer)?.1))
+    format!(r#"{{"type":"offer","from":"{from}","to":"{peer}","sdp":"{sdp}"}}"#)
+}
+
+/// Client 0 sends this offer to `to`: how long that takes.
+pub fn send_offer(pool: &mut Pool, to: usize, offer: &str) -> Result<Duration> {
+    Ok(say_and_hear(pool, 0, offer, to, |text| text == offer)?.1)
 }
 
 /// Comes into the room and leaves it, again and again: how long each way in takes.

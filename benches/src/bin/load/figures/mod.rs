@@ -6,6 +6,7 @@ pub mod attack;
 pub mod broadcast;
 pub mod cluster;
 pub mod idle;
+pub mod large;
 pub mod ping;
 pub mod relay;
 pub mod restart;

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -84,7 +84,13 @@ impl Running {
         Process::new(self.0.id().try_into()?)
     }
 
-    fn stop(self) -> Result<()> {
+    /// What it logs, where that is piped; once.
+    pub fn log(&mut self) -> Result<ChildStderr> {
+        self.0.stderr.take().context("its log is piped")
+    }
+
+    /// Ends it as an operator does.
+    pub fn stop(self) -> Result<()> {
         self.process()?.terminate()?;
         self.wait()
     }
