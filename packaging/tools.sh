@@ -30,6 +30,22 @@ auditable_build() {
         cargo build --locked "$@"
 }
 
+# cross ARCH: what builds for another architecture of Debian's. $target is Rust's name of it, $gcc the compiler for C, which
+# links, too.
+cross() {
+    target=$(sed -n "s/^RUST_$1 = //p" "${top:?}/debian/rules")
+    if [ -z "$target" ]; then
+        echo "${0##*/}: nothing here builds for $1 on this machine; what can be built on others is arm64" >&2
+        return 1
+    fi
+    gcc=$(echo "$target" | sed 's/-unknown//')-gcc
+    if ! command -v "$gcc" >/dev/null || [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
+        echo "${0##*/}: for $1, $gcc or Rust's standard library is missing; on Debian 13:" \
+            "dpkg --add-architecture $1, apt update, apt install gcc-${gcc%-gcc} libc6-dev-$1-cross libstd-rust-dev:$1" >&2
+        return 1
+    fi
+}
+
 # cargo_deny: the tool that looks at the licences, versions and sources of crates, in its last version for Rust 1.85.
 cargo_deny() {
     cargo_tool cargo-deny 0.18.3

@@ -102,6 +102,28 @@ apart() {
             exec "$@"' apart "$@"
 }
 
+# inside BASE USER OPTION... -- COMMAND...: runs a command as a user in a copy of a base that nobody sees afterwards, in the
+# sources, with the crates that were fetched here and no network. The options are systemd-nspawn's.
+inside() {
+    local base=$1 user=$2 group=0 options=()
+    [ "$user" = 0 ] || group=$(id -g)
+    shift 2
+    while [ "$1" != -- ]; do
+        options+=("$1")
+        shift
+    done
+    shift
+    cargo fetch --locked || return 1
+    # shellcheck disable=SC2016 # The inner shell expands its own arguments.
+    $sudo env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --pipe --register=no --keep-unit --as-pid2 \
+        --private-network --volatile=overlay --machine="$base-$$" --directory="$MACHINES/$base" \
+        --bind-ro="$PWD:/source" "${options[@]}" --chdir=/source \
+        --bind-ro="${CARGO_HOME:-$HOME/.cargo}/registry:/crates/registry" --setenv=CARGO_HOME=/tmp/cargo \
+        --setenv=CARGO_NET_OFFLINE=true --setenv=HOME=/tmp \
+        setpriv --reuid="$user" --regid="$group" --clear-groups \
+        bash -c 'mkdir /tmp/cargo && ln -s /crates/registry /tmp/cargo/ && exec "$@"' inside "$@"
+}
+
 # debian_mirror: where this machine gets its packages.
 debian_mirror() {
     sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | grep -m 1 . \
