@@ -68,7 +68,7 @@ pub fn a_node_reaches_nats_out_of_the_sandbox(suite: &str) {
     let mut client = machine.client();
     client.ask(&format!(r#"{{"type":"register","peerId":"{HOST}"}}"#));
     machine.ok(&["systemctl", "restart", SERVICE]);
-    machine.wait_for_log("Took over 1 clients");
+    machine.wait_for_log("Took over 1 client ");
     let entered = client.ask(r#"{"type":"create-or-join-room","roomId":"show","role":"host"}"#);
     assert!(entered.contains("room-created"), "{entered}");
     assert_eq!(machine.log().matches("Joined the cluster").count(), 1);

@@ -102,7 +102,7 @@ pub fn a_programme_goes_out_of_the_sandbox(suite: &str) {
     let taken = |machine: &Machine| machine.log().matches("Icecast takes the programme").count();
     let before = taken(&machine);
     machine.ok(&["systemctl", "restart", SERVICE]);
-    machine.wait_for_log("Took over 1 clients in 1 rooms");
+    machine.wait_for_log("Took over 1 client in 1 room,");
     send(&mut host, &recording());
     let mut more = vec![0; 20_000];
     listener.read_exact(&mut more).unwrap();
