@@ -1,7 +1,9 @@
-//! Writes the man pages, the shell completions and the settings file of the package into a directory.
+//! Writes the man pages, the pages for operators, the shell completions and the settings file of the package into a
+//! directory.
 //!
 //! Owns which files there are. It deliberately knows no option and no setting.
 
+mod installed;
 mod page;
 mod settings;
 mod words;
@@ -27,6 +29,7 @@ fn main() -> io::Result<()> {
     }
     fs::write(directory.join("openstudio-signaling.5"), settings::page()?)?;
     fs::write(directory.join("openstudio-signaling.default"), settings::file())?;
+    installed::write(&directory.join("pages"))?;
     completions(&directory)
 }
 

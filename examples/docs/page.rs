@@ -66,7 +66,8 @@ pub fn begin(name: &str, number: &str, about: &str) -> io::Result<Vec<u8>> {
         .section(number)
         .manual("OpenStudio")
         .source(concat!("openstudio-signaling ", env!("CARGO_PKG_VERSION")))
-        .date("");
+        // None. An empty one is left out, and the other two take each other's places: man(1) then cuts head and foot.
+        .date(" ");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     // Names and addresses stay whole, so that they can be searched for and copied.

@@ -241,6 +241,11 @@ pub const EXIT_STATUS: &[(&str, &str)] = &[
         "A setting or the station manifest is invalid; a line names it, its value, and what is allowed. \
          systemd does not restart the service by itself; each client that connects starts it again, at most once a second.",
     ),
+    (
+        "226",
+        "From systemd, not from the program: the machine is a container that lets systemd make no namespaces. See \
+         /usr/share/doc/openstudio-signaling/examples/no-namespaces.conf.",
+    ),
 ];
 
 pub const FILES: &[(&str, &str)] = &[

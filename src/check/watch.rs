@@ -14,6 +14,7 @@ use crate::check::connect::Client;
 use crate::check::report::{Problem, Report};
 use crate::check::roundtrip::{self, RoundTrips};
 use crate::check::websocket::WebSocket;
+use crate::telemetry::counted::counted;
 
 /// What is said where another process goes on with the connection.
 const HANDED_OVER: &str = "the server was restarted, and this connection lives on";
@@ -229,8 +230,11 @@ fn summarize(report: &mut Report, tally: &Tally, took: Duration) -> io::Result<(
         return report.print(&serde_json::to_string(&summary).expect("plain data can be written"));
     }
     report.keep_live()?;
-    report
-        .print(&format!("{sent} pings, {received} pongs, {lost_percent} % lost, in {seconds} s"))?;
+    report.print(&format!(
+        "{}, {}, {lost_percent} % lost, in {seconds} s",
+        counted(sent, "ping"),
+        counted(received, "pong")
+    ))?;
     let Some(roundtrip::Summary { min, avg, p99, max, mdev }) = trips else {
         return Ok(());
     };

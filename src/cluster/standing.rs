@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::cluster::members::SILENCE;
+use crate::telemetry::counted::counted;
 
 /// How a node stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +51,7 @@ impl Standing {
         match (self.is_member, self.out_of_touch(now)) {
             (false, _) => "joining the cluster".to_owned(),
             (true, Some(_)) => "out of touch with the cluster".to_owned(),
-            (true, None) if self.nodes == 1 => "1 node".to_owned(),
-            (true, None) => format!("{} nodes", self.nodes),
+            (true, None) => counted(self.nodes, "node"),
         }
     }
 

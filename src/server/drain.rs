@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
 use crate::server::systemd::Notifier;
+use crate::telemetry::counted::counted;
 use crate::telemetry::events::Event;
 
 /// How long a drain may take after a panic: long enough for close frames on a healthy network.
@@ -80,8 +81,7 @@ async fn report(state: &State, notifier: &Notifier) -> Infallible {
 
 /// The one line for `systemctl status`.
 pub fn status(doing: &str, clients: usize) -> String {
-    let plural = if clients == 1 { "" } else { "s" };
-    format!("{doing} {clients} client{plural}")
+    format!("{doing} {}", counted(clients, "client"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use x509_cert::der::oid::db::{rfc5280::ID_KP_SERVER_AUTH, rfc8410::ID_ED_25519};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 
+use crate::telemetry::counted::counted;
 use crate::wire::text::quoted;
 
 /// How long before its end a certificate is worth a warning. Whoever renews by themselves does so 30 days
@@ -189,7 +190,7 @@ pub fn names(names: &[String]) -> String {
 /// How long a certificate is valid, behind its name.
 pub fn remaining(end: Duration, now: Duration) -> String {
     let days = end.saturating_sub(now).as_secs() / DAY;
-    format!("is valid for {days} days, until {}", date(end))
+    format!("is valid for {}, until {}", counted(days, "day"), date(end))
 }
 
 /// The time since 1970.
@@ -231,6 +232,7 @@ mod tests {
             (day(100), None),
             (day(186), None),
             (day(187), Some((13, "is valid for 13 days, until 1970-07-20", RENEW))),
+            (day(199), Some((1, "is valid for 1 day, until 1970-07-20", RENEW))),
             (day(200), Some((0, "is valid for 0 days, until 1970-07-20", RENEW))),
             (
                 day(200) + Duration::from_secs(1),

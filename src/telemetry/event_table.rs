@@ -51,7 +51,7 @@ macro_rules! events {
     ($(
         $(#[$doc:meta])*
         $name:ident { $($field:ident: $type:ty),* $(,)? } $level:ident $($quota:ident)? $id:literal
-        $message:literal
+        $message:literal $(, $argument:ident = $value:expr)*
     )*) => {
         /// Something that the service has to say, with what it has to say it about.
         #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ macro_rules! events {
                 match self {
                     $(Self::$name { $($field),* } => {
                         let _ = ($($field,)*);
-                        format!($message)
+                        format!($message $(, $argument = $value)*)
                     })*
                 }
             }
@@ -123,6 +123,7 @@ macro_rules! events {
                         message_id = $id,
                         $($field = %$field,)*
                         $message
+                        $(, $argument = $value)*
                     ),)*
                 }
             }

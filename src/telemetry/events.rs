@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::telemetry::counted::counted;
 use crate::telemetry::event_table::{Kind, events, quota, tracing_level};
 use crate::telemetry::level::Level;
 use crate::telemetry::quota::Quota;
@@ -60,10 +61,10 @@ events! {
 
     /// The node is a member of the cluster.
     ClusterJoined { cluster: String, node: String, nodes: usize, milliseconds: u64 } Info "349b8cf66096479f8c28233d75ee49e6"
-    "Joined the cluster {cluster} as node {node}: {nodes} nodes, after {milliseconds} ms"
+    "Joined the cluster {cluster} as node {node}: {nodes}, after {milliseconds} ms", nodes = counted(*nodes, "node")
     /// Another node has come or gone.
     ClusterMember { node: String, host: String, change: &'static str, nodes: usize } Info "41e146ba29eb46478915d4ef23c088a5"
-    "Node {node} {host} {change}: the cluster has {nodes} nodes"
+    "Node {node} {host} {change}: the cluster has {nodes}", nodes = counted(*nodes, "node")
     /// The log of the cluster is there.
     ClusterStream { stream: String, replicas: u32 } Info "0b3da134b4584f6da92930b8319b8281"
     "The log of the cluster is the stream {stream} with {replicas} replicas"
@@ -78,7 +79,7 @@ events! {
     "NATS has lost the log of the cluster, {stream}: the nodes go on with the peers and rooms that they have"
     /// The node has lost its place in the cluster.
     ClusterLost { reason: &'static str, clients: usize } Warn "cd862e8bcfba4af19b212acd33fd081b"
-    "Lost the place in the cluster: {reason}; {clients} clients are asked to reconnect, and the node joins anew"
+    "Lost the place in the cluster: {reason}; it asks {clients} to reconnect, and joins anew", clients = counted(*clients, "client")
     /// Another node has other settings.
     ClusterDiffers { what: &'static str, host: String } Warn "0945961448654ff39d6e2ebec32cb2c7"
     "The nodes of the cluster differ in {what}: this node and {host}; set the same on all nodes"
@@ -91,19 +92,19 @@ events! {
 
     /// Everything was given to the process that follows.
     HandedOver { clients: usize, rooms: usize, told: usize, milliseconds: u64 } Info "d7c41f96e02b4a58b1e09c73a5f6d284"
-    "Handed over {clients} clients in {rooms} rooms, within {milliseconds} ms ({told} clients by TLS were asked to reconnect)"
+    "Handed over {clients} in {rooms}, within {milliseconds} ms (asked {told} with TLS to reconnect)", clients = counted(*clients, "client"), rooms = counted(*rooms, "room"), told = counted(*told, "client")
     /// It could not be given.
     HandOverFailed { error: String } Warn "3b96e5d07af14c82a60d8f25c1b7e493"
     "The restart ends all connections, because they can't be handed over: {error}; clients were asked to reconnect"
     /// Everything was taken from the process before.
     TookOver { clients: usize, rooms: usize, lost: usize, milliseconds: u64 } Info "90e2b7c5f6184da3bd7c21a9e84f035b"
-    "Took over {clients} clients in {rooms} rooms, silent for {milliseconds} ms ({lost} clients could not go on)"
+    "Took over {clients} in {rooms}, silent for {milliseconds} ms ({lost} could not go on)", clients = counted(*clients, "client"), rooms = counted(*rooms, "room"), lost = counted(*lost, "client")
     /// It could not be taken.
     TakeOverFailed { clients: usize, reason: String } Error "6a08f3b1d9c74e25973eb5c0d42f81a6"
-    "What the process before has left is of no use: {reason}; {clients} clients were asked to reconnect"
+    "What the process before has left is of no use: {reason}; asked {clients} to reconnect", clients = counted(*clients, "client")
     /// There is no room for all of them.
     TookOverTooMany { clients: usize, limit: usize } Warn "b7e4a9120c3d4f6e8f5a61d2c90b7e38"
-    "The limit of clients is lower than before ({limit}): the youngest {clients} clients were asked to reconnect"
+    "The limit of clients is lower than before ({limit}): asked {clients} who came last to reconnect", clients = counted(*clients, "client")
     /// The program on the disk could not take the place of this one.
     ExecuteFailed { reason: String } Error "4f8d2b6ac1e04d7b9350e7f1a86c2d94"
     "SIGUSR2: the program on the disk can't go on with the clients, and this one does: {reason}"
@@ -181,7 +182,7 @@ events! {
     "Too many clients have gone without a goodbye (16 of one address, or 4096 in all): the oldest seat or reserved role was given up when a client of {client_ip} went"
     /// Roles were reserved before the start, and still are.
     RolesRemembered { count: usize, path: String } Info "c3f2a7b0d51e4f6b8e94a0c6d7b21f58"
-    "{count} roles are reserved for clients of before the start ({path})"
+    "Reserved {count} for clients of before the start ({path})", count = counted(*count, "role")
     /// The roles that were reserved before the start are lost.
     RolesForgotten { path: String, error: String } Warn "92d4e6c8a1b34f7fa5c0e3d9b8172a64"
     "Cannot read the reserved roles in {path}: {error}; hosts of before the start come back as guests; remove the file if this happens again"
@@ -218,13 +219,13 @@ events! {
     "Client {client_id}, {client_ip} does not answer: silent for {silent_ms} ms, no reply to a ping"
     /// A client was turned away because `MAX_CONNECTIONS` are connected.
     ClientsFull { client_ip: IpAddr, limit: usize } Warn Sole "946497ae06e94880805ac8032cadf2d3"
-    "Connection limit reached: {limit} clients (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves"
+    "Connection limit reached: {limit} (MAX_CONNECTIONS); {client_ip} and further ones get HTTP 503 until one leaves", limit = counted(*limit, "client")
     /// A listener was turned away because `MAX_LISTENERS` are connected.
     ListenersFull { client_ip: IpAddr, limit: usize } Warn Sole "6c1f8e0ba7d24b35913ef5c02d84a9b6"
-    "Listener limit reached: {limit} listeners (MAX_LISTENERS); {client_ip} and further ones get HTTP 503 until one leaves; for a large audience, set ICECAST_PUBLIC_URL"
+    "Listener limit reached: {limit} (MAX_LISTENERS); {client_ip} and further ones get HTTP 503 until one leaves; for a large audience, set ICECAST_PUBLIC_URL", limit = counted(*limit, "listener")
     /// A listener was turned away because its address has as many as it may.
     ListenersCrowded { client_ip: IpAddr, limit: usize } Warn One "0b7d5e92c4184fa6b3e8d1a07f65c92e"
-    "Listener limit reached by {client_ip}: {limit} listeners from one address, a quarter of MAX_LISTENERS; further ones get HTTP 503; behind a proxy, name it in TRUSTED_PROXIES"
+    "Listener limit reached by {client_ip}: {limit} from one address, a quarter of MAX_LISTENERS; further ones get HTTP 503; behind a proxy, name it in TRUSTED_PROXIES", limit = counted(*limit, "listener")
     /// The configured limit of listeners is more than the limit of open files allows.
     ListenerLimitTooHigh { limit: usize, carries: usize } Warn "83e1c6a4f5d74b0d9a2f7be8c150d36f"
     "MAX_LISTENERS={limit} is more than the limit of open files allows: {carries}; raise LimitNOFILE= or lower MAX_LISTENERS"
@@ -233,7 +234,7 @@ events! {
     "A listener ({client_ip}) hears nothing, and gets HTTP 502: {reason} ({url}); {fix}"
     /// A client was turned away because its address has as many as it may.
     AddressFull { client_ip: IpAddr, limit: u32 } Warn One "211c994fb63748cca6203a5d18841a03"
-    "Connection limit reached by {client_ip}: {limit} clients from one address (MAX_CONNECTIONS_PER_IP); further ones get close 4008 until one leaves"
+    "Connection limit reached by {client_ip}: {limit} from one address (MAX_CONNECTIONS_PER_IP); further ones get close 4008 until one leaves", limit = counted(*limit, "client")
     /// A page that may not connect tried to.
     OriginRefused { client_ip: IpAddr, origin: String } Info One "98c67a19c0314cfd9a9a700e89668ee1"
     "Origin not allowed: {origin} from {client_ip} got HTTP 403 (ALLOWED_ORIGINS)"
@@ -276,7 +277,7 @@ events! {
     "Invites and room tokens end with this process, because {reason}; set JWT_SECRET or the credential jwt-secret to keep them valid"
     /// The secret for tokens is so short that it can be guessed.
     SecretShort { bytes: usize, origin: String } Warn "ae8d2f4ef5fd4855b339ca794d493144"
-    "JWT_SECRET (from {origin}) has {bytes} bytes: it can be guessed; take 32 or more (openssl rand -hex 32)"
+    "JWT_SECRET (from {origin}) has {bytes}: it can be guessed; take 32 or more (openssl rand -hex 32)", bytes = counted(*bytes, "byte")
     /// The port speaks TLS with this certificate.
     TlsLoaded { cert: String, names: String, until: String } Info "0f4ba5ad2f774ab6a6fd0f1f2c0e7a5b"
     "TLS with the certificate in {cert}, for {names}, until {until}: wss:// and https:// only"
@@ -298,7 +299,7 @@ events! {
     "Cannot accept connections: {error}; the limit of open files is {limit} (LimitNOFILE=); retrying"
     /// Connections that had not opened a WebSocket were closed.
     PendingClosed { closed: usize } Warn Sole "1d8f64c9b7e24f0f9a35c0d2e8b47163"
-    "Closed {closed} connections that had not opened a WebSocket and made no progress for a second, to make room for new connections"
+    "Closed {closed} that had not opened a WebSocket and made no progress for a second, to make room for new connections", closed = counted(*closed, "connection")
     /// A connection could not be accepted, and the reason is not a known one.
     AcceptFailed { error: String } Error Sole "bae343e96c524c158ed4dc6e0dff7e70"
     "Cannot accept a connection: {error}; retrying"
@@ -307,13 +308,13 @@ events! {
     "Received {signal}"
     /// Clients are asked to leave.
     Draining { clients: usize, grace_ms: u64 } Info "f2cbb2cf710d4dc5a39d763b24351aff"
-    "Draining {clients} clients: they are asked to leave, and have {grace_ms} ms (SHUTDOWN_GRACE_MS)"
+    "Draining {clients}, asked to leave within {grace_ms} ms (SHUTDOWN_GRACE_MS)", clients = counted(*clients, "client")
     /// All clients have left.
     Stopped { milliseconds: u128 } Info "de193240a0fa4c5c806eec34e8e04a8a"
     "Stopped cleanly after {milliseconds} ms"
     /// The drain was cut.
     Forced { clients: usize, connections: usize, reason: &'static str } Warn "25a6dd0ddacb4c0ba69df71782638e3b"
-    "Forced to stop: {reason} with {clients} clients and {connections} other connections left; exit code 1"
+    "Forced to stop: {reason} with {clients} and {connections} left; exit code 1", clients = counted(*clients, "client"), connections = counted(*connections, "other connection")
     /// SIGHUP was handled: what is in force now.
     Reloaded { log_level: Level, origin: String, station_id: String, certificate: &'static str } Info "076edcbff4d643cf8195644b2172a196"
     "Reloaded: log level is {log_level} (from {origin}), station is {station_id}, certificate is {certificate}"

@@ -2,6 +2,7 @@
 //!
 //! Owns events, metrics and the journal. It deliberately does not know who asks for them.
 
+pub mod counted;
 pub mod counts;
 pub mod event_table;
 pub mod events;

@@ -424,7 +424,7 @@ fn a_restart_while_nats_is_away_expels_nobody() {
     assert_eq!(guest.text(), UNAVAILABLE);
     nats.start_again(0);
     wait_for(&[&one, &two], 2);
-    two.log.wait_for("Took over 1 clients");
+    two.log.wait_for("Took over 1 client ");
     agree(&[&one, &two]);
     // What it wanted was made after all: it is out of the room.
     assert_eq!(host.text(), left(B));

@@ -198,6 +198,15 @@ impl Machine {
         self.apt("install /debs/openstudio-signaling_*.deb");
     }
 
+    /// Shuts it down, as an operator does.
+    pub fn power_off(mut self) {
+        self.run(&["systemctl", "--no-block", "poweroff"]);
+        let has_ended = || self.nspawn.try_wait().unwrap().is_some();
+        wait_every(Duration::from_millis(50), has_ended, || "it does not go off".to_owned());
+        // Its number may be another process's by now.
+        self.init = 0;
+    }
+
     /// Runs apt-get by way of a shell, which knows the package's architecture by its pattern.
     pub fn apt(&self, arguments: &str) -> String {
         self.ok(&["sh", "-c", &format!("DEBIAN_FRONTEND=noninteractive apt-get -y {arguments}")])

@@ -110,7 +110,7 @@ async fn call_over_restarts(suite: &str, machine: &Machine, driver: &Driver) {
         assert_eq!(types, hears);
     }
     let log = machine.log();
-    assert_eq!(log.matches("Took over 2 clients in 1 rooms").count(), 2, "{log}");
+    assert_eq!(log.matches("Took over 2 clients in 1 room,").count(), 2, "{log}");
     host.close().await;
     guest.close().await;
 }

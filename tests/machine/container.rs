@@ -125,7 +125,7 @@ fn a_container_serves_is_healthy_keeps_its_secret_and_drains() {
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     // Another program in the place of the first, and nobody notices: in a container, process 1 is the server.
     ok(&["kill", "--signal", "USR2", NAME]);
-    log.wait_for("Took over 1 clients");
+    log.wait_for("Took over 1 client ");
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
     let leaving = std::thread::spawn(move || {
         assert_eq!(client.close_code(), Some(1001));

@@ -129,12 +129,32 @@ pub fn it_comes_back_after_remove_and_purge(suite: &str) {
     let first = secret();
 
     // After a removal, what was set is there. Somebody has cleaned up its user, whose number another one has got.
-    machine.apt(&format!("remove {SERVICE}"));
+    let ways = ["icecast", "nats"].map(|name| format!("{SERVICE}-{name}.socket"));
+    let enabled = [&["systemctl", "enable", "--now"], &[ways[0].as_str()][..]].concat();
+    machine.ok(&enabled);
+    let mut client = machine.client();
+    let goodbye = std::thread::spawn(move || {
+        let code = client.close_code();
+        client.leave(1001);
+        code
+    });
+    let said = machine.ok(&["sh", "-c", &format!("apt-get -y remove {SERVICE} 2>&1")]);
+    assert_eq!(goodbye.join().unwrap(), Some(1001));
+    // systemctl does not warn of a socket that starts again what it stops, and none is left.
+    for warning in ["triggering", "activated"] {
+        assert!(!said.contains(warning), "{said}");
+    }
+    let units = ["systemctl", "list-units", "--state=active", "--no-legend", "openstudio*"];
+    assert_eq!(machine.ok(&units), "", "{said}");
     none_failed(&machine);
     let give_away = format!("uid=$(id -u {SERVICE}); userdel {SERVICE}; useradd -r -u $uid other");
     shell(&machine, &give_away);
     machine.install();
     is_well();
+    let are_active = ways
+        .each_ref()
+        .map(|way| machine.run(&["systemctl", "is-active", "--quiet", way]).status.success());
+    assert_eq!(are_active, [true, false], "what was enabled, and nothing else");
     assert_eq!(secret(), first);
     assert!(config().contains("RATE_LIMIT=77 "), "{}", config());
 

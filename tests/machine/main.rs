@@ -16,8 +16,10 @@ mod docs;
 mod dpkg;
 mod forwarder;
 mod load;
+mod old_page;
 mod on_air;
 mod package;
+mod proxied;
 mod published;
 mod repository;
 mod restart;
@@ -64,11 +66,13 @@ use dpkg::{
     clients_stay_while_dpkg_is_interrupted, it_comes_back_after_remove_and_purge,
     it_starts_after_a_boot_in_an_upgrade,
 };
+use old_page::an_open_page_of_0_1_0_connects_again;
 use on_air::a_programme_goes_out_of_the_sandbox;
 use package::{
     an_upgrade_under_load_refuses_nobody_and_keeps_settings, autopkgtest_passes,
     install_starts_a_service_that_explains_itself, purge_leaves_nothing_behind,
 };
+use proxied::behind_a_proxy_it_is_kept_and_comes_back_after_a_boot;
 use repository::it_is_installed_and_upgraded_from_a_repository;
 use restart::{an_older_program_gets_nothing_and_clients_hear_goodbye, clients_notice_no_restart};
 use service::{
@@ -146,11 +150,15 @@ on_both_releases! {
 /// With the package of 0.1.0, which not each clone can build: a step of their own runs these.
 mod from_0_1_0 {
     use super::{
-        all_of_0_1_0_is_kept_on_the_way_here_and_back, what_has_changed_since_0_1_0_is_in_the_log,
+        all_of_0_1_0_is_kept_on_the_way_here_and_back, an_open_page_of_0_1_0_connects_again,
+        behind_a_proxy_it_is_kept_and_comes_back_after_a_boot,
+        what_has_changed_since_0_1_0_is_in_the_log,
     };
 
     on_both_releases! {
         all_of_0_1_0_is_kept_on_the_way_here_and_back
+        an_open_page_of_0_1_0_connects_again
+        behind_a_proxy_it_is_kept_and_comes_back_after_a_boot
         what_has_changed_since_0_1_0_is_in_the_log
     }
 }

@@ -234,4 +234,15 @@ pub fn a_stopped_journal_holds_nobody_up(suite: &str) {
         machine.ok(&["journalctl", "--no-pager", "-u", SERVICE, "PRIORITY=4"]).lines().count()
             > before
     });
+
+    // A restart of it is nothing: whoever is there stays, and what is said after it is written.
+    let mut client = machine.client();
+    let process = machine.property("MainPID");
+    machine.ok(&["systemctl", "restart", "systemd-journald"]);
+    let id = "f47ac10b-58cc-4372-a567-0e02b2c3d4ee";
+    assert!(client.ask(&format!(r#"{{"type":"register","peerId":"{id}"}}"#)).contains(id));
+    machine.wait_for_log_with(&format!("PEER_ID={id}"), id);
+    assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
+    assert_eq!(machine.property("MainPID"), process);
+    client.leave(1000);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::site::Site;
-use crate::top;
+use crate::{man_pages, top};
 
 #[test]
 fn every_link_leads_somewhere_and_to_every_page_leads_one() {
@@ -55,6 +55,34 @@ fn what_is_wrong_with_a_link_is_found() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn every_link_of_the_installed_pages_leads_somewhere_in_the_package() {
+    let directory = tempfile::tempdir().unwrap();
+    let examples = directory.path().join("examples");
+    fs::create_dir(&examples).unwrap();
+    for pattern in include_str!("../../debian/openstudio-signaling.examples").lines() {
+        let files = match pattern.strip_suffix("/*") {
+            Some(folder) => {
+                fs::read_dir(top().join(folder)).unwrap().map(|it| it.unwrap().path()).collect()
+            }
+            None => vec![top().join(pattern)],
+        };
+        for file in files {
+            fs::copy(&file, examples.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    for (path, text) in Site::read(&man_pages().join("pages")).pages() {
+        let page = directory.path().join(path);
+        fs::create_dir_all(page.parent().unwrap()).unwrap();
+        fs::write(page, text).unwrap();
+    }
+    let site = Site::read(directory.path());
+    let faults = site.faults();
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert_eq!(site.pages().count(), 8);
+    assert!(site.count() > 100, "{} links", site.count());
 }
 
 #[test]

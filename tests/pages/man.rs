@@ -55,7 +55,16 @@ fn man_and_groff_are_silent() {
     let folder = man_pages();
     for name in names(folder) {
         let page = folder.join(&name);
-        assert!(shown(&page, "80").contains("SEE ALSO"), "{name}");
+        let text = shown(&page, "80");
+        assert!(text.contains("SEE ALSO"), "{name}");
+        // Nothing is cut from the first and the last line.
+        let (stem, number) = name.rsplit_once('.').unwrap();
+        let title = format!("{}({number})", stem.to_uppercase());
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (head, foot) = (text.lines().next().unwrap(), text.lines().last().unwrap());
+        assert_eq!(words(head), [&title, "OpenStudio", &title], "{name}");
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(words(foot), ["openstudio-signaling", version, &title], "{name}");
         let groff = Command::new("groff")
             .args(["-ww", "-man", "-Kutf8", "-Tutf8", "-z"])
             .arg(&page)

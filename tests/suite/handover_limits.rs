@@ -30,7 +30,7 @@ fn where_there_is_less_room_the_youngest_go_and_never_who_is_on_air() {
     environment[1] = ("MAX_CONNECTIONS", "2");
     let server = systemd.restart(server, &environment);
     let line = server.log.wait_for("The limit of clients is lower than before (2)");
-    assert!(line.contains("the youngest 2 clients"), "{line}");
+    assert!(line.contains("asked 2 clients who came last"), "{line}");
     server.log.wait_for("(2 clients could not go on)");
     assert_eq!((second.close_code(), third.close_code()), (Some(1012), Some(1012)));
     is_alive(&mut first);
@@ -77,7 +77,7 @@ fn a_state_of_another_version_ends_connections_with_what_they_had_not_taken() {
     let reader = std::thread::spawn(move || heard(guest));
     let server = systemd.start(&[]);
     let line = server.log.wait_for("What the process before has left is of no use");
-    assert!(line.contains("another version") && line.contains("; 2 clients"), "{line}");
+    assert!(line.contains("another version") && line.contains("; asked 2 clients"), "{line}");
     let heard = reader.join().unwrap();
     // What had been written for its socket; the rest was still its outbox's.
     assert!(heard > 0 && heard <= sent, "{heard} of {sent}");

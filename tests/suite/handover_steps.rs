@@ -160,8 +160,8 @@ fn a_process_that_dies_in_the_middle_loses_those_it_still_had() {
     *text = format!("clients {}\n", 1 - place).into_bytes();
     systemd.store(messages);
     let server = systemd.start(&[]);
-    let line = server.log.wait_for("Took over 1 clients in 1 rooms");
-    assert!(line.contains("(1 clients could not go on)"), "{line}");
+    let line = server.log.wait_for("Took over 1 client in 1 room,");
+    assert!(line.contains("(1 client could not go on)"), "{line}");
     let mut buffer = [0];
     assert!(guest.stream.read(&mut buffer).map_or(true, |read| read == 0), "its connection broke");
     is_alive(&mut host);
@@ -315,7 +315,7 @@ fn a_client_that_is_dead_is_found_dead_by_the_next_process() {
     let begun = std::time::Instant::now();
     assert_eq!(silent.frame().unwrap().opcode, 9, "it does not answer");
     let server = systemd.restart(server, &environment);
-    server.log.wait_for("Took over 1 clients");
+    server.log.wait_for("Took over 1 client ");
     // It has ten seconds, whoever asked.
     assert_eq!(silent.close_code(), Some(4201));
     assert!(begun.elapsed() < std::time::Duration::from_secs(12), "{:?}", begun.elapsed());

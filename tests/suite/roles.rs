@@ -179,7 +179,7 @@ fn roles_outlive_a_restart_and_a_crash() {
         assert!(!text.contains(B), "a guest comes in as a guest again");
 
         let server = kept(directory.path(), &[]);
-        server.log.wait_for("1 roles are reserved for clients of before the start");
+        server.log.wait_for("Reserved 1 role for clients of before the start");
         // Its id is not for others either.
         let mut thief = peer(&server, A);
         assert!(has_role(&enter(&mut thief, HOST), "guest"));
@@ -203,7 +203,7 @@ fn what_everybody_could_have_had_is_nothing_where_only_the_invited_come_in() {
     let server = kept(directory.path(), &[("ROOM_ACCESS", "invited")]);
     let required = error("Invite required", "invite-required");
     assert_eq!(enter(&mut page(&server, A), HOST), required);
-    assert_eq!(server.log.count("roles are reserved"), 0);
+    assert_eq!(server.log.count("for clients of before the start"), 0);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn what_is_given_up_is_not_there_after_a_restart() {
     saved(directory.path(), r#""roles":[]"#);
     let server = kept(directory.path(), &[]);
     assert!(has_role(&enter(&mut page(&server, A), GUEST), "guest"));
-    assert_eq!(server.log.count("roles are reserved"), 0);
+    assert_eq!(server.log.count("for clients of before the start"), 0);
 }
 
 #[test]

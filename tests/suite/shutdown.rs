@@ -115,7 +115,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     assert_eq!(server.wait().code(), Some(1));
     let line = server.log.wait_for("Forced to stop: the grace period is over");
     assert!(
-        line.contains("[WARN]") && line.contains(" with 1 clients and 0 other connections left"),
+        line.contains("[WARN]") && line.contains(" with 1 client and 0 other connections left"),
         "{line}"
     );
     drop(deaf);
