@@ -167,6 +167,7 @@ impl Visitor<'_> {
                     self.seen.enters(stay.id, &room);
                     let goes_on = self.enter_and_leave(&mut stay, &room);
                     self.seen.leaves(stay.id, &room);
+                    self.note(&stay, &format!("is done with {room}, and goes on: {goes_on}"));
                     if !goes_on {
                         break;
                     }
@@ -177,6 +178,10 @@ impl Visitor<'_> {
                 }
             }
         }
+    }
+
+    fn note(&self, Stay { id, node, .. }: &Stay, what: &str) {
+        self.seen.note(*id, &format!("client {} on node {node} {what}", self.address));
     }
 
     fn open(&mut self) -> Option<(usize, Caller)> {
@@ -237,6 +242,7 @@ impl Visitor<'_> {
             "cluster-unavailable" => {
                 // It may be made, and its client gone before it is undone.
                 self.seen.may_be_kept(stay.id, room);
+                self.note(stay, &format!("may be in {room}"));
                 return true;
             }
             "already-in-room"
@@ -244,9 +250,10 @@ impl Visitor<'_> {
             {
                 return true;
             }
-            other => return self.surprise(stay, other),
+            other => return self.surprise(stay, room, other),
         }
         stay.to = before;
+        self.note(stay, &format!("is in {room}"));
         std::thread::sleep(self.random.time(0, 30));
         let way = self.random.below(8);
         let is_back = way < 2;
@@ -259,6 +266,7 @@ impl Visitor<'_> {
             self.seen.may_be_kept(stay.id, room);
             return false;
         };
+        self.note(stay, &format!("hears to its leave of {room}: {}", kind(&answer)));
         match kind(&answer) {
             "room-left" => {
                 stay.to = before;
@@ -282,12 +290,7 @@ impl Visitor<'_> {
                 }
                 true
             }
-            other => {
-                let goes_on = self.surprise(stay, other);
-                // Its node was given up, and its seat is kept since.
-                self.seen.may_be_kept(stay.id, room);
-                goes_on
-            }
+            other => self.surprise(stay, room, other),
         }
     }
 
@@ -308,6 +311,7 @@ impl Visitor<'_> {
         let (id, resume) = (id(stay.id), &stay.resume);
         let register = format!(r#"{{"type":"register","peerId":"{id}","resume":"{resume}"}}"#);
         let Some(answer) = self.ask(&mut caller, &register) else { return false };
+        self.note(stay, &format!("hears on node {node} to its proof: {}", kind(&answer)));
         match kind(&answer) {
             "registered" => self.seen.answer("back"),
             "cluster-unavailable" => return false,
@@ -332,7 +336,7 @@ impl Visitor<'_> {
     }
 
     /// An answer that comes only where a node fails: the client has lost its id, and its connection ends.
-    fn surprise(&mut self, stay: &mut Stay, kind: &str) -> bool {
+    fn surprise(&mut self, stay: &mut Stay, room: &str, kind: &str) -> bool {
         let (id, nodes, from) = (stay.id, [stay.node; 2], stay.from);
         if kind != "not-registered" {
             let what = format!("hears {kind} on node {}: {:#?}", stay.node, stay.caller.1);
@@ -346,6 +350,8 @@ impl Visitor<'_> {
         if !stay.caller.ends() {
             self.seen.odd("goes on without its id", id, nodes, from);
         }
+        // It may have been in the room when it lost its id.
+        self.seen.may_be_kept(id, room);
         false
     }
 }

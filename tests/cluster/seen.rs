@@ -2,9 +2,9 @@
 //!
 //! Owns what is no fault of the nodes', as a fault was made there. It deliberately does not know how it was seen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::Log;
 
@@ -13,6 +13,9 @@ const KEPT: Duration = Duration::from_secs(10 + 15 + 15);
 
 /// How long after a fault what it has done may be seen still: the nodes give one up after 10 s.
 const AFTER: Duration = Duration::from_secs(15);
+
+/// Of how many things that clients did it is remembered who did them.
+const NOTES: usize = 100_000;
 
 /// From when to when a client surely had an id.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Seen {
     odd: Mutex<Vec<Odd>>,
     faults: Mutex<Vec<Fault>>,
     answers: Mutex<BTreeMap<String, usize>>,
+    /// What was done under which id.
+    notes: Mutex<VecDeque<(u64, String)>>,
     /// How many clients are in a room under an id, as far as they know. A node that does not answer may have lost them the
     /// id already, and their seats are kept.
     inside: Mutex<HashMap<(u64, String), usize>>,
@@ -106,9 +111,22 @@ impl Seen {
         self.odd.lock().unwrap().push(Odd { what, id, nodes, from, to: Instant::now() });
     }
 
+    /// A client did something under an id.
+    pub fn note(&self, id: u64, what: &str) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let mut notes = self.notes.lock().unwrap();
+        notes.push_back((id, format!("{:.3} {what}", since.as_secs_f64() % 3600.0)));
+        if notes.len() > NOTES {
+            notes.pop_front();
+        }
+    }
+
     /// Something that no fault explains.
     pub fn wrong(&self, what: &str, id: u64) {
-        self.odd(what, id, [usize::MAX; 2], Instant::now());
+        let notes = self.notes.lock().unwrap();
+        let own = notes.iter().filter(|(noted, _)| *noted == id).map(|(_, note)| &**note);
+        let own: Vec<_> = own.collect();
+        self.odd(&format!("{what}\n{}\n", own.join("\n")), id, [usize::MAX; 2], Instant::now());
     }
 
     /// Whether anything was [wrong](Self::wrong).
