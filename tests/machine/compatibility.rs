@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::booted::{Machine, SERVICE};
 use crate::fetch::get;
+use crate::goodbye::goodbye;
 use crate::published::Published;
 use crate::repository::installed;
 use crate::restart::SETTINGS;
-use crate::support::Client;
 
 /// Where a Prometheus of another machine would ask from.
 const ELSEWHERE: &str = "203.0.113.1";
@@ -60,15 +60,7 @@ fn lists_are_true(machine: &Machine) {
 
 /// Runs apt-get: what each of some clients is told meanwhile.
 fn told(machine: &Machine, arguments: &str) -> Vec<Option<u16>> {
-    let clients = (0..3).map(|_| machine.client());
-    let wait = |mut client: Client| {
-        std::thread::spawn(move || {
-            let code = client.close_code();
-            client.leave(1001);
-            code
-        })
-    };
-    let clients: Vec<_> = clients.map(wait).collect();
+    let clients: Vec<_> = (0..3).map(|_| goodbye(machine.client())).collect();
     machine.apt(arguments);
     assert_eq!(machine.ok(&["systemctl", "list-units", "--failed", "--no-legend"]), "");
     assert_eq!(machine.property("ActiveState"), "active");
@@ -78,8 +70,7 @@ fn told(machine: &Machine, arguments: &str) -> Vec<Option<u16>> {
 
 pub fn what_has_changed_since_0_1_0_is_in_the_log(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    let published = Published::new(&machine, suite, "deb-0.1.0");
-    machine.apt(&format!("install {SERVICE}"));
+    let published = Published::with_0_1_0(&machine, suite);
     lists_are_true(&machine);
     // This thread is in the machine's network.
     let address = ["addr", "add", &format!("{ELSEWHERE}/32"), "dev", "lo"];

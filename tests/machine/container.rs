@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::goodbye::goodbye;
 use crate::support::{self, Client, Server};
 
 const IMAGE: &str = "localhost/openstudio-signaling:latest";
@@ -127,12 +128,9 @@ fn a_container_serves_is_healthy_keeps_its_secret_and_drains() {
     ok(&["kill", "--signal", "USR2", NAME]);
     log.wait_for("Took over 1 client ");
     assert!(client.ask(r#"{"type":"ping"}"#).contains("pong"));
-    let leaving = std::thread::spawn(move || {
-        assert_eq!(client.close_code(), Some(1001));
-        client.leave(1001);
-    });
+    let leaving = goodbye(client);
     ok(&["stop", NAME]);
-    leaving.join().unwrap();
+    assert_eq!(leaving.join().unwrap(), Some(1001));
     assert_eq!(container.0.wait().code(), Some(0));
     log.wait_for("Received SIGTERM");
     log.wait_for("Stopped cleanly");

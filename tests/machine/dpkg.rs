@@ -3,6 +3,7 @@
 //! Owns that the service runs in each of dpkg's states. It deliberately does not know what debhelper's scripts do.
 
 use crate::booted::{Disk, Machine, SERVICE};
+use crate::goodbye::goodbye;
 use crate::restart::{SETTINGS, offer, peer, set_no_limits};
 
 /// How dpkg is killed, by what is changed in a package that is unpacked below /tmp/killed; its state then, and what
@@ -132,12 +133,7 @@ pub fn it_comes_back_after_remove_and_purge(suite: &str) {
     let ways = ["icecast", "nats"].map(|name| format!("{SERVICE}-{name}.socket"));
     let enabled = [&["systemctl", "enable", "--now"], &[ways[0].as_str()][..]].concat();
     machine.ok(&enabled);
-    let mut client = machine.client();
-    let goodbye = std::thread::spawn(move || {
-        let code = client.close_code();
-        client.leave(1001);
-        code
-    });
+    let goodbye = goodbye(machine.client());
     let said = machine.ok(&["sh", "-c", &format!("apt-get -y remove {SERVICE} 2>&1")]);
     assert_eq!(goodbye.join().unwrap(), Some(1001));
     // systemctl does not warn of a socket that starts again what it stops, and none is left.

@@ -15,6 +15,7 @@ mod crowd;
 mod docs;
 mod dpkg;
 mod forwarder;
+mod goodbye;
 mod load;
 mod old_page;
 mod on_air;

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::booted::{Machine, SERVICE};
+use crate::booted::Machine;
 use crate::published::Published;
 use crate::repository::installed;
 use crate::webdriver::{Driver, run};
@@ -35,8 +35,7 @@ const CONNECTED_AGAIN: &str = r#"
 
 pub fn an_open_page_of_0_1_0_connects_again(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    let published = Published::new(&machine, suite, "deb-0.1.0");
-    machine.apt(&format!("install {SERVICE}"));
+    let published = Published::with_0_1_0(&machine, suite);
     assert_eq!(installed(&machine), "0.1.0");
     // The runtime's thread is in the machine's network, as the thread that makes it is.
     let runtime =

@@ -4,17 +4,17 @@
 //! what an operator has set up: upgrade.rs has that.
 
 use std::net::{IpAddr, SocketAddr};
-use std::thread::JoinHandle;
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::booted::{Disk, Machine, SERVICE};
+use crate::goodbye::goodbye;
 use crate::published::Published;
 use crate::repository::installed;
-use crate::secure::{Stream, certificate, secure};
+use crate::secure::{Stream, secure};
 use crate::support::{Client, PATIENCE};
-use crate::tls::{LINEAGE, lay};
+use crate::tls::{LINEAGE, obtain};
 
 /// HAProxy by the example of 0.1.0, and behind it the service with a certificate by that version's example. HAProxy speaks
 /// TLS to it, too.
@@ -54,15 +54,6 @@ fn client(trusted: &TempDir) -> Client<Stream> {
     client
 }
 
-/// What it is told at the end.
-fn goodbye(mut client: Client<Stream>) -> JoinHandle<Option<u16>> {
-    std::thread::spawn(move || {
-        let code = client.close_code();
-        client.leave(1001);
-        code
-    })
-}
-
 /// The version is installed and serves through the proxy; nothing has failed, and no file is another.
 fn is_well(machine: &Machine, version: &str, files: &str) {
     assert_eq!(installed(machine), version);
@@ -100,11 +91,8 @@ pub fn behind_a_proxy_it_is_kept_and_comes_back_after_a_boot(suite: &str) {
     let machine = disk.boot(suite);
     // As long as the machine knows Debian.
     machine.apt("install haproxy");
-    let published = Published::new(&machine, suite, "deb-0.1.0");
-    machine.apt(&format!("install {SERVICE}"));
-    let dir = tempfile::tempdir().unwrap();
-    certificate(dir.path(), "fullchain.pem", "privkey.pem");
-    lay(&machine, dir.path(), LINEAGE);
+    let published = Published::with_0_1_0(&machine, suite);
+    let dir = obtain(&machine, LINEAGE);
     machine.ok(&["sh", "-ec", SET_UP]);
     let files = machine.ok(&["sh", "-ec", FILES]);
     is_well(&machine, "0.1.0", &files);

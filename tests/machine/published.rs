@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::booted::Machine;
+use crate::booted::{Machine, SERVICE};
 use crate::repository::{Keys, WebServer, add_repository, package};
 
 /// The repository, as long as it is served.
@@ -18,14 +18,15 @@ pub struct Published {
 }
 
 impl Published {
-    /// With the package in a folder below target/, of which the machine has heard.
-    pub fn new(machine: &Machine, suite: &str, folder: &str) -> Self {
+    /// With 0.1.0's package, which the machine installs.
+    pub fn with_0_1_0(machine: &Machine, suite: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys = Keys::make();
-        keys.publish(&directory.path().join("repository"), &package(folder));
+        keys.publish(&directory.path().join("repository"), &package("deb-0.1.0"));
         let server = WebServer::start(machine, &directory.path().join("repository"));
         add_repository(machine, suite);
         update(machine);
+        machine.apt(&format!("install {SERVICE}"));
         Self { keys, directory, _server: server }
     }
 

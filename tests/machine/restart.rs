@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crate::booted::{Machine, SERVICE};
+use crate::goodbye::goodbye;
 use crate::support::Client;
 
 pub const SETTINGS: &str = "/etc/default/openstudio-signaling";
@@ -119,13 +120,9 @@ END
 
 pub fn an_older_program_gets_nothing_and_clients_hear_goodbye(suite: &str) {
     let machine = Machine::with_package(suite);
-    let mut client = machine.client();
+    let client = machine.client();
     machine.ok(&["sh", "-ec", OLDER]);
-    let leaving = std::thread::spawn(move || {
-        let code = client.close_code();
-        client.leave(1001);
-        code
-    });
+    let leaving = goodbye(client);
     machine.ok(&["systemctl", "restart", SERVICE]);
     assert_eq!(leaving.join().unwrap(), Some(1001));
     machine.wait_for_log("the program is of a version that can't go on with clients");

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::booted::{Machine, SERVICE};
 use crate::fetch;
+use crate::goodbye::goodbye;
 use crate::support::Client;
 
 const HOST: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
@@ -34,13 +35,10 @@ pub fn invites_survive_a_restart(suite: &str) {
     assert_eq!(created["role"], "host", "{created}");
     let invite = ask(&mut host, r#"{"type":"request-invite","inviteRole":"ops"}"#);
     let invite = invite["inviteToken"].as_str().unwrap();
-    let leaving = std::thread::spawn(move || {
-        assert_eq!(host.close_code(), Some(1001));
-        host.leave(1001);
-    });
+    let leaving = goodbye(host);
     // Not a restart, in which the process hands over what it knows.
     machine.ok(&["systemctl", "stop", SERVICE]);
-    leaving.join().unwrap();
+    assert_eq!(leaving.join().unwrap(), Some(1001));
     machine.ok(&["systemctl", "start", SERVICE]);
     let (guest, entered) = enter(&machine, GUEST, &format!(r#","inviteToken":"{invite}""#));
     assert_eq!((&entered["role"], &entered["roomId"]), (&"ops".into(), &"show".into()));

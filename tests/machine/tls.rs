@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::booted::{Machine, SERVICE};
 use crate::secure::{Stream, certificate, secure};
 use crate::shown::shown;
@@ -18,8 +20,16 @@ pub fn renew(machine: &Machine, dir: &Path, lineage: &str) -> bool {
     machine.run(&["env", &format!("RENEWED_LINEAGE={lineage}"), HOOK]).status.success()
 }
 
+/// A new pair in a lineage, and the folder that has it here, too.
+pub fn obtain(machine: &Machine, lineage: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path(), "fullchain.pem", "privkey.pem");
+    lay(machine, dir.path(), lineage);
+    dir
+}
+
 /// Puts a pair into a lineage.
-pub fn lay(machine: &Machine, dir: &Path, lineage: &str) {
+fn lay(machine: &Machine, dir: &Path, lineage: &str) {
     for name in ["fullchain.pem", "privkey.pem"] {
         let text = fs::read_to_string(dir.join(name)).unwrap();
         let script =

@@ -4,18 +4,18 @@
 //! in those files: each has to stay as it was.
 
 use std::io::Write;
-use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::booted::{Machine, SERVICE};
+use crate::goodbye::goodbye;
 use crate::published::Published;
 use crate::repository::installed;
-use crate::secure::{Stream, certificate, secure};
+use crate::secure::{Stream, secure};
 use crate::shown::shown;
 use crate::support::{Answer, Client, UPGRADE, connect, head};
-use crate::tls::{LINEAGE, lay, renew};
+use crate::tls::{LINEAGE, obtain, renew};
 
 const HOST: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4aa";
 const CALLER: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d4bb";
@@ -150,18 +150,6 @@ impl Station {
     }
 }
 
-/// Waits for what each of them is told at the end.
-fn goodbyes(clients: Vec<Client<Stream>>) -> Vec<JoinHandle<Option<u16>>> {
-    let wait = |mut client: Client<Stream>| {
-        std::thread::spawn(move || {
-            let code = client.close_code();
-            client.leave(1001);
-            code
-        })
-    };
-    clients.into_iter().map(wait).collect()
-}
-
 /// Ends a show: the room is no more.
 fn end(show: Vec<Client<Stream>>) {
     for mut client in show {
@@ -173,7 +161,7 @@ fn end(show: Vec<Client<Stream>>) {
 
 /// Runs apt-get, which asks nothing: what clients are told meanwhile.
 fn told(station: &Station, clients: Vec<Client<Stream>>, arguments: &str) -> Vec<Option<u16>> {
-    let goodbyes = goodbyes(clients);
+    let goodbyes: Vec<_> = clients.into_iter().map(goodbye).collect();
     let said = station.machine.apt(arguments);
     assert!(!said.contains("Configuration file"), "dpkg asks: {said}");
     goodbyes.into_iter().map(|goodbye| goodbye.join().unwrap()).collect()
@@ -181,11 +169,8 @@ fn told(station: &Station, clients: Vec<Client<Stream>>, arguments: &str) -> Vec
 
 pub fn all_of_0_1_0_is_kept_on_the_way_here_and_back(suite: &str) {
     let machine = Machine::boot(suite, &[]);
-    let published = Published::new(&machine, suite, "deb-0.1.0");
-    machine.apt(&format!("install {SERVICE}"));
-    let dir = tempfile::tempdir().unwrap();
-    certificate(dir.path(), "fullchain.pem", "privkey.pem");
-    lay(&machine, dir.path(), LINEAGE);
+    let published = Published::with_0_1_0(&machine, suite);
+    let dir = obtain(&machine, LINEAGE);
     machine.ok(&["sh", "-ec", SET_UP]);
     let station = Station { published, machine, certificate: dir };
     let files = station.files();
