@@ -33,6 +33,14 @@ fail() {
     exit 1
 }
 
+# says PATTERN PROGRAM...: whether a program prints what grep finds. A pipe to `grep -q` would end the program at the first
+# match, and pipefail may take that for a failure, or not, as it happens.
+says() {
+    local output
+    output=$("${@:2}") || fail "${*:2} does not work"
+    grep -q -e "$1" <<<"$output"
+}
+
 # test_binary NAME: builds a test binary as who calls, and prints its path. What runs it is root, for namespaces.
 test_binary() {
     local built
