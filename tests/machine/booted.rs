@@ -267,7 +267,19 @@ impl Machine {
 
     pub fn wait_until(&self, what: &str, done: impl FnMut() -> bool) {
         // The machine is another system: there is nothing to be woken by.
-        wait_every(Duration::from_millis(50), done, || what.to_owned());
+        wait_every(Duration::from_millis(50), done, || {
+            let [units, log] = [
+                &[
+                    "systemctl",
+                    "--no-pager",
+                    "list-units",
+                    "--state=failed,activating,deactivating",
+                ][..],
+                &["journalctl", "--no-pager", "-n", "30"],
+            ]
+            .map(|command| String::from_utf8_lossy(&self.run(command).stdout).into_owned());
+            format!("{what}\n{units}\n{log}")
+        });
     }
 
     /// A client on the machine's loopback that has had its welcome.
