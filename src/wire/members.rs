@@ -108,12 +108,12 @@ impl<'a> Members<'a> {
 
     /// The string behind a quote.
     fn string(&mut self) -> Option<Value<'a>> {
-        let (start, rest) = (self.at - 1, &self.text.as_bytes()[self.at..]);
-        let (end, escapes) = match plain(rest)? {
-            end if rest[end] == b'"' => (end, Escapes::None),
-            escape => escaped(rest, escape)?,
+        let (start, bytes) = (self.at - 1, self.text.as_bytes());
+        let (end, escapes) = match plain(bytes, self.at)? {
+            end if bytes[end] == b'"' => (end, Escapes::None),
+            escape => escaped(bytes, escape)?,
         };
-        self.at += end + 1;
+        self.at = end + 1;
         Some(Value { text: &self.text[start..self.at], escapes })
     }
 
@@ -150,31 +150,42 @@ fn escaped(bytes: &[u8], mut at: usize) -> Option<(usize, Escapes)> {
                 break;
             }
         }
-        at += plain(&bytes[at..])?;
+        at = plain(bytes, at)?;
     }
     Some((at, escapes))
 }
 
-/// How many bytes are in front of the first quote, backslash or control character. Eight at a time: an SDP has some
-/// thousand.
+/// Where the first quote, backslash or control character is, from `at` on. Eight bytes at a time: an SDP has some thousand.
 #[inline(always)]
-fn plain(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xFF;
-    const TOPS: u64 = ONES << 7;
-    let mut rest = bytes;
+fn plain(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut rest = &bytes[at..];
     while let Some((chunk, behind)) = rest.split_first_chunk() {
-        let word = u64::from_le_bytes(*chunk);
-        let below = |word: u64, byte: u8| word.wrapping_sub(ONES * u64::from(byte));
-        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        // The top bit of each such byte. Behind the first of these there may be wrong ones, by its borrow.
-        let found = (is(b'"') | is(b'\\') | below(word, b' ')) & !word & TOPS;
-        if found != 0 {
-            return Some(bytes.len() - rest.len() + found.trailing_zeros() as usize / 8);
+        if let Some(found) = first(u64::from_le_bytes(*chunk)) {
+            return Some(bytes.len() - rest.len() + found);
         }
         rest = behind;
     }
-    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
-    Some(bytes.len() - rest.len() + at)
+    if rest.is_empty() {
+        return None;
+    }
+    // The last eight bytes, from where `rest` begins; the zeros behind them are found at the latest.
+    let word = match bytes.last_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk) >> (8 * (8 - rest.len())),
+        None => rest.iter().rfold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    first(word).filter(|found| *found < rest.len()).map(|found| bytes.len() - rest.len() + found)
+}
+
+/// Which byte of a word, from the lowest one on, is the first quote, backslash or control character.
+#[inline(always)]
+fn first(word: u64) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xFF;
+    const TOPS: u64 = ONES << 7;
+    let below = |word: u64, byte: u8| word.wrapping_sub(ONES * u64::from(byte));
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    // The top bit of each such byte. Behind the first of these there may be wrong ones, by its borrow.
+    let found = (is(b'"') | is(b'\\') | below(word, b' ')) & !word & TOPS;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 #[cfg(test)]
