@@ -183,6 +183,9 @@ fn invalid(error: &rustls::Error) -> String {
     format!("the first certificate can't be read ({why}); get it anew from who issued it")
 }
 
+/// How much early data is passed over, in bytes: each record counts some twenty times or more.
+const EARLY_DATA: u32 = 1 << 20;
+
 /// TLS with the certificate in force.
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -202,6 +205,10 @@ impl Tls {
         // Without randomness there are no tickets, and nothing else.
         if let Ok(ticketer) = ring::Ticketer::new() {
             config.ticketer = ticketer;
+            // Where there are tickets, early data is not accepted. A client that has a ticket of another server of this name
+            // may send some: it is passed over, up to so many bytes. rustls counts a record each time that it looks at
+            // it, so that its own 16,384 bytes do not last for one record.
+            config.max_early_data_size = EARLY_DATA;
         }
         Self { config: Arc::new(config), in_force }
     }

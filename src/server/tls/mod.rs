@@ -4,6 +4,8 @@
 //! bytes mean.
 
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod peer;
 pub mod records;
 #[cfg(test)]

@@ -48,7 +48,8 @@ pub struct Records {
     outgoing: Vec<u8>,
     /// The client has said its goodbye (close_notify), and says nothing more.
     has_ended: bool,
-    /// What the client has done wrong. It is told by an alert, and nothing goes on.
+    /// What the client has done wrong, or that the keys are worn out (RFC 8446 section 5.5), which TLS 1.2 can't change. It
+    /// is told by an alert, and nothing goes on.
     failure: Option<Error>,
 }
 
@@ -146,7 +147,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// What writing says, and `BrokenPipe` where nothing can be sent any more.
+    /// What writing says, and `BrokenPipe` where this and all else can't be sent any more.
     pub fn write(&mut self, to: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
         self.flush(to)?;
         let mut taken = 0;
@@ -154,11 +155,11 @@ impl Records {
             let record = &bytes[taken..bytes.len().min(taken + RECORD)];
             let mut next = Some(Next::Record(record));
             self.process_held(&mut next, &mut []);
-            if next.is_some() {
+            self.flush(to)?;
+            if next.is_some() || self.failure.is_some() {
                 return Err(ErrorKind::BrokenPipe.into());
             }
             taken += record.len();
-            self.flush(to)?;
         }
         Ok(taken)
     }

@@ -1,150 +1,27 @@
 //! What holds for records, whatever comes and however it is split.
 //!
-//! Owns both ends of a connection without a socket. It deliberately does not know a task: see `stream`.
+//! Owns what is asked of them. It deliberately does not know a task: see `stream`.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, HandshakeKind, SupportedProtocolVersion};
+use rustls::{
+    CipherSuiteCommon, HandshakeKind, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    Tls12CipherSuite, Tls13CipherSuite,
+};
 
+use super::pair::{Ended, Pair};
 use super::peer::{certified, client, clients};
-use super::records::{HELD, RECORD, Records};
+use super::records::{HELD, RECORD};
 use crate::station::tls::Tls;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
-
-/// One direction of a connection: what is on the way, and how much of it passes at once.
-struct Wire {
-    bytes: VecDeque<u8>,
-    piece: usize,
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.bytes.len().min(self.piece).min(buffer.len()) {
-            0 => Err(ErrorKind::WouldBlock.into()),
-            some => self.bytes.read(&mut buffer[..some]),
-        }
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match bytes.len().min(self.piece) {
-            0 => Err(ErrorKind::WouldBlock.into()),
-            some => self.bytes.write(&bytes[..some]),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The end of what has come.
-struct Ended;
-
-impl Read for Ended {
-    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-}
-
-struct Pair {
-    server: Records,
-    client: ClientConnection,
-    up: Wire,
-    down: Wire,
-}
-
-impl Pair {
-    fn new(tls: &Tls, client: ClientConnection, piece: usize) -> Self {
-        let wire = || Wire { bytes: VecDeque::new(), piece };
-        Self { server: Records::new(tls.config()).unwrap(), client, up: wire(), down: wire() }
-    }
-
-    /// A pair that has agreed upon TLS, and has nothing on the way.
-    fn agreed(version: &'static SupportedProtocolVersion) -> Self {
-        let mut pair = Self::new(&Tls::new(certified()), client(&clients(version)), usize::MAX);
-        assert_eq!(pair.run(), [b""; 2]);
-        assert!(!pair.server.is_handshaking() && !pair.client.is_handshaking());
-        pair.is_idle();
-        pair
-    }
-
-    /// Moves everything that can be moved. What arrives at the server, and at the client.
-    fn run(&mut self) -> [Vec<u8>; 2] {
-        let (mut up, mut down) = (Vec::new(), Vec::new());
-        loop {
-            self.send_client();
-            let before = up.len() + down.len();
-            let moved = self.up.bytes.len() + self.down.bytes.len();
-            up.extend(self.receive().unwrap());
-            self.server.flush(&mut self.down).unwrap();
-            down.extend(self.receive_client());
-            if moved == 0 && up.len() + down.len() == before && !self.client.wants_write() {
-                return [up, down];
-            }
-        }
-    }
-
-    fn send_client(&mut self) {
-        while self.client.wants_write() {
-            self.client.write_tls(&mut self.up.bytes).unwrap();
-        }
-    }
-
-    /// What the server has to read now.
-    fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
-        loop {
-            let read = match self.server.take(&mut buffer) {
-                Some(Ok(0)) => return Ok(all),
-                Some(taken) => taken?,
-                None => match self.server.receive(&mut self.up, &mut buffer) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(all),
-                    read => read?,
-                },
-            };
-            self.is_bounded();
-            all.extend_from_slice(&buffer[..read]);
-        }
-    }
-
-    fn receive_client(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        loop {
-            match self.client.read_tls(&mut self.down) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return all,
-                // Behind a goodbye, rustls reads nothing.
-                Ok(0) => return all,
-                read => read.unwrap(),
-            };
-            let state = self.client.process_new_packets().unwrap();
-            let from = all.len();
-            all.resize(from + state.plaintext_bytes_to_read(), 0);
-            self.client.reader().read_exact(&mut all[from..]).unwrap();
-        }
-    }
-
-    fn is_bounded(&self) {
-        let [incoming, plain, outgoing] = self.server.held();
-        assert!(incoming <= HELD && plain <= HELD, "{incoming} {plain}");
-        // One record, or what a handshake says at once.
-        assert!(outgoing <= RECORD + 1000, "{outgoing}");
-    }
-
-    fn is_idle(&self) {
-        assert_eq!(self.server.held(), [0; 3], "an idle connection has no buffer");
-    }
-
-    fn say(&mut self, bytes: &[u8]) {
-        self.client.writer().write_all(bytes).unwrap();
-        self.send_client();
-    }
-}
 
 fn text(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 256) as u8).collect()
@@ -155,7 +32,7 @@ fn records_arrive_however_they_are_split() {
     let tls = Tls::new(certified());
     for version in VERSIONS {
         for piece in [1, 2, 3, 5, 100, 4095, 4096, 4097, usize::MAX] {
-            let mut pair = Pair::new(&tls, client(&clients(version)), piece);
+            let mut pair = Pair::new(tls.config(), client(&clients(version)), piece);
             assert_eq!(pair.run(), [b""; 2]);
             let large = [RECORD - 1, RECORD, RECORD + 1, 50_000];
             let large = if piece < 100 { &large[..0] } else { &large };
@@ -374,7 +251,8 @@ fn the_longest_part_of_a_record_is_held_and_no_longer_one() {
 #[test]
 fn a_handshake_message_is_held_up_to_the_same_bound() {
     for (length, is_wrong) in [(8_000, false), (40_000, true)] {
-        let mut pair = Pair::new(&Tls::new(certified()), client(&clients(&TLS13)), usize::MAX);
+        let mut pair =
+            Pair::new(Tls::new(certified()).config(), client(&clients(&TLS13)), usize::MAX);
         // The head of a hello of this length (RFC 8446 section 4), in records of 1,000 bytes each.
         let [_, high, middle, low] = u32::try_from(length).unwrap().to_be_bytes();
         let hello = [&[1, high, middle, low], &vec![0; length - 1][..]].concat();
@@ -393,7 +271,7 @@ fn who_comes_back_goes_on_without_early_data() {
     for version in VERSIONS {
         let (tls, config) = (Tls::new(certified()), clients(version));
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
-            let mut pair = Pair::new(&tls, client(&config), usize::MAX);
+            let mut pair = Pair::new(tls.config(), client(&config), usize::MAX);
             assert!(pair.client.early_data().is_none(), "no ticket of ours allows it");
             pair.run();
             assert_eq!(pair.client.handshake_kind(), Some(kind));
@@ -401,6 +279,81 @@ fn who_comes_back_goes_on_without_early_data() {
             assert_eq!(pair.receive().unwrap(), b"again");
         }
     }
+}
+
+/// A server of another one's making.
+fn config(version: &'static SupportedProtocolVersion, provider: CryptoProvider) -> ServerConfig {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(&[version]).unwrap().with_no_client_auth();
+    builder.with_cert_resolver(Arc::new(SingleCertAndKey::from((*certified()).clone())))
+}
+
+/// A client may have a ticket of a server that takes early data. What it sends ahead is passed over, and it says it again.
+#[test]
+fn early_data_is_passed_over() {
+    let (tls, clients) = (Tls::new(certified()), clients(&TLS13));
+    let mut other = config(&TLS13, default_provider());
+    other.max_early_data_size = 1000;
+    let other = Arc::new(other);
+    for piece in [usize::MAX, 1] {
+        Pair::new(Arc::clone(&other), client(&clients), usize::MAX).run();
+        let mut pair = Pair::new(tls.config(), client(&clients), piece);
+        let mut early = pair.client.early_data().expect("the ticket allows it");
+        early.write_all(&text(900)).unwrap();
+        assert_eq!(pair.run(), [b""; 2]);
+        assert!(!pair.client.is_early_data_accepted());
+        pair.say(b"once more");
+        assert_eq!(pair.run(), [&b"once more"[..], b""]);
+        pair.is_idle();
+    }
+}
+
+/// Keys are for so many records, 2^24 mostly (rustls's `confidentiality_limit`): here for a hundred.
+fn soon_worn_out() -> CryptoProvider {
+    let mut provider = default_provider();
+    for suite in &mut provider.cipher_suites {
+        *suite = match *suite {
+            SupportedCipherSuite::Tls12(of) => {
+                let common = CipherSuiteCommon { confidentiality_limit: 100, ..of.common };
+                SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite { common, ..*of })))
+            }
+            SupportedCipherSuite::Tls13(of) => {
+                let common = CipherSuiteCommon { confidentiality_limit: 100, ..of.common };
+                SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite { common, ..*of })))
+            }
+        };
+    }
+    provider
+}
+
+#[test]
+fn keys_that_are_worn_out_are_changed_where_they_can_be() {
+    let server = Arc::new(config(&TLS13, soon_worn_out()));
+    let mut pair = Pair::new(server, client(&clients(&TLS13)), usize::MAX);
+    pair.run();
+    for _ in 0..500 {
+        assert_eq!(pair.server.write(&mut pair.down, b"down").unwrap(), 4);
+        pair.say(b"up");
+        assert_eq!(pair.run(), [&b"up"[..], b"down"]);
+    }
+    pair.is_idle();
+}
+
+#[test]
+fn keys_of_tls_1_2_end_with_a_goodbye() {
+    let server = Arc::new(config(&TLS12, soon_worn_out()));
+    let mut pair = Pair::new(server, client(&clients(&TLS12)), usize::MAX);
+    pair.run();
+    let error = (0..200).find_map(|record| {
+        let written = pair.server.write(&mut pair.down, b"down");
+        let arrived = pair.receive_client();
+        assert_eq!(arrived, if written.is_ok() { &b"down"[..] } else { b"" });
+        written.err().map(|error| (error.kind(), (50..=100).contains(&record)))
+    });
+    assert_eq!(error, Some((ErrorKind::BrokenPipe, true)));
+    assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
+    assert!(pair.server.write(&mut pair.down, b"down").is_err());
+    assert_eq!(pair.receive().unwrap_err().kind(), ErrorKind::InvalidData);
 }
 
 #[test]
@@ -411,10 +364,10 @@ fn a_renewed_certificate_is_for_those_who_come_later() {
         std::sync::Arc::new(certified)
     };
     let tls = Tls::new(with(1));
-    let mut before = Pair::new(&tls, client(&clients(&TLS13)), usize::MAX);
+    let mut before = Pair::new(tls.config(), client(&clients(&TLS13)), usize::MAX);
     before.run();
     tls.replace(with(2));
-    let mut after = Pair::new(&tls, client(&clients(&TLS13)), usize::MAX);
+    let mut after = Pair::new(tls.config(), client(&clients(&TLS13)), usize::MAX);
     after.run();
     for (pair, name) in [(&mut before, 1), (&mut after, 2)] {
         assert_eq!(pair.client.peer_certificates().unwrap()[0].as_ref(), [name]);
