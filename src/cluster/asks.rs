@@ -85,9 +85,12 @@ impl Open {
         }
     }
 
-    /// The questions that are to be put again at `now`. Those that nobody waits for any longer are dropped.
-    pub fn again(&mut self, now: Instant) -> Vec<Put> {
-        self.questions.retain(|_, question| !question.answer.is_closed());
+    /// The questions that are to be put again at `now`. Those that nobody waits for any longer are dropped, and those about
+    /// a client that is not there any longer: it does not live.
+    pub fn again(&mut self, now: Instant, is_there: impl Fn(PeerId, Holder) -> bool) -> Vec<Put> {
+        self.questions.retain(|_, question| {
+            !question.answer.is_closed() && is_there(question.peer, question.holder)
+        });
         let due = self.questions.iter_mut().filter(|(_, question)| now >= question.asked + PAUSE);
         let put = due.map(|(number, question)| {
             question.asked = now;
@@ -170,6 +173,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
     fn peer() -> PeerId {
@@ -182,15 +187,20 @@ mod tests {
         let holder = Holder { node: NodeId(1), client: ClientId(2) };
         let (answer, mut answered) = oneshot::channel();
         let put = open.ask(peer(), holder, answer, start);
-        assert_eq!(open.again(start), []);
-        assert_eq!(open.again(start + PAUSE), [put]);
+        assert_eq!(open.again(start, |_, _| true), []);
+        assert_eq!(open.again(start + PAUSE, |_, _| true), [put]);
         open.lives(put.number);
         assert_eq!(answered.try_recv(), Ok(()));
         let (answer, answered) = oneshot::channel();
         open.ask(peer(), holder, answer, start);
         drop(answered);
-        assert_eq!(open.again(start + PAUSE), []);
+        assert_eq!(open.again(start + PAUSE, |_, _| true), []);
         assert!(!open.is_busy());
+        // The client has gone meanwhile.
+        let (answer, mut answered) = oneshot::channel();
+        open.ask(peer(), holder, answer, start);
+        assert_eq!(open.again(start, |id, client| (id, client) != (peer(), holder)), []);
+        assert!(answered.try_recv().is_err_and(|error| error == TryRecvError::Closed));
         assert!(open.begin(NodeId(1), 7) && !open.begin(NodeId(1), 7));
         open.end(NodeId(1), 7);
         assert!(open.begin(NodeId(1), 7));

@@ -103,7 +103,7 @@ impl Node {
 
     /// Does what is due at `now`.
     pub(super) fn tick_post(&mut self, now: Instant) {
-        for put in self.open.again(now) {
+        for put in self.open.again(now, |peer, holder| self.hub.is_there(peer, holder)) {
             self.put(put.number, put.peer, put.holder);
         }
         self.open.expire(None, now);

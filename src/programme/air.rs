@@ -22,6 +22,9 @@ use crate::wire::ids::{ClientId, Identity, PeerId};
 /// How long another source may have the mount before that counts: Icecast lets go of a dead one after 11 s.
 pub(super) const IN_USE: Duration = Duration::from_secs(15);
 
+/// For how long nobody is told of that: where the host comes from another node, that one gives the mount back meanwhile.
+const UNTOLD: Duration = Duration::from_secs(2);
+
 /// How long Icecast may take nothing.
 pub(super) const STALLED: Duration = Duration::from_secs(10);
 
@@ -352,7 +355,8 @@ impl Air {
             self.account
                 .add(now.saturating_duration_since(programme.since), programme.playout.written);
         }
-        let is_new = !std::mem::replace(&mut programme.is_failed, true) || is_final;
+        let is_told = programme.in_use.is_none_or(|since| now >= since + UNTOLD);
+        let is_new = is_told && !std::mem::replace(&mut programme.is_failed, true) || is_final;
         let is_there = programme.away.is_none();
         if is_there && is_new {
             self.said.push((peer, Said::Failed(refusal.to_string())));

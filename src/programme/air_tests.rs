@@ -172,11 +172,15 @@ fn what_is_refused_is_not_tried_again_before_it_is_asked_for() {
     assert!(air.on_air().is_none() && !air.is_on_air(host.client));
     air.start(host.clone(), start).unwrap();
     assert!(air.work(start).connect);
-    // A mount that is in use counts after 15 s: Icecast may hold it for a dead source.
-    air.break_off(Refusal::MountInUse, start);
-    assert!(errors(&mut air).is_empty());
-    assert!(air.work(start + 14 * SECOND).connect);
-    errors(&mut air);
+    air.take_news();
+    // A mount that is in use is told after 2 s, and counts after 15 s: Icecast may hold it for a dead source.
+    for (seconds, is_told) in [(0, false), (1, false), (2, true), (4, false)] {
+        let now = start + seconds * SECOND;
+        air.break_off(Refusal::MountInUse, now);
+        let (said, news) = air.take_news();
+        assert_eq!((said.len(), news.len()), (usize::from(is_told), usize::from(is_told)));
+        assert!(air.work(now + 2 * SECOND).connect);
+    }
     air.break_off(Refusal::MountInUse, start + 15 * SECOND);
     assert!(errors(&mut air)[0].contains("another source has the mount"));
 }

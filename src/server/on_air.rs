@@ -23,7 +23,7 @@ use crate::server::state::State;
 use crate::signaling::command::Command;
 use crate::telemetry::events::Event;
 use crate::wire::codes::ErrorCode;
-use crate::wire::ids::PeerId;
+use crate::wire::ids::{ClientId, PeerId};
 use crate::wire::reply::ServerMessage;
 
 /// How long Icecast has to take the end of a programme.
@@ -59,6 +59,9 @@ pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
     let on_air = &state.studio.on_air;
     let mut dialing: Option<Dialing> = None;
     loop {
+        if let Some(owner) = lost_to_another(&state) {
+            on_air.stop(owner, "its host is on air by way of another node");
+        }
         let work = on_air.air().work(Instant::now());
         if work.record {
             on_air.air().record(&about(&state));
@@ -212,6 +215,13 @@ fn about(state: &State) -> About {
         url: station.about("url"),
         genre: station.about("genre"),
     }
+}
+
+/// Whose programme there is here, where another node has the one that counts: its host went on there, or this node was out
+/// of touch for so long that the others took it for gone.
+fn lost_to_another(state: &State) -> Option<ClientId> {
+    let client = state.studio.on_air.air().on_air()?.0.client;
+    state.studio.hub.is_aired_elsewhere().then_some(client)
 }
 
 /// Tells the one on air what it is to hear, and the log.

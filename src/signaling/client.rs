@@ -6,19 +6,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
-use crate::signaling::command::Action;
-use crate::signaling::contest::Challenged;
-use crate::signaling::contest::{Contest, Then, answer};
+use crate::signaling::command::{Action, Airing};
+use crate::signaling::contest::{Challenged, Contest, Then, answer};
 use crate::signaling::conversation::ClientInfo;
 use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
 use crate::signaling::member::{Member, not_in_room, unix_ms};
 use crate::signaling::outbox::Outbox;
 use crate::signaling::registry::NotInRoom;
 use crate::signaling::registry::parting::Parting;
+use crate::signaling::streaming::on_air;
 use crate::signaling::studio::Studio;
 use crate::signaling::way_in::WayIn;
 use crate::wire::codes::{ErrorCode, Refusal};
@@ -260,14 +261,33 @@ impl Client {
         self.rival_lives = false;
         // What it has to do first, it is told.
         self.is_told_off_air = started.is_err();
-        if let Some(Challenged { peer, holder, alive }) = started? {
-            // A piece of the programme may take its time.
-            let alive = answer(alive, SIGN_OF_LIFE_IN_ROOM);
-            self.contest = Some(Box::new(Contest::Role { text, peer, rival: holder, alive }));
-        } else {
-            self.is_streaming = self.studio.on_air.icecast().is_some();
+        match started? {
+            Some(asked) => self.await_streamer(text, asked),
+            None => self.is_streaming = self.studio.on_air.icecast().is_some(),
         }
         Ok(())
+    }
+
+    /// As [`Self::go_on_air`], where another node is on air.
+    pub(super) fn await_air(&mut self, text: String, airing: Airing) -> Result<(), Refusal> {
+        let may_ask = !std::mem::take(&mut self.rival_lives);
+        let peer = airing.peer;
+        let rival = airing.rival.filter(|_| may_ask);
+        self.is_told_off_air = rival.is_none();
+        let holder = rival.ok_or_else(|| on_air(peer))?;
+        // One that has gone meanwhile does not answer.
+        let gone = || Challenged { peer, holder, alive: oneshot::channel().1 };
+        let asked = self.studio.hub.challenge_client(peer, holder).unwrap_or_else(gone);
+        self.await_streamer(text, asked);
+        Ok(())
+    }
+
+    /// Waits until whoever is on air has answered.
+    fn await_streamer(&mut self, text: String, asked: Challenged) {
+        let Challenged { peer, holder, alive } = asked;
+        // A piece of the programme may take its time.
+        let alive = answer(alive, SIGN_OF_LIFE_IN_ROOM);
+        self.contest = Some(Box::new(Contest::Role { text, peer, rival: holder, alive }));
     }
 
     /// A piece of the programme was lost on the way.

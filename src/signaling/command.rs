@@ -158,6 +158,15 @@ impl Command {
     }
 }
 
+/// Who is on air by way of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Airing {
+    /// Under which id.
+    pub peer: PeerId,
+    /// Which client, where the one who asks gains something if it does not live.
+    pub rival: Option<Holder>,
+}
+
 /// What a change came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -179,8 +188,8 @@ pub enum Outcome {
     Muted(Result<(), MuteError>),
     /// Of [`Action::Recording`].
     Told(Result<(), NotInRoom>),
-    /// Of [`Action::GoOnAir`]: whether the node was not on air before; or who is on air, by way of another node.
-    OnAir(Result<bool, PeerId>),
+    /// Of [`Action::GoOnAir`]: whether the node was not on air before.
+    OnAir(Result<bool, Airing>),
     /// Of an action of a client that has not the id any longer.
     NotRegistered,
     /// Of all others.

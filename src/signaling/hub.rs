@@ -237,6 +237,11 @@ impl Hub {
         Some(Challenged { peer, holder, alive: self.challenge(peer, holder, &place)? })
     }
 
+    /// Whether a client has the id `peer`, on whatever node.
+    pub fn is_there(&self, peer: PeerId, holder: Holder) -> bool {
+        self.registry().place_of(peer, holder).is_some()
+    }
+
     /// Asks the client in that place, which has the id `peer`, whether it lives; `None` where too many ask already.
     pub fn challenge(
         &self,
@@ -290,6 +295,11 @@ impl Hub {
             Proposed::Made(_) => next(),
             Proposed::Waits(_) | Proposed::Unavailable => Some(now + EXPIRE_PAUSE),
         }
+    }
+
+    /// Whether somebody is on air by way of another node.
+    pub fn is_aired_elsewhere(&self) -> bool {
+        self.sequencer().is_some() && self.registry().aired_elsewhere().is_some()
     }
 
     /// Resolves when something may end earlier than was last known.

@@ -10,7 +10,6 @@ use crate::signaling::contest::{Contest, Pending, Then};
 use crate::signaling::member::{not_in_room, not_muted};
 use crate::signaling::registry::NotInRoom;
 use crate::signaling::sequencer::Proposed;
-use crate::signaling::streaming::on_air;
 use crate::wire::codes::{ErrorCode, Refusal};
 use crate::wire::reply::ServerMessage;
 use crate::wire::request::{Envelope, MessageType};
@@ -127,9 +126,10 @@ impl Client {
                     self.go_on_air(text)?;
                 }
             }
-            Outcome::OnAir(Err(owner)) => {
-                self.is_told_off_air = true;
-                return Err(on_air(owner));
+            Outcome::OnAir(Err(airing)) => {
+                if let Then::Stream(text) = then {
+                    self.await_air(text, airing)?;
+                }
             }
             Outcome::Muted(muted) => muted.map_err(not_muted)?,
             Outcome::Told(told) => told.map_err(not_in_room)?,

@@ -17,6 +17,8 @@ mod coturn;
 mod icecast;
 #[path = "../support/listener.rs"]
 mod listener;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/running.rs"]

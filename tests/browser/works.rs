@@ -6,10 +6,11 @@ use std::time::Duration;
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
-use crate::coturn::{Coturn, free_port};
+use crate::coturn::Coturn;
 use crate::icecast::Icecast;
 use crate::network::translation;
 use crate::page::Page;
+use crate::port::free_port;
 use crate::process::binary;
 use crate::support::Server;
 use crate::visit::{Visit, pictures};

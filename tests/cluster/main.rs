@@ -17,14 +17,20 @@ mod works;
 
 #[path = "../support/fetch.rs"]
 mod fetch;
+#[path = "../support/icecast.rs"]
+mod icecast;
 #[path = "../support/listener.rs"]
 mod listener;
 #[path = "../support/page.rs"]
 mod page;
 #[path = "../support/peers.rs"]
 mod peers;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/running.rs"]
+mod running;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/talk.rs"]

@@ -1,5 +1,6 @@
 //! All that works on one node works across nodes, to the letter.
 
+use crate::icecast::Icecast;
 use crate::nats::{Nats, Version};
 use crate::nodes::{agree, enter, hears_nothing, nodes, nodes_with};
 use crate::peers::{A, peer, resume_of};
@@ -182,6 +183,70 @@ fn one_node_is_on_air() {
         assert!(answer.contains("on-air"), "{answer}");
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
+}
+
+#[test]
+fn a_programme_goes_on_by_way_of_another_node() {
+    const STARTED: &str = r#"{"type":"stream-started","message":"Connected to Icecast server"}"#;
+    let (nats, icecast) = (Nats::single(Version::Trixie, ""), Icecast::start());
+    let settings = icecast.settings();
+    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
+    settings.push(("ON_AIR_ACCESS", "open"));
+    let [one, two] = nodes_with(&nats, &settings);
+    let register = |host: &mut Client, resume: &str| {
+        let register = format!(r#"{{"type":"register","peerId":"{A}","resume":"{resume}"}}"#);
+        resume_of(&host.ask(&register), A)
+    };
+    let go = |host: &mut Client, resume: &str| {
+        let resume = register(host, resume);
+        enter(host, "show", "host");
+        assert_eq!(host.ask(r#"{"type":"start-stream"}"#), STARTED);
+        resume
+    };
+    let mut host = one.client();
+    let resume = go(&mut host, "");
+    let listener = icecast.listen();
+    // Its page is loaded again. Silence holds the mount meanwhile, by way of the first node.
+    host.leave(1001);
+    let mut host = two.client();
+    let resume = go(&mut host, &resume);
+    one.log.find("the end of the first one", |lines| {
+        let end = "because its host is on air by way of another node";
+        lines.iter().any(|line| line.contains(end)).then_some(())
+    });
+    listener.hear_out();
+    // The other node has it now, for as long as its host wants.
+    let mut other = peer(&one, B);
+    enter(&mut other, "other show", "host");
+    let busy = format!(r#"{{"type":"error","message":"Peer \"{A}\" is on air","code":"on-air"}}"#);
+    assert_eq!(other.ask(r#"{"type":"start-stream"}"#), busy);
+    // Who is in the same room and leads it goes on where its host has gone, or is asked for and silent.
+    let invite = host.ask(r#"{"type":"request-invite","inviteRole":"ops"}"#);
+    let token = invite.split(r#""inviteToken":""#).nth(1).unwrap().split('"').next().unwrap();
+    let mut other = peer(&one, C);
+    let come = r#"{"type":"create-or-join-room","inviteToken""#;
+    assert!(other.ask(&format!(r#"{come}:"{token}"}}"#)).contains(r#""role":"ops""#));
+    drop(host);
+    other.say(r#"{"type":"start-stream"}"#);
+    // That it has gone comes before or after.
+    let said = [other.text(), other.text()];
+    assert!(said.contains(&STARTED.to_owned()) && said.concat().contains("peer-left"), "{said:?}");
+    let mut host = two.client();
+    let resume = register(&mut host, &resume);
+    enter(&mut host, "show", "host");
+    assert!(other.text().contains("peer-joined"));
+    host.say(r#"{"type":"start-stream"}"#);
+    lives(&mut other);
+    assert_eq!(host.text(), busy.replace(A, C));
+    host.say(r#"{"type":"start-stream"}"#);
+    // Nobody answers now.
+    assert_eq!(host.text(), STARTED);
+    // Its node dies. Nobody waits until the others have noticed.
+    let listener = icecast.listen();
+    drop(two);
+    go(&mut one.client(), &resume);
+    listener.hear_out();
+    icecast.listen();
 }
 
 #[test]

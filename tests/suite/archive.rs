@@ -6,11 +6,11 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::coturn::free_port;
 use crate::icecast::Icecast;
 use crate::on_air::{STARTED, chunk, decoded, host, recording, start, validated};
 use crate::paused::{self, this_program};
 use crate::peers::A;
+use crate::port::free_port;
 use crate::support::{Client, Log, Server};
 
 const STOP: &str = r#"{"type":"stop-stream"}"#;

@@ -5,12 +5,12 @@ use std::net::{TcpListener, TcpStream};
 
 use rustix::process::Signal;
 
-use crate::coturn::free_port;
 use crate::fetch::request;
 use crate::icecast::Icecast;
 use crate::metrics::metric;
 use crate::on_air::{STARTED, chunk, host, recording, start, validated};
 use crate::peers::A;
+use crate::port::free_port;
 use crate::secure;
 use crate::support::{Answer, Server, head, wait_until};
 

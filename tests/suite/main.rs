@@ -67,6 +67,8 @@ mod listener;
 mod paused;
 #[path = "../support/peers.rs"]
 mod peers;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/running.rs"]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::coturn::free_port;
 use crate::icecast::{Icecast, Listener, PASSWORD};
 use crate::identity::{COOKIE, open, register};
 use crate::paused::{self, Clock};
 use crate::peers::{A, peer, resume_of};
+use crate::port::free_port;
 use crate::rooms::{B, C, error};
 use crate::settle::is_silent;
 use crate::support::{Client, Server};

@@ -1,10 +1,10 @@
 //! A real coturn on the loopback, which ends with the test that started it. It deliberately does not know who
 //! asks it for what.
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::port::free_port;
 use crate::running::Running;
 use crate::support::Log;
 
@@ -44,17 +44,5 @@ impl Coturn {
         let log = Log::follow(process.0.stdout.take().unwrap());
         log.wait_for(&format!("UDP listener opened on: 127.0.0.1:{port}"));
         Self { _process: process, port, log }
-    }
-}
-
-/// A port of the loopback that is free for UDP and TCP. coturn can't be given a socket, and port 0 means
-/// its default to it.
-pub fn free_port() -> u16 {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

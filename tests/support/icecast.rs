@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::coturn::free_port;
+use crate::port::free_port;
 use crate::running::Running;
 use crate::support::wait_until;
 

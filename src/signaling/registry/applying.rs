@@ -7,11 +7,11 @@
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::command::{Action, Command, Newcomer, Outcome, Proposer};
+use crate::signaling::command::{Action, Airing, Command, Newcomer, Outcome, Proposer};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
 use crate::signaling::registry::{Aired, Arrival, Registry};
-use crate::wire::ids::{Holder, NodeId, PeerId, RoomId};
+use crate::wire::ids::{Holder, Identity, NodeId, PeerId, RoomId};
 use crate::wire::reply::ServerMessage;
 
 impl Registry {
@@ -63,7 +63,7 @@ impl Registry {
                     return (Outcome::NotRegistered, after);
                 }
                 let outcome;
-                (outcome, after) = self.act(peer, node, action, now);
+                (outcome, after) = self.act((peer, identity), node, action, now);
                 outcome
             }
             Command::GoOffAir => {
@@ -89,7 +89,7 @@ impl Registry {
     /// What a client does among others, by way of `node`.
     fn act(
         &mut self,
-        peer: PeerId,
+        (peer, identity): (PeerId, Identity),
         node: NodeId,
         action: Action,
         now: Instant,
@@ -128,7 +128,7 @@ impl Registry {
                     after.news.push(News::new(everyone, &message));
                 }))
             }
-            Action::GoOnAir => Outcome::OnAir(self.go_on_air(peer, node)),
+            Action::GoOnAir => Outcome::OnAir(self.go_on_air(peer, identity, node)),
         };
         (outcome, after)
     }
@@ -143,18 +143,35 @@ impl Registry {
         Arrival { client, identity, ip, is_check, place }
     }
 
-    /// A node goes on air with `peer`, or goes on with another one. Returns whether it was not on air before.
+    /// A node goes on air with `peer`, or goes on with another one. Where another node holds the programme of somebody who
+    /// has gone, this one goes on with it, and the other one ends it. Returns whether the node was not on air before.
     ///
     /// # Errors
     ///
     /// Who is, by way of another node.
-    fn go_on_air(&mut self, peer: PeerId, node: NodeId) -> Result<bool, PeerId> {
-        match (&self.air, self.room_of(peer)) {
-            (Some(air), _) if air.node != node => Err(air.peer),
-            (_, Some(room)) => Ok(self.air.replace(Aired { node, peer, room }).is_none()),
-            // It has left meanwhile, and hears that.
-            (_, None) => Ok(false),
+    fn go_on_air(
+        &mut self,
+        peer: PeerId,
+        identity: Identity,
+        node: NodeId,
+    ) -> Result<bool, Airing> {
+        // It may have left meanwhile, and hears that.
+        let Some(room) = self.room_of(peer) else { return Ok(false) };
+        let elsewhere = self.air.as_ref().filter(|air| air.node != node);
+        if let Some(air) = elsewhere {
+            let found = self.peers.get(&air.peer).map(|found| &found.arrival);
+            let owner = found.filter(|found| found.identity == air.identity);
+            let rival =
+                owner.map(|owner| self.holder(owner)).filter(|owner| owner.node == air.node);
+            // As on one node: an id proves nothing.
+            let gains = air.identity == identity || air.room == room;
+            if rival.is_some() || !gains {
+                return Err(Airing { peer: air.peer, rival: rival.filter(|_| gains) });
+            }
         }
+        let is_new = self.air.as_ref().is_none_or(|air| air.node != node);
+        self.air = Some(Aired { node, peer, identity, room });
+        Ok(is_new)
     }
 
     fn go_off_air(&mut self, node: NodeId) {

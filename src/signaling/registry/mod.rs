@@ -107,6 +107,7 @@ pub(super) struct Registry {
 struct Aired {
     node: NodeId,
     peer: PeerId,
+    identity: Identity,
     room: RoomId,
 }
 
