@@ -170,16 +170,18 @@ impl Registry {
 
     /// How much there is.
     pub(super) fn count(&self) -> Counts {
-        // Each node counts its own.
+        // Each node counts its own, in one pass: there may be 100,000 of others among them.
         let peers = self.peers.values().filter_map(|peer| peer.arrival.place.here());
         let kept = self.kept.values().filter_map(|kept| kept.arrival.place.here());
-        let outboxes = peers.clone().chain(kept.clone());
+        let add = |(count, bytes), outbox: &Arc<Outbox>| (count + 1, bytes + outbox.bytes());
+        let (peers, bytes) = peers.fold((0, 0), add);
+        let (seats_kept, outbox_bytes) = kept.fold((0, bytes), add);
         Counts {
-            peers: peers.count(),
+            peers,
             rooms: self.rooms.count(),
-            seats_kept: kept.count(),
+            seats_kept,
             roles_reserved: self.absences.iter().filter(|found| found.role_end.is_some()).count(),
-            outbox_bytes: outboxes.map(|outbox| outbox.bytes()).sum(),
+            outbox_bytes,
             ..Counts::default()
         }
     }
