@@ -22,7 +22,8 @@ use crate::wire::ids::{ClientId, Identity, PeerId};
 /// How long another source may have the mount before that counts: Icecast lets go of a dead one after 11 s.
 pub(super) const IN_USE: Duration = Duration::from_secs(15);
 
-/// For how long nobody is told of that: where the host comes from another node, that one gives the mount back meanwhile.
+/// For how long no attempt is told that finds it so: where the host comes from another node, that one gives the mount back
+/// meanwhile.
 const UNTOLD: Duration = Duration::from_secs(2);
 
 /// How long Icecast may take nothing.

@@ -91,8 +91,8 @@ impl OnAir {
     }
 
     /// As [`Air::stop`].
-    pub fn stop(&self, client: ClientId, why: &'static str) {
-        self.change(|air, now| air.stop(client, why, now));
+    pub fn stop(&self, client: ClientId, why: &'static str) -> bool {
+        self.change(|air, now| air.stop(client, why, now))
     }
 
     /// As [`Air::lose`].

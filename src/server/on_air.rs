@@ -20,10 +20,10 @@ use crate::programme::on_air::OnAir;
 use crate::programme::opus::RATE;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::signaling::command::Command;
+use crate::signaling::command::{Action, AiredBy, Command};
 use crate::telemetry::events::Event;
 use crate::wire::codes::ErrorCode;
-use crate::wire::ids::{ClientId, PeerId};
+use crate::wire::ids::PeerId;
 use crate::wire::reply::ServerMessage;
 
 /// How long Icecast has to take the end of a programme.
@@ -38,6 +38,18 @@ pub struct Source {
     writer: WriteHalf<Wire>,
     /// What Icecast has not taken yet.
     pending: Vec<u8>,
+}
+
+/// How often who is on air is compared with what all nodes know, in a cluster, and for how long they may differ: a change
+/// is on its way.
+const LOOK: Duration = Duration::from_secs(5);
+const DIFFERS: Duration = Duration::from_secs(2);
+
+/// Whether all nodes know who is on air by way of this one.
+#[derive(Default)]
+struct Agreement {
+    /// Since when they do not.
+    differs: Option<Instant>,
 }
 
 /// What happened.
@@ -58,10 +70,9 @@ pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
     let _busy = state.collection.work();
     let on_air = &state.studio.on_air;
     let mut dialing: Option<Dialing> = None;
+    let mut agreement = Agreement::default();
     loop {
-        if let Some(owner) = lost_to_another(&state) {
-            on_air.stop(owner, "its host is on air by way of another node");
-        }
+        let again = agreement.look(&state, Instant::now());
         let work = on_air.air().work(Instant::now());
         if work.record {
             on_air.air().record(&about(&state));
@@ -95,7 +106,8 @@ pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
         let happened = tokio::select! {
             () = state.shutdown.reached(Phase::HandingOver) => break,
             () = on_air.changed() => Happened::Change,
-            () = async { match work.next { Some(next) => sleep_until(next).await, None => pending().await } } => Happened::Change,
+            () = until(work.next) => Happened::Change,
+            () = until(again) => Happened::Change,
             result = async { match &mut dialing { Some(dialing) => dialing.await, None => pending().await } } => Happened::Dialed(result),
             happened = async { match &mut source { Some(source) => source.turn().await, None => pending().await } } => happened,
         };
@@ -148,6 +160,7 @@ pub async fn feed(state: Arc<State>, mut source: Option<Source>) {
     let ended = on_air.air().on_air().map(|(owner, _)| owner.client);
     if let Some(client) = ended {
         on_air.stop(client, "the service stops");
+        state.studio.hub.propose(Command::GoOffAir, None);
     }
     on_air.air().recording().close();
     on_air.record();
@@ -217,11 +230,47 @@ fn about(state: &State) -> About {
     }
 }
 
-/// Whose programme there is here, where another node has the one that counts: its host went on there, or this node was out
-/// of touch for so long that the others took it for gone.
-fn lost_to_another(state: &State) -> Option<ClientId> {
-    let client = state.studio.on_air.air().on_air()?.0.client;
-    state.studio.hub.is_aired_elsewhere().then_some(client)
+/// Resolves at that time, if ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+impl Agreement {
+    /// Ends the programme of this node where another one has the one that counts: it went on there, or this node was out of
+    /// touch for so long that the others took it for gone. Tells all nodes who is on air by way of this one, where that has
+    /// changed and no client has said so: a programme has ended by itself, or a client has gone before its turn. Returns
+    /// when it is time to look again.
+    fn look(&mut self, state: &State, now: Instant) -> Option<Instant> {
+        let aired = state.studio.hub.aired_by()?;
+        let owner = state.studio.on_air.air().on_air().map(|(owner, _)| owner.clone());
+        let is_agreed = match (aired, &owner) {
+            (AiredBy::Elsewhere, Some(owner)) => {
+                let why = "the programme goes on by way of another node";
+                state.studio.on_air.stop(owner.client, why);
+                true
+            }
+            (AiredBy::Here(peer), Some(owner)) => owner.peer == peer,
+            (AiredBy::Here(_), None) | (AiredBy::Nobody, Some(_)) => false,
+            (AiredBy::Nobody | AiredBy::Elsewhere, None) => true,
+        };
+        if is_agreed {
+            self.differs = None;
+            return Some(now + LOOK);
+        }
+        let since = *self.differs.get_or_insert(now);
+        if now >= since + DIFFERS {
+            self.differs = Some(now);
+            let hub = &state.studio.hub;
+            hub.propose(Command::GoOffAir, None);
+            if let Some(Owner { peer, identity, .. }) = owner {
+                hub.propose(Command::Act { peer, identity, action: Action::GoOnAir }, None);
+            }
+        }
+        Some(now + DIFFERS)
+    }
 }
 
 /// Tells the one on air what it is to hear, and the log.
@@ -232,10 +281,6 @@ fn tell(state: &State) {
         say(state, peer, &said);
     }
     for news in news {
-        if let News::Ended(..) | News::Refused(_, None) = &news {
-            // Another node may go on air.
-            state.studio.hub.propose(Command::GoOffAir, None);
-        }
         log(state, on_air, news);
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
-use crate::signaling::command::{Action, Airing};
+use crate::signaling::command::{Action, Airing, Command};
 use crate::signaling::contest::{Challenged, Contest, Then, answer};
 use crate::signaling::conversation::ClientInfo;
 use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
@@ -190,7 +190,7 @@ impl Client {
             }
             MessageType::StopStream => {
                 self.is_streaming = false;
-                self.studio.on_air.stop(self.client, "its host stopped it");
+                self.stop_programme("its host stopped it");
                 say(&ServerMessage::StreamStopped { message: STREAM_STOPPED, request_id });
             }
         }
@@ -238,27 +238,25 @@ impl Client {
         text: &str,
         say: impl FnMut(&ServerMessage),
     ) -> Result<News, Refusal> {
+        let may_ask = !std::mem::take(&mut self.rival_lives);
         let me = self.member("Must register before starting stream")?;
         let may = me.may_stream();
         // What it has to do first, it is told.
-        if may.is_err() {
-            (self.rival_lives, self.is_told_off_air) = (false, true);
-        }
+        self.is_told_off_air |= may.is_err();
         may?;
         let text = text.to_owned();
         if self.studio.on_air.icecast().is_none() {
-            self.go_on_air(text)?;
+            self.go_on_air(text, may_ask)?;
             return Ok(News::default());
         }
-        let wanted = (Action::GoOnAir, Then::Stream(text));
+        let wanted = (Action::GoOnAir, Then::Stream(text, may_ask));
         self.act((MessageType::StartStream, envelope), wanted, say)
     }
 
-    /// Puts the client on air. Where somebody else seems to be, that one is asked first whether it lives.
-    pub(super) fn go_on_air(&mut self, text: String) -> Result<(), Refusal> {
+    /// Puts the client on air. Where somebody else seems to be, and `may_ask`, that one is asked first whether it lives.
+    pub(super) fn go_on_air(&mut self, text: String, may_ask: bool) -> Result<(), Refusal> {
         let me = self.member("Must register before starting stream")?;
-        let started = me.start_stream(!self.rival_lives);
-        self.rival_lives = false;
+        let started = me.start_stream(may_ask);
         // What it has to do first, it is told.
         self.is_told_off_air = started.is_err();
         match started? {
@@ -269,8 +267,12 @@ impl Client {
     }
 
     /// As [`Self::go_on_air`], where another node is on air.
-    pub(super) fn await_air(&mut self, text: String, airing: Airing) -> Result<(), Refusal> {
-        let may_ask = !std::mem::take(&mut self.rival_lives);
+    pub(super) fn await_air(
+        &mut self,
+        text: String,
+        may_ask: bool,
+        airing: Airing,
+    ) -> Result<(), Refusal> {
         let peer = airing.peer;
         let rival = airing.rival.filter(|_| may_ask);
         self.is_told_off_air = rival.is_none();
@@ -288,6 +290,13 @@ impl Client {
         // A piece of the programme may take its time.
         let alive = answer(alive, SIGN_OF_LIFE_IN_ROOM);
         self.contest = Some(Box::new(Contest::Role { text, peer, rival: holder, alive }));
+    }
+
+    /// Ends the programme, if it is the client's. All nodes know it before they hear of the next one.
+    pub(super) fn stop_programme(&self, why: &'static str) {
+        if self.studio.on_air.stop(self.client, why) {
+            self.studio.hub.propose(Command::GoOffAir, None);
+        }
     }
 
     /// A piece of the programme was lost on the way.
@@ -318,7 +327,7 @@ impl Client {
         };
         self.studio.hub.part(id, self.client, parting, *budget);
         match parting {
-            Parting::Left => self.studio.on_air.stop(self.client, "its host left"),
+            Parting::Left => self.stop_programme("its host left"),
             Parting::Stopping => {}
             _ => self.studio.on_air.lose(self.client),
         }

@@ -147,7 +147,7 @@ pub enum Action {
         /// Whether it runs.
         recording: bool,
     },
-    /// Goes on air by way of its node, unless another node is.
+    /// Goes on air by way of its node, unless somebody who lives is by way of another one.
     GoOnAir,
 }
 
@@ -156,6 +156,17 @@ impl Command {
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Part { .. } | Self::GoOffAir)
     }
+}
+
+/// Who is on air, as all nodes know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AiredBy {
+    /// Nobody.
+    Nobody,
+    /// This peer, by way of this node.
+    Here(PeerId),
+    /// Somebody by way of another node.
+    Elsewhere,
 }
 
 /// Who is on air by way of another node.

@@ -26,7 +26,8 @@ pub(super) enum Contest {
     Id { id: PeerId, holder: Holder, request_id: Option<String>, alive: Alive },
     /// A `register`, until an earlier connection of the client has yielded.
     Place { id: PeerId, request_id: Option<String>, left: oneshot::Receiver<ClientBudget> },
-    /// A `create-or-join-room`, until it is known whether another client of its identity lives.
+    /// A `create-or-join-room` or a `start-stream`, until it is known whether the other client lives that has the role, or
+    /// is on air.
     Role { text: String, peer: PeerId, rival: Holder, alive: Alive },
     /// A change to peers and rooms, until it has been made; then what it came to.
     Turn { pending: Pending, made: oneshot::Receiver<Outcome>, outcome: Option<Outcome> },
@@ -50,8 +51,8 @@ pub(super) enum Then {
     Answer,
     /// The refusal of who has no right of its own to come in.
     Enter(Option<Refusal>),
-    /// The message, for who goes on air.
-    Stream(String),
+    /// The message, for who goes on air, and whether somebody else who is on air may be asked whether it lives.
+    Stream(String, bool),
     /// The id that is wanted, and what its client is to hear.
     Register(PeerId, Arc<Outbox>),
     /// The same, and who had it, and was silent.
@@ -63,7 +64,7 @@ impl Then {
     pub(super) fn id(&self) -> Option<PeerId> {
         match self {
             Self::Register(id, _) | Self::TakeOver(id, ..) => Some(*id),
-            Self::Answer | Self::Enter(_) | Self::Stream(_) => None,
+            Self::Answer | Self::Enter(_) | Self::Stream(..) => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::{Audience, News};
 use crate::signaling::budget::ClientBudget;
-use crate::signaling::command::{Command, Outcome, Proposer};
+use crate::signaling::command::{AiredBy, Command, Outcome, Proposer};
 use crate::signaling::contest::Challenged;
 use crate::signaling::entry::{Entered, RoomLimits};
 use crate::signaling::identity::absence::Absence;
@@ -297,9 +297,10 @@ impl Hub {
         }
     }
 
-    /// Whether somebody is on air by way of another node.
-    pub fn is_aired_elsewhere(&self) -> bool {
-        self.sequencer().is_some() && self.registry().aired_elsewhere().is_some()
+    /// Who is on air, where there are other nodes.
+    pub fn aired_by(&self) -> Option<AiredBy> {
+        self.sequencer()?;
+        Some(self.registry().aired_by())
     }
 
     /// Resolves when something may end earlier than was last known.

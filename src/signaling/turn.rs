@@ -31,7 +31,7 @@ impl Client {
     ) -> Result<News, Refusal> {
         let outbox = match &then {
             Then::Register(_, outbox) | Then::TakeOver(_, outbox, _) => Some(outbox.clone()),
-            Then::Answer | Then::Enter(_) | Then::Stream(_) => None,
+            Then::Answer | Then::Enter(_) | Then::Stream(..) => None,
         };
         let request_id = envelope.request_id().map(str::to_owned);
         let pending = Pending { kind, request_id, then };
@@ -118,17 +118,17 @@ impl Client {
             Outcome::Left(left) => {
                 let room_id = &left.map_err(not_in_room)?;
                 say(&ServerMessage::RoomLeft { room_id, request_id });
-                self.studio.on_air.stop(self.client, "its host left the room");
+                self.stop_programme("its host left the room");
                 self.is_streaming = false;
             }
             Outcome::OnAir(Ok(_)) => {
-                if let Then::Stream(text) = then {
-                    self.go_on_air(text)?;
+                if let Then::Stream(text, may_ask) = then {
+                    self.go_on_air(text, may_ask)?;
                 }
             }
             Outcome::OnAir(Err(airing)) => {
-                if let Then::Stream(text) = then {
-                    self.await_air(text, airing)?;
+                if let Then::Stream(text, may_ask) = then {
+                    self.await_air(text, may_ask, airing)?;
                 }
             }
             Outcome::Muted(muted) => muted.map_err(not_muted)?,

@@ -147,7 +147,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// What writing says, and `BrokenPipe` where this and all else can't be sent any more.
+    /// What writing says, and `BrokenPipe` where nothing more can be sent, this included.
     pub fn write(&mut self, to: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
         self.flush(to)?;
         let mut taken = 0;

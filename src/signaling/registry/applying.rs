@@ -7,7 +7,7 @@
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::command::{Action, Airing, Command, Newcomer, Outcome, Proposer};
+use crate::signaling::command::{Action, AiredBy, Airing, Command, Newcomer, Outcome, Proposer};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
 use crate::signaling::registry::{Aired, Arrival, Registry};
@@ -144,7 +144,8 @@ impl Registry {
     }
 
     /// A node goes on air with `peer`, or goes on with another one. Where another node holds the programme of somebody who
-    /// has gone, this one goes on with it, and the other one ends it. Returns whether the node was not on air before.
+    /// has gone, this one goes on with it, and the other one ends it. Returns whether the node was not on air before. Who
+    /// lives keeps the air; on its own node, the programme itself refuses the other one.
     ///
     /// # Errors
     ///
@@ -157,8 +158,8 @@ impl Registry {
     ) -> Result<bool, Airing> {
         // It may have left meanwhile, and hears that.
         let Some(room) = self.room_of(peer) else { return Ok(false) };
-        let elsewhere = self.air.as_ref().filter(|air| air.node != node);
-        if let Some(air) = elsewhere {
+        let own = self.air.as_ref().filter(|air| (air.peer, air.identity) == (peer, identity));
+        if let (Some(air), None) = (&self.air, own) {
             let found = self.peers.get(&air.peer).map(|found| &found.arrival);
             let owner = found.filter(|found| found.identity == air.identity);
             let rival =
@@ -166,7 +167,8 @@ impl Registry {
             // As on one node: an id proves nothing.
             let gains = air.identity == identity || air.room == room;
             if rival.is_some() || !gains {
-                return Err(Airing { peer: air.peer, rival: rival.filter(|_| gains) });
+                let airing = Airing { peer: air.peer, rival: rival.filter(|_| gains) };
+                return if air.node == node { Ok(false) } else { Err(airing) };
             }
         }
         let is_new = self.air.as_ref().is_none_or(|air| air.node != node);
@@ -181,6 +183,15 @@ impl Registry {
     /// Whether `peer` is on air by way of this node.
     pub(in crate::signaling) fn is_aired(&self, peer: PeerId) -> bool {
         self.air.as_ref().is_some_and(|air| (air.node, air.peer) == (self.node, peer))
+    }
+
+    /// Who is on air.
+    pub(in crate::signaling) fn aired_by(&self) -> AiredBy {
+        match &self.air {
+            None => AiredBy::Nobody,
+            Some(air) if air.node == self.node => AiredBy::Here(air.peer),
+            Some(_) => AiredBy::Elsewhere,
+        }
     }
 
     /// The room that is on air by way of another node.
