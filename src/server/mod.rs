@@ -3,6 +3,7 @@
 //! Owns sockets and time limits. It deliberately does not know what messages mean.
 
 pub mod accept;
+pub mod agreement;
 pub mod archive;
 pub mod cluster;
 pub mod connection;

@@ -18,9 +18,10 @@ use crate::programme::icecast::{About, Refusal};
 use crate::programme::news::{News, Owner, Said};
 use crate::programme::on_air::OnAir;
 use crate::programme::opus::RATE;
+use crate::server::agreement::Agreement;
 use crate::server::shutdown::Phase;
 use crate::server::state::State;
-use crate::signaling::command::{Action, AiredBy, Command};
+use crate::signaling::command::Command;
 use crate::telemetry::events::Event;
 use crate::wire::codes::ErrorCode;
 use crate::wire::ids::PeerId;
@@ -38,18 +39,6 @@ pub struct Source {
     writer: WriteHalf<Wire>,
     /// What Icecast has not taken yet.
     pending: Vec<u8>,
-}
-
-/// How often who is on air is compared with what all nodes know, in a cluster, and for how long they may differ: a change
-/// is on its way.
-const LOOK: Duration = Duration::from_secs(5);
-const DIFFERS: Duration = Duration::from_secs(2);
-
-/// Whether all nodes know who is on air by way of this one.
-#[derive(Default)]
-struct Agreement {
-    /// Since when they do not.
-    differs: Option<Instant>,
 }
 
 /// What happened.
@@ -235,41 +224,6 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,
-    }
-}
-
-impl Agreement {
-    /// Ends the programme of this node where another one has the one that counts: it went on there, or this node was out of
-    /// touch for so long that the others took it for gone. Tells all nodes who is on air by way of this one, where that has
-    /// changed and no client has said so: a programme has ended by itself, or a client has gone before its turn. Returns
-    /// when it is time to look again.
-    fn look(&mut self, state: &State, now: Instant) -> Option<Instant> {
-        let aired = state.studio.hub.aired_by()?;
-        let owner = state.studio.on_air.air().on_air().map(|(owner, _)| owner.clone());
-        let is_agreed = match (aired, &owner) {
-            (AiredBy::Elsewhere, Some(owner)) => {
-                let why = "the programme goes on by way of another node";
-                state.studio.on_air.stop(owner.client, why);
-                true
-            }
-            (AiredBy::Here(peer), Some(owner)) => owner.peer == peer,
-            (AiredBy::Here(_), None) | (AiredBy::Nobody, Some(_)) => false,
-            (AiredBy::Nobody | AiredBy::Elsewhere, None) => true,
-        };
-        if is_agreed {
-            self.differs = None;
-            return Some(now + LOOK);
-        }
-        let since = *self.differs.get_or_insert(now);
-        if now >= since + DIFFERS {
-            self.differs = Some(now);
-            let hub = &state.studio.hub;
-            hub.propose(Command::GoOffAir, None);
-            if let Some(Owner { peer, identity, .. }) = owner {
-                hub.propose(Command::Act { peer, identity, action: Action::GoOnAir }, None);
-            }
-        }
-        Some(now + DIFFERS)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
 use crate::signaling::budget::{AddressBudget, ClientBudget};
-use crate::signaling::command::{Action, Airing, Command};
+use crate::signaling::command::{Action, BusyElsewhere, Command};
 use crate::signaling::contest::{Challenged, Contest, Then, answer};
 use crate::signaling::conversation::ClientInfo;
 use crate::signaling::identity::holding::{SIGN_OF_LIFE, SIGN_OF_LIFE_IN_ROOM};
@@ -267,14 +267,14 @@ impl Client {
     }
 
     /// As [`Self::go_on_air`], where another node is on air.
-    pub(super) fn await_air(
+    pub(super) fn ask_elsewhere(
         &mut self,
         text: String,
         may_ask: bool,
-        airing: Airing,
+        busy: BusyElsewhere,
     ) -> Result<(), Refusal> {
-        let peer = airing.peer;
-        let rival = airing.rival.filter(|_| may_ask);
+        let peer = busy.peer;
+        let rival = busy.rival.filter(|_| may_ask);
         self.is_told_off_air = rival.is_none();
         let holder = rival.ok_or_else(|| on_air(peer))?;
         // One that has gone meanwhile does not answer.

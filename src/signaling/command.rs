@@ -171,7 +171,7 @@ pub enum AiredBy {
 
 /// Who is on air by way of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Airing {
+pub struct BusyElsewhere {
     /// Under which id.
     pub peer: PeerId,
     /// Which client, where the one who asks gains something if it does not live.
@@ -200,7 +200,7 @@ pub enum Outcome {
     /// Of [`Action::Recording`].
     Told(Result<(), NotInRoom>),
     /// Of [`Action::GoOnAir`]: whether the node was not on air before.
-    OnAir(Result<bool, Airing>),
+    OnAir(Result<bool, BusyElsewhere>),
     /// Of an action of a client that has not the id any longer.
     NotRegistered,
     /// Of all others.

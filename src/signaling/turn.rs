@@ -126,9 +126,9 @@ impl Client {
                     self.go_on_air(text, may_ask)?;
                 }
             }
-            Outcome::OnAir(Err(airing)) => {
+            Outcome::OnAir(Err(busy)) => {
                 if let Then::Stream(text, may_ask) = then {
-                    self.await_air(text, may_ask, airing)?;
+                    self.ask_elsewhere(text, may_ask, busy)?;
                 }
             }
             Outcome::Muted(muted) => muted.map_err(not_muted)?,

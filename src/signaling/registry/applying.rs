@@ -7,7 +7,9 @@
 use tokio::time::Instant;
 
 use crate::signaling::broadcast::News;
-use crate::signaling::command::{Action, AiredBy, Airing, Command, Newcomer, Outcome, Proposer};
+use crate::signaling::command::{
+    Action, AiredBy, BusyElsewhere, Command, Newcomer, Outcome, Proposer,
+};
 use crate::signaling::place::Place;
 use crate::signaling::registry::parting::{Aftermath, Parting};
 use crate::signaling::registry::{Aired, Arrival, Registry};
@@ -155,7 +157,7 @@ impl Registry {
         peer: PeerId,
         identity: Identity,
         node: NodeId,
-    ) -> Result<bool, Airing> {
+    ) -> Result<bool, BusyElsewhere> {
         // It may have left meanwhile, and hears that.
         let Some(room) = self.room_of(peer) else { return Ok(false) };
         let own = self.air.as_ref().filter(|air| (air.peer, air.identity) == (peer, identity));
@@ -167,8 +169,8 @@ impl Registry {
             // As on one node: an id proves nothing.
             let gains = air.identity == identity || air.room == room;
             if rival.is_some() || !gains {
-                let airing = Airing { peer: air.peer, rival: rival.filter(|_| gains) };
-                return if air.node == node { Ok(false) } else { Err(airing) };
+                let busy = BusyElsewhere { peer: air.peer, rival: rival.filter(|_| gains) };
+                return if air.node == node { Ok(false) } else { Err(busy) };
             }
         }
         let is_new = self.air.as_ref().is_none_or(|air| air.node != node);
